@@ -1,0 +1,1 @@
+"""PaliGemma in JAX: `python -m pg.train`, `pg.evaluate`, `pg.predict`, ..."""

@@ -1,0 +1,1 @@
+"""Turn text, boxes and masks into tokens and back: numpy only, no jax."""

@@ -1,0 +1,66 @@
+"""The command line of the verbs: arguments, a config, errors in one line."""
+
+import argparse
+import os
+import sys
+
+from pg import config
+
+
+def run(main, doc, *, with_config=True, **arguments):
+  """Parses the command line and calls `main(args)`.
+
+  Args:
+    main: function of an argparse.Namespace; with a config, `args.config` is the
+      loaded one.
+    doc: str, the verb's docstring, shown by --help.
+    with_config: bool, whether --config FILE[:args] is taken; then so is
+      --config.key=value for every key.
+    **arguments: name -> keyword arguments of `add_argument`.
+
+  A ValueError or OSError, which is what a user can cause, ends the program with
+  its message alone; `PG_TRACEBACK=1` shows where it came from.
+  """
+  parser = argparse.ArgumentParser(
+    prog=f"python -m {main.__globals__['__spec__'].name}",
+    description=doc,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  if with_config:
+    parser.add_argument(
+      "--config", required=True, metavar="FILE[:ARGS]", help="config file"
+    )
+  for name, options in arguments.items():
+    parser.add_argument(f"--{name.replace('_', '-')}", **options)
+  args, rest = parser.parse_known_args()
+  try:
+    overrides = _overrides(rest) if with_config else []
+    if rest and not with_config:
+      raise ValueError(f"unknown argument {rest[0]}; see --help")
+    if with_config:
+      args.config = config.load(args.config, overrides)
+    main(args)
+  except (ValueError, OSError, FloatingPointError) as error:
+    if config.literal(os.environ.get("PG_TRACEBACK", "0")):
+      raise
+    sys.exit(f"error: {error}")
+
+
+def _overrides(words):
+  """Turns `--config.lr=3e-6` or `--config.lr 3e-6` into pairs.
+
+  Raises:
+    ValueError: anything else.
+  """
+  pairs, words = [], list(words)
+  while words:
+    word = words.pop(0)
+    key, equals, value = word.partition("=")
+    if not key.startswith("--config."):
+      raise ValueError(f"unknown argument {word}; see --help")
+    if not equals and not words:
+      raise ValueError(f"{word} has no value")
+    pairs.append(
+      (key.removeprefix("--config."), value if equals else words.pop(0))
+    )
+  return pairs

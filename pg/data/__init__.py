@@ -1,0 +1,1 @@
+"""Read examples and make the batches a model takes."""

@@ -1,0 +1,258 @@
+"""Scenes of coloured shapes: what is in a picture, and the picture.
+
+A scene is a background, one to three objects and sometimes a line or two of
+characters, on a canvas of 8 x 8 units. Every object lies inside a quadrant of
+its own, so that no two overlap, "top left" has one meaning, and the raster
+order of the objects is that of the quadrants:
+
+  0 . . . 4 . . . 8      Object("red", "circle", size=3, y=1, x=0)
+  . . . . | . . . .      Object("blue", "square", size=2, y=5, x=6)
+  O O O . | . . . .
+  O O O . | . . . .      boxes (1, 0, 4, 3) / 8 and (5, 6, 7, 8) / 8
+  O O O . | . . . .
+  4 - - - + - - - -
+  . . . . | . . # #
+  . . . . | . . # #
+  8 . . . | . . . .
+
+A unit is 6 pixels at 48 px and 28 at 224: the same scene can be drawn at any
+multiple of 16 px, and boxes lie on pixel borders in all of them.
+"""
+
+import functools
+import hashlib
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+UNITS = 8  # width and height of the canvas
+STEP = 16  # a picture's pixels are a multiple of it: two dots of text per unit
+NOISE = 8  # grey levels, up or down
+
+# Between NOISE and 255 - NOISE in every channel, so that noise cannot wrap.
+COLORS = {
+  "red": (222, 32, 36),
+  "green": (32, 160, 56),
+  "blue": (36, 72, 224),
+  "yellow": (246, 220, 40),
+  "purple": (142, 36, 176),
+  "brown": (132, 74, 24),
+  "black": (10, 10, 10),
+  "white": (246, 246, 246),
+}
+BACKGROUNDS = ((150, 150, 150), (120, 136, 160), (190, 172, 148))
+INK = COLORS["black"]
+
+SIZES = {"small": 2, "large": 3}  # units
+QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
+
+# Dots of each character, 3 wide and 5 high, a row per group.
+FONT = {
+  "0": "###/#.#/#.#/#.#/###",
+  "1": ".#./##./.#./.#./###",
+  "2": "###/..#/###/#../###",
+  "3": "###/..#/.##/..#/###",
+  "4": "#.#/#.#/###/..#/..#",
+  "5": "###/#../###/..#/###",
+  "6": "#../#../###/#.#/###",
+  "7": "###/..#/..#/.#./.#.",
+  "8": "###/#.#/###/#.#/###",
+  "9": "###/#.#/###/..#/..#",
+  "A": ".#./#.#/###/#.#/#.#",
+  "C": ".##/#../#../#../.##",
+  "E": "###/#../##./#../###",
+  "H": "#.#/#.#/###/#.#/#.#",
+  "L": "#../#../#../#../###",
+  "P": "##./#.#/##./#../#..",
+  "T": "###/.#./.#./.#./.#.",
+  "X": "#.#/#.#/.#./#.#/#.#",
+}
+
+
+class Pair(NamedTuple):
+  """A kind of object: its colour and its shape."""
+
+  color: str
+  shape: str
+
+
+class Object(NamedTuple):
+  """One object of a scene; `size`, `y` and `x` are in units."""
+
+  color: str
+  shape: str
+  size: int
+  y: int
+  x: int
+
+
+class Label(NamedTuple):
+  """One line of characters; `y` and `x` are its top left corner in units."""
+
+  text: str
+  y: int
+  x: int
+
+
+class Scene(NamedTuple):
+  """All that a picture shows but its noise; objects are in raster order."""
+
+  background: int
+  objects: tuple = ()
+  labels: tuple = ()
+
+
+def _disc(y, x):
+  return y * y + x * x <= 1
+
+
+def _triangle(y, x):
+  half_pixel = 1 - np.max(x)  # to the lower edge, or the tip would be empty
+  return np.abs(x) <= (y + half_pixel + 1) / 2 + 1e-9
+
+
+# Name -> whether the point (y, x) of a box from (-1, -1) to (1, 1) is covered.
+SHAPES = {
+  "circle": _disc,
+  "square": lambda y, x: np.full(np.broadcast(y, x).shape, True),
+  "triangle": _triangle,
+  "cross": lambda y, x: np.minimum(np.abs(y), np.abs(x)) <= 1 / 3,
+  "ring": lambda y, x: _disc(y, x) & ~_disc(y * 2, x * 2),
+}
+
+PAIRS = tuple(itertools.starmap(Pair, itertools.product(COLORS, SHAPES)))
+# Never seen in training, in no task, neither in a picture nor in a text.
+HELD_OUT = (
+  Pair("purple", "triangle"),
+  Pair("green", "ring"),
+  Pair("yellow", "square"),
+  Pair("brown", "cross"),
+)
+KNOWN = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
+
+
+def pair(item):
+  """Returns the Pair of an Object."""
+  return Pair(item.color, item.shape)
+
+
+def box(item):
+  """Returns an Object's box (y1, x1, y2, x2), floats in 0..1."""
+  end = item.y + item.size, item.x + item.size
+  return item.y / UNITS, item.x / UNITS, end[0] / UNITS, end[1] / UNITS
+
+
+def quadrant(item):
+  """Returns the name of the quadrant an Object lies in."""
+  return QUADRANTS[2 * (item.y >= UNITS // 2) + (item.x >= UNITS // 2)]
+
+
+def fingerprint(scene):
+  """Returns 16 hexadecimal digits that name the scene, the same anywhere."""
+  return hashlib.blake2b(repr(tuple(scene)).encode(), digest_size=8).hexdigest()
+
+
+def belongs(scene, split):
+  """Says whether a scene may be shown in a split.
+
+  "combo" has the scenes with a held-out pair. Of all others an eighth, chosen
+  by fingerprint, is for testing ("test" and "template"), the rest for "train".
+  A scene is thus on the same side for every task, resolution and row.
+  """
+  if any(pair(item) in HELD_OUT for item in scene.objects):
+    return split == "combo"
+  testing = int(fingerprint(scene), 16) % 8 == 0
+  return split in (("test", "template") if testing else ("train",))
+
+
+def place(rng, pairs, cells, labels=()):
+  """Draws a scene with one object of each pair, of random size, in its cell.
+
+  Args:
+    rng: random.Random.
+    pairs: list of Pair.
+    cells: a different index into QUADRANTS for each pair.
+    labels: tuple of Label, passed on.
+
+  Returns:
+    Scene, in which objects are at least one unit apart.
+  """
+  kinds = sorted(zip(cells, pairs))
+  while True:
+    items = tuple(_draw(rng, *kind) for kind in kinds)
+    if not any(_touch(*two) for two in itertools.combinations(items, 2)):
+      return Scene(rng.randrange(len(BACKGROUNDS)), items, labels)
+
+
+def _draw(rng, cell, kind):
+  size = rng.choice(tuple(SIZES.values()))
+  half = UNITS // 2
+  y, x = (rng.randrange(half - size + 1) for _ in range(2))
+  return Object(*kind, size, cell // 2 * half + y, cell % 2 * half + x)
+
+
+def _touch(a, b):
+  return all(
+    max(p, q) <= min(p + a.size, q + b.size)
+    for p, q in ((a.y, b.y), (a.x, b.x))
+  )
+
+
+def render(scene, res, rng):
+  """Draws the picture of a scene.
+
+  Args:
+    scene: Scene.
+    res: int, height and width in pixels, a multiple of 16.
+    rng: random.Random, for the noise.
+
+  Returns:
+    u8[res, res, 3].
+  """
+  image = np.empty((res, res, 3), np.uint8)
+  image[:] = BACKGROUNDS[scene.background]
+  for item in scene.objects:
+    _region(image, item, res)[_stencil(item, res)] = COLORS[item.color]
+  for label in scene.labels:
+    _write(image, label, res // STEP)
+  noise = np.frombuffer(rng.randbytes(image.size), np.uint8)
+  return image + (noise.reshape(image.shape) % (2 * NOISE)) - np.uint8(NOISE)
+
+
+def mask(item, res):
+  """Returns bool[res, res], True where an Object is; `box` is its tight box."""
+  image = np.zeros((res, res), bool)
+  _region(image, item, res)[:] = _stencil(item, res)
+  return image
+
+
+def _region(image, item, res):
+  """Returns a view of the pixels inside of an object's box."""
+  y1, x1, y2, x2 = (round(edge * res) for edge in box(item))
+  return image[y1:y2, x1:x2]
+
+
+def _stencil(item, res):
+  return stencil(item.shape, item.size * res // UNITS)
+
+
+@functools.cache
+def stencil(shape, num):
+  """Returns bool[num, num], the pixels whose centre the shape covers."""
+  x = (2 * np.arange(num) + 1) / num - 1
+  return SHAPES[shape](x[:, None], x[None, :])
+
+
+def _write(image, label, dot):
+  """Writes a label in place; a character takes 2 x 3 units, a dot a half."""
+  for i, char in enumerate(label.text):
+    y, x = 2 * dot * label.y, 2 * dot * label.x + 4 * dot * i
+    image[y : y + 5 * dot, x : x + 3 * dot][glyph(char, dot)] = INK
+
+
+@functools.cache
+def glyph(char, dot):
+  """Returns bool[5 * dot, 3 * dot], the ink of a character."""
+  rows = [[mark == "#" for mark in row] for row in FONT[char].split("/")]
+  return np.kron(rows, np.ones((dot, dot), bool))

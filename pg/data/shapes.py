@@ -1,0 +1,255 @@
+"""Pictures of coloured shapes, made up as they are read, for every task.
+
+`Shapes("detect_one")[0]` is one example, the same wherever it is made:
+
+  image    u8[48, 48, 3]
+  prefix   "detect red circle"
+  suffix   "<loc0000><loc0128><loc0256><loc0384> red circle"
+  boxes    [[0, .125, .25, .375]]
+  labels   ["red circle"]
+
+What a picture shows is in scene.py, the words are in lexicon.py, how answers
+are chosen before scenes in draft.py, and the question answering in
+questions.py. A task is a function `(rng, split) -> Draft` in TASKS.
+"""
+
+import functools
+import operator
+import random
+
+import numpy as np
+
+from pg import config
+from pg.codecs import boxes
+from pg.data import draft, lexicon, questions, scene
+
+# Rows by default: training never ends.
+SPLITS = {"train": 2**31 - 1, "test": 512, "combo": 512, "template": 512}
+
+
+class Shapes:
+  """Makes the examples of one task, a random-access source of any length."""
+
+  def __init__(self, task, split="train", res=48, size=None):
+    """Takes the name of a task and of a split.
+
+    Args:
+      task: str, a key of TASKS.
+      split: str, "train"; "test" (other scenes); "combo" (scenes with an object
+        of a held-out colour and shape); "template" (test scenes, new wordings).
+      res: int, height and width in pixels, a multiple of 16. The same row shows
+        the same scene at every resolution.
+      size: int, the number of rows; default 2**31 - 1 for training, else 512.
+
+    Raises:
+      ValueError: an unknown task or split, or a resolution that does not fit.
+    """
+    config.lookup(TASKS, task, "task")
+    default = config.lookup(SPLITS, split, "split")
+    if res < scene.STEP or res % scene.STEP:
+      raise ValueError(
+        f"res={res} is not a multiple of {scene.STEP}; try 48, 64, 96 or 224"
+      )
+    self.task, self.split, self.res = task, split, res
+    self._size = default if size is None else size
+
+  def __len__(self):
+    return self._size
+
+  def __getitem__(self, i):
+    """Makes row i, a pure function of task, split, res and i.
+
+    Returns:
+      dict of
+        image: u8[res, res, 3]; for "compare" a list of two.
+        prefix, suffix: str.
+        task, kind: str, the source's task and the form of question within it.
+        scene: str, the picture's fingerprint without noise; two are joined
+          by "+".
+        answers: list of str, every right suffix, the row's own first; absent
+          where boxes are the answer.
+        boxes, labels: f32[N, 4], y1 x1 y2 x2 in 0..1, and list of N str; only
+          where boxes are the answer.
+        mask: bool[res, res]; only for "segment".
+
+    Raises:
+      IndexError: not one of the rows.
+    """
+    i = operator.index(i)
+    if not 0 <= i < self._size:
+      raise IndexError(f"row {i} of {self._size}")
+    rng = random.Random(f"{self.task}/{self.split}/{i}")
+    made = TASKS[self.task](rng, self.split)
+    images = [scene.render(s, self.res, rng) for s in made.scenes]
+    example = dict(
+      image=images if len(images) > 1 else images[0],
+      prefix=made.prefix,
+      suffix=made.suffix,
+      task=self.task,
+      kind=made.kind,
+      scene="+".join(map(scene.fingerprint, made.scenes)),
+    )
+    return example | self._truth(made)
+
+  def _truth(self, made):
+    """Returns the keys with the right answer, other than the suffix."""
+    if not made.targets:
+      return dict(answers=list(made.answers))
+    truth = dict(
+      boxes=np.array([scene.box(item) for item in made.targets], np.float32),
+      labels=list(made.labels),
+    )
+    if self.task == "segment":
+      truth["mask"] = scene.mask(made.targets[0], self.res)
+    return truth
+
+  def where(self, i):
+    """Returns the name of row i, for error messages."""
+    return f"shapes:{self.task}/{self.split}[{i}]"
+
+
+def _caption(language, rng, split):
+  drawn, _ = draft.some(rng, split)
+  prefix = lexicon.prompt(rng, "caption", split, language=language)
+  answers = tuple(lexicon.captions(drawn.objects, language))
+  return draft.Draft((drawn,), language, prefix, answers[0], answers)
+
+
+def _grounded(rng, split):
+  drawn, item = draft.some(rng, split)
+  box = boxes.encode(scene.box(item))
+  prefix = lexicon.prompt(rng, "grounded", split, box=box)
+  suffix = lexicon.phrase(item, sized=True)
+  return draft.answer(drawn, "phrase", prefix, suffix)
+
+
+def _ocr(rng, split):
+  """Reads two short lines, or a longer one beside an object."""
+  two = split != "combo" and rng.randrange(2)
+  while True:
+    drawn = _two_lines(rng) if two else _one_line(rng, split)
+    if scene.belongs(drawn, split):
+      break
+  prefix = lexicon.prompt(rng, "ocr", split)
+  suffix = " ".join(label.text for label in drawn.labels)
+  return draft.answer(drawn, f"lines_{len(drawn.labels)}", prefix, suffix)
+
+
+def _two_lines(rng):
+  labels = tuple(_line(rng, half, most=2) for half in range(2))
+  return scene.place(rng, [], [], labels)
+
+
+def _one_line(rng, split):
+  half = rng.randrange(2)
+  free = draft.SIDES["above" if half else "below"]
+  labels = (_line(rng, half, most=3),)
+  return scene.place(rng, [draft.pick(rng, split)], [rng.choice(free)], labels)
+
+
+def _line(rng, half, most):
+  """Draws a Label of one to `most` characters in the upper or lower half."""
+  num = rng.randint(1, most)
+  text = "".join(rng.choices(tuple(scene.FONT), k=num))
+  y = half * scene.UNITS // 2 + rng.randrange(2)
+  return scene.Label(text, y, rng.randrange(scene.UNITS + 1 - 2 * num))
+
+
+def _detect(rng, split):
+  """Detects some of the objects, named by colour and shape or shape alone."""
+  by_shape = rng.randrange(2)
+  name = operator.attrgetter("shape") if by_shape else lexicon.phrase
+  focus = draft.pick(rng, split)
+  twins = by_shape and rng.randrange(2)
+  pairs = draft.add(rng, [focus], twins, lambda p: p.shape == focus.shape)
+  drawn = draft.draw(rng, split, draft.fill(rng, pairs))
+  names = list(dict.fromkeys(map(name, drawn.objects)))
+  own = name(draft.find(drawn, focus))
+  num = rng.randrange(len(names))
+  wanted = {own, *rng.sample([n for n in names if n != own], num)}
+  things = " ; ".join(n for n in names if n in wanted)
+  targets = [item for item in drawn.objects if name(item) in wanted]
+  return _boxes(
+    drawn,
+    "shape" if by_shape else "phrase",
+    lexicon.prompt(rng, "detect", split, things=things),
+    {item: name(item) for item in targets},
+  )
+
+
+def _detect_one(rng, split):
+  """Detects the only object there is."""
+  drawn = draft.draw(rng, split, [draft.pick(rng, split)])
+  name = lexicon.phrase(drawn.objects[0])
+  prefix = lexicon.prompt(rng, "detect", split, things=name)
+  return _boxes(drawn, "phrase", prefix, {drawn.objects[0]: name})
+
+
+def _refer(rng, split):
+  """Detects one of two objects of a shape, by its side of a third object."""
+  focus = draft.pick(rng, split)
+  pairs = draft.add(rng, [focus], 1, lambda p: p.shape != focus.shape)
+  pairs = draft.add(rng, pairs, 1, lambda p: p.shape == focus.shape)
+  side = rng.choice(tuple(draft.SIDES))
+  near, far = draft.across(rng, side)
+  (twin_cell,) = set(draft.SIDES[draft.OPPOSITE[side]]) - {far}
+  while True:
+    drawn = draft.draw(rng, split, pairs, (near, far, twin_cell))
+    item, anchor, twin = (draft.find(drawn, pair) for pair in pairs)
+    if draft.lean(side, twin, anchor) <= 0:
+      break
+  words = dict(shape=item.shape, side=side, anchor=anchor.shape)
+  prefix = lexicon.prompt(rng, "refer", split, **words)
+  return _boxes(drawn, "side", prefix, {item: item.shape})
+
+
+def _segment(rng, split):
+  """Outlines one of the objects; for now the box alone, the mask apart."""
+  drawn, item = draft.some(rng, split)
+  name = lexicon.phrase(item)
+  prefix = lexicon.prompt(rng, "segment", split, things=name)
+  made = _boxes(drawn, "phrase", prefix, {item: name})
+  return made._replace(suffix=boxes.encode(scene.box(item)))
+
+
+def _boxes(drawn, kind, prefix, names):
+  """Returns a Draft whose answer is the boxes of `names`, Object -> label."""
+  suffix = boxes.detect(list(map(scene.box, names)), list(names.values()))
+  return draft.Draft(
+    (drawn,),
+    kind,
+    prefix,
+    suffix,
+    targets=tuple(names),
+    labels=tuple(names.values()),
+  )
+
+
+def _any_of(*tasks):
+  """Returns the task that is one of several, each as likely."""
+  return lambda rng, split: rng.choice(tasks)(rng, split)
+
+
+_q = questions
+TASKS = {
+  "caption": functools.partial(_caption, "en"),
+  "caption_de": functools.partial(_caption, "de"),
+  "caption_es": functools.partial(_caption, "es"),
+  "caption_zh": functools.partial(_caption, "zh"),
+  "grounded": _grounded,
+  "ocr": _ocr,
+  "answer": _any_of(
+    _q.color, _q.shape, _q.size, _q.where, _q.objects, _q.which
+  ),
+  "yesno": _any_of(_q.exists, _q.side),
+  # The total is never 0: asked less often, so that counts come out alike.
+  "count": _any_of(
+    _q.total, _q.count_color, _q.count_color, _q.count_shape, _q.count_shape
+  ),
+  "compare": _any_of(_q.more, _q.both, _q.only),
+  "question": _q.reverse,
+  "detect": _detect,
+  "detect_one": _detect_one,
+  "refer": _refer,
+  "segment": _segment,
+}

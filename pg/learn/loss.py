@@ -1,0 +1,157 @@
+"""The training loss: where targets come from, and how it is averaged.
+
+The vocabulary head is the widest product of the model (257,152 rows), so it
+runs only where there is a target: each row's supervised positions are moved to
+its front, and the head visits them in chunks of columns, as many as the fullest
+row of the batch needs. Gradients are formed in the same visit, because the
+loss is linear in them and its weights are known beforehand: no logits are kept,
+nothing is computed twice.
+
+Dimensions: B batch, L text positions, C positions per chunk, D width, V
+vocabulary.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from pg.models import gemma
+
+# Logits of a chunk that one device may hold, in elements (1 GiB in float32).
+CHUNK = 2**28
+
+
+def targets(batch):
+  """Splits training rows into what goes in and what should come out.
+
+  The only place where tokens are shifted: position t predicts token t + 1.
+
+  Args:
+    batch: the rows of `pg/data/prefix_lm.py`, text of length L + 1.
+
+  Returns:
+    The batch with text of length L, labels i32[B, L] and where they count,
+    bool[B, L].
+  """
+  inputs = {k: batch[k][:, :-1] for k in ("tokens", "mask_input", "mask_ar")}
+  inputs |= {k: batch[k] for k in ("image", "mask_image")}
+  return inputs, batch["tokens"][:, 1:], batch["mask_loss"][:, 1:]
+
+
+def mean_weights(mask, real):
+  """Returns f32[B, L] that average over tokens, then over real examples.
+
+  Short answers weigh as much as long ones (big_vision's convention).
+  """
+  per_row = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+  return per_row * real[:, None] / jnp.maximum(real.sum(), 1)
+
+
+def token_nll(logits, labels, smoothing=0.0):
+  """Returns -log p of labels under f32[..., V] logits, in float32.
+
+  With smoothing e the target puts 1 - e on the label and e / (V - 1) on each
+  other entry; the entropy of that target is not subtracted.
+  """
+  V = logits.shape[-1]
+  logz = jax.nn.logsumexp(logits, axis=-1)
+  hit = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+  if not smoothing:
+    return logz - hit
+  rest = (logits.sum(axis=-1) - hit) * (smoothing / (V - 1))
+  return logz - (1 - smoothing) * hit - rest
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def weighted_nll(hidden, embedding, labels, weights, cap=0.0, smoothing=0.0):
+  """Sums weighted negative log likelihoods.
+
+  Args:
+    hidden: [B, L, D], the decoder's last hidden states.
+    embedding: f32[V, D], the tied vocabulary head.
+    labels: i32[B, L].
+    weights: f32[B, L]; where it is 0 there is no target.
+    cap: float, final soft-cap, 0 is off.
+    smoothing: float, label smoothing.
+
+  Returns:
+    f32[].
+  """
+
+  def visit(loss, at, h, y, w):
+    return loss + _chunk_nll(h, embedding, y, w, cap, smoothing).sum()
+
+  return _fold_targets(
+    visit, jnp.float32(0), hidden, labels, weights, embedding
+  )
+
+
+def row_nll(hidden, embedding, labels, mask, cap=0.0):
+  """Returns f32[B], each row's mean negative log likelihood per target."""
+  weights = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+
+  def visit(nll, at, h, y, w):
+    return nll + _chunk_nll(h, embedding, y, w, cap, 0.0)
+
+  zeros = jnp.zeros(len(hidden))
+  return _fold_targets(visit, zeros, hidden, labels, weights, embedding)
+
+
+def _forward(hidden, embedding, labels, weights, cap, smoothing):
+  """Returns the loss, and its gradients by hidden and embedding."""
+
+  def total(h, e, y, w):
+    return _chunk_nll(h, e, y, w, cap, smoothing).sum()
+
+  def visit(carry, at, h, y, w):
+    loss, d_hidden, d_embedding = carry
+    value, (d_h, d_e) = jax.value_and_grad(total, (0, 1))(h, embedding, y, w)
+    row = jnp.arange(len(at))[:, None]
+    d_hidden = d_hidden.at[row, at].add(d_h, mode="drop")
+    return loss + value, d_hidden, d_embedding + d_e
+
+  zeros = jnp.float32(0), jnp.zeros_like(hidden), jnp.zeros_like(embedding)
+  loss, *gradients = _fold_targets(
+    visit, zeros, hidden, labels, weights, embedding
+  )
+  return loss, gradients
+
+
+def _backward(cap, smoothing, gradients, g):
+  del cap, smoothing
+  d_hidden, d_embedding = gradients
+  return (g * d_hidden).astype(d_hidden.dtype), g * d_embedding, None, None
+
+
+weighted_nll.defvjp(_forward, _backward)
+
+
+def _chunk_nll(h, embedding, labels, weights, cap, smoothing):
+  """Returns f32[B], weighted sums over a chunk of hidden states [B, C, D]."""
+  logits = gemma.vocabulary_logits(h, embedding, cap)  # [B, C, V]
+  return jnp.sum(token_nll(logits, labels, smoothing) * weights, axis=1)
+
+
+def _fold_targets(visit, carry, hidden, labels, weights, embedding):
+  """Folds `visit(carry, at, hidden, labels, weights)` over chunks of targets.
+
+  `at` i32[B, C] are columns, targets first; the other three are [B, C, ...].
+  Behind the last column they are filled: at L, weight 0.
+  """
+  (B, L), V = weights.shape, len(embedding)
+  C = max(1, min(8, L, CHUNK // (B * V)))
+  order = jnp.argsort(weights == 0, axis=1, stable=True)
+  order = jnp.pad(order, ((0, 0), (0, -L % C)), constant_values=L)
+  num_chunks = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // C)
+  row = jnp.arange(B)[:, None]
+
+  def body(i, carry):
+    at = jax.lax.dynamic_slice_in_dim(order, i * C, C, axis=1)  # [B, C]
+    chunks = (
+      x.at[row, at].get(mode="fill", fill_value=0)
+      for x in (hidden, labels, weights)
+    )
+    return visit(carry, at, *chunks)
+
+  return jax.lax.fori_loop(0, num_chunks, body, carry)

@@ -1,0 +1,1 @@
+"""What a person looks at: numbers, progress, pictures, and the report."""

@@ -1,0 +1,130 @@
+"""What a training run tells: progress, metrics, scores and the report.
+
+Everything is written by the first process only; the others run the same code.
+"""
+
+import json
+import os
+import shutil
+import time
+
+import jax
+
+from pg.data import prefix_lm
+from pg.log import metrics
+from pg.log import progress
+from pg.log import report
+
+
+class Log:
+  """The record of one run in its workdir."""
+
+  def __init__(self, c, run, workdir, step):
+    """Opens the record, cut back to `step`, and keeps config and tokenizer.
+
+    Args:
+      c: the config.
+      run: `train.Run`.
+      workdir: str.
+      step: int, the step of the checkpoint the run goes on from, or 0.
+    """
+    first = jax.process_index() == 0
+    self._c, self._run, self._workdir, self._first = c, run, workdir, first
+    self._step, self._cut = step, 0
+    self._since = (time.monotonic(), step)
+    self._writer = metrics.MetricWriter(workdir, step, enabled=first)
+    self._progress = progress.Progress(run.total, c.batch_size, enabled=first)
+    if first:
+      text = c.to_json(indent=2)
+      write_text(os.path.join(workdir, "config.json"), text)
+      keep_file(run.form.tok.path, os.path.join(workdir, "tokenizer.model"))
+
+  def start(self, params, cut):
+    """Says what is about to be trained, and which data will be cut."""
+    c, say = self._c, self._progress.say
+    if not self._step:
+      say(progress.parameter_overview(params))
+    for name, (num_cut, n) in cut.items():
+      if num_cut:
+        say(
+          f"warning: {num_cut} of {n} examples of {name} are longer than"
+          f" text_len {c.text_len} and lose their end; raise text_len"
+        )
+    device = jax.devices()[0].device_kind
+    where = f"from step {self._step}" if self._step else "from the start"
+    say(
+      f"{self._run.total} steps of {c.batch_size} examples on"
+      f" {jax.device_count()} x {device}, {where}"
+    )
+
+  def step(self, step, measured, rows, waited):
+    """Counts a step; writes its measurements where a line is due."""
+    self._cut += int(prefix_lm.is_cut(rows).sum())
+    self._progress.update(step, measured["train/loss"], waited)
+    if step % self._c.log_every and step != self._run.total:
+      return
+    values = {k: float(v) for k, v in measured.items()}
+    now, (then, since) = time.monotonic(), self._since
+    speed = (step - since) * self._c.batch_size / (now - then)
+    self._since = now, step
+    values |= {"train/cut": self._cut, "speed/examples_per_s": speed}
+    self._writer.write(step, values)
+
+  def scores(self, step, results):
+    """Writes the scores of evaluators."""
+    values = {
+      f"{name}/{metric}": value
+      for name, result in results.items()
+      for metric, value in result.scores.items()
+    }
+    self._writer.write(step, values)
+    self._progress.restart()
+    self._since = time.monotonic(), step
+
+  def end(self, results):
+    """Writes the table of final scores and the report."""
+    self._writer.close()
+    self._progress.close()
+    if self._first and results:
+      write_scores(self._workdir, results)
+      self._progress.say(table(results))
+      self._progress.say(f"report: {report.write(self._workdir)}")
+
+
+def write_scores(workdir, results):
+  """Writes `scores.json` for the report."""
+  scores = {
+    name: {
+      metric: {"value": value, "n": result.num_examples}
+      | ({"blind": result.blind[metric]} if metric in result.blind else {})
+      for metric, value in result.scores.items()
+    }
+    for name, result in results.items()
+  }
+  text = json.dumps(scores, indent=2)
+  write_text(os.path.join(workdir, "scores.json"), text)
+
+
+def table(results):
+  """Returns final scores as text, the blind baseline beside them."""
+  lines = [f"{'evaluator':16} {'metric':14} {'score':>8} {'blind':>8} {'n':>6}"]
+  for name, result in results.items():
+    for metric, value in result.scores.items():
+      blind = result.blind.get(metric)
+      blind = "" if blind is None else f"{blind:.3f}"
+      n = result.num_examples
+      lines.append(f"{name:16} {metric:14} {value:8.3f} {blind:>8} {n:6}")
+  return "\n".join(lines)
+
+
+def write_text(path, text):
+  """Writes a file under a temporary name, then renames it."""
+  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+    f.write(text)
+  os.replace(f"{path}.tmp", path)
+
+
+def keep_file(path, target):
+  """Copies a file unless it is there."""
+  if not (os.path.exists(target) and os.path.samefile(path, target)):
+    shutil.copyfile(path, target)

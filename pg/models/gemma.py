@@ -1,0 +1,258 @@
+"""The Gemma decoder, generations 1 and 2, with parameters stacked for a scan.
+
+Dimensions: B batch, T query positions, S key positions, D width, F mlp width,
+N query heads, K key/value heads, G = N / K, H head dim, V vocabulary, L layers.
+Parameter names are those of the released files (`llm/...`).
+
+Residual stream, keys and values are in the compute dtype; norms, RoPE angles,
+softmax and vocabulary logits are float32.
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from pg import sharding
+from pg.models import dot as dot_lib
+from pg.models import remat as remat_lib
+
+dot = dot_lib.dot
+
+# The finite stand-in for minus infinity of the released models.
+BIG_NEGATIVE = -2.3819763e38
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Sizes and switches of a decoder; the defaults are Gemma 1 2B."""
+
+  width: int = 2048
+  depth: int = 18
+  mlp_dim: int = 16384
+  num_heads: int = 8
+  num_kv_heads: int = 1
+  head_dim: int = 256
+  vocab_size: int = 257_152
+  post_norms: bool = False  # Gemma 2: a norm behind attention and mlp, too
+  attn_softcap: float = 0.0  # Gemma 2: 50; 0 is off
+  final_softcap: float = 0.0  # one number on every path; 0 is off
+  query_scale: float | None = None  # None: head_dim ** -0.5
+  window: int | None = (
+    None  # Gemma 2: how far suffix tokens of even layers look
+  )
+  dropout: float = 0.0  # on the outputs of attention and mlp
+
+
+def softcap(x, cap):
+  """Bounds `x` to (-cap, cap); the identity where cap is 0."""
+  return cap * jnp.tanh(x / cap) if cap else x
+
+
+def rope(x, positions):
+  """Rotates the two halves of each head by its position (base 10,000).
+
+  Args:
+    x: [B, T, N, H], queries or keys.
+    positions: i32[B, T].
+
+  Returns:
+    [B, T, N, H] in the dtype of `x`; angles are float32.
+  """
+  half = x.shape[-1] // 2
+  freq = 1e4 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = (
+    positions[..., None, None].astype(jnp.float32) * freq
+  )  # [B, T, 1, H/2]
+  sin, cos = jnp.sin(angle), jnp.cos(angle)
+  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(
+    x.dtype
+  )
+
+
+class Weight(nn.Module):
+  """One parameter `w`, drawn with variance 1 / fan_in."""
+
+  shape: tuple
+  fan_in: int
+
+  @nn.compact
+  def __call__(self):
+    init = nn.initializers.truncated_normal(self.fan_in**-0.5)
+    return self.param("w", init, self.shape)
+
+
+class RMSNorm(nn.Module):
+  """x / rms(x) * (1 + scale), in float32, eps 1e-6."""
+
+  @nn.compact
+  def __call__(self, x):  # [..., D]
+    scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
+    x32 = x.astype(jnp.float32)
+    x32 *= jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)
+    return (x32 * (1 + scale)).astype(x.dtype)
+
+
+class Attention(nn.Module):
+  """Grouped-query attention, with or without a cache of keys and values."""
+
+  cfg: Config
+
+  def projections(self, x):
+    """Projects x [B, T, D] to q [B, T, N, H] and k, v [B, T, K, H]."""
+    cfg = self.cfg
+    D, N, K, H = cfg.width, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
+    if K == N:  # the reference stacks all three where the heads are equal
+      w = Weight((3, N, D, H), D, name="qkv_einsum")()
+      return dot("BTD,CNDH->CBTNH", x, w)
+    q = dot("BTD,NDH->BTNH", x, Weight((N, D, H), D, name="q_einsum")())
+    w = Weight((2, K, D, H), D, name="kv_einsum")()
+    k, v = dot("BTD,CKDH->CBTKH", x, w)
+    return q, k, v
+
+  @nn.compact
+  def __call__(self, x, positions, mask, cache=None):
+    """Attends.
+
+    Args:
+      x: [B, T, D].
+      positions: i32[B, T].
+      mask: bool[B, T, S], True where the query may see the key.
+      cache: None (keys are those of `x`, S = T) or `(k, v, slot)` with k, v
+        [B, S, K, H]: the new keys are written at `slot ... slot + T - 1` and
+        all S are offered.
+
+    Returns:
+      [B, T, D] and None or the new `(k, v)`.
+    """
+    cfg = self.cfg
+    K, G, H = cfg.num_kv_heads, cfg.num_heads // cfg.num_kv_heads, cfg.head_dim
+    q, k, v = self.projections(x)
+    scale = H**-0.5 if cfg.query_scale is None else cfg.query_scale
+    q = rope(q, positions) * scale
+    k = rope(k, positions)
+    if cache is not None:
+      old_k, old_v, slot = cache
+      write = jax.lax.dynamic_update_slice_in_dim
+      k = write(old_k, k.astype(old_k.dtype), slot, axis=1)
+      v = write(old_v, v.astype(old_v.dtype), slot, axis=1)
+    q = q.reshape(*q.shape[:2], K, G, H)
+    logits = dot("BTKGH,BSKH->BKGTS", q, k, out=jnp.float32)
+    logits = softcap(logits, cfg.attn_softcap)
+    logits = jnp.where(mask[:, None, None], logits, BIG_NEGATIVE)
+    probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
+    y = dot("BKGTS,BSKH->BTKGH", probs, v)
+    y = y.reshape(*y.shape[:2], cfg.num_heads, H)
+    shape = (cfg.num_heads, H, cfg.width)
+    w = Weight(shape, cfg.num_heads * H, name="attn_vec_einsum")()
+    return dot("BTNH,NHD->BTD", y, w), None if cache is None else (k, v)
+
+
+class Mlp(nn.Module):
+  """The gated feed-forward layer (GeGLU, tanh approximation)."""
+
+  cfg: Config
+
+  @nn.compact
+  def __call__(self, x):  # [B, T, D]
+    D, F = self.cfg.width, self.cfg.mlp_dim
+    normal = nn.initializers.truncated_normal
+    w_in = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
+    w_out = self.param("linear", normal(F**-0.5), (F, D))
+    gate, up = dot("BTD,CDF->CBTF", x, w_in)
+    return dot("BTF,FD->BTD", jax.nn.gelu(gate, approximate=True) * up, w_out)
+
+
+class Block(nn.Module):
+  """One decoder layer."""
+
+  cfg: Config
+  train: bool = False  # dropout is on
+
+  @nn.compact
+  def __call__(self, x, positions, masks, layer, cache=None):
+    """Applies the layer; see `Attention` for the other arguments.
+
+    Args:
+      masks: pair of bool[B, T, S]: what a query may see in global layers, and
+        in local ones (None where the config has no window).
+      layer: i32[], the layer's number; even ones are local.
+
+    Returns:
+      [B, T, D] and None or the new `(k, v)` of the cache.
+    """
+    cfg = self.cfg
+    drop = nn.Dropout(cfg.dropout, deterministic=not self.train)
+    mask, local = masks
+    if local is not None:
+      mask = jnp.where(layer % 2 == 0, local, mask)
+    x = sharding.constrain(x)
+    y = RMSNorm(name="pre_attention_norm")(x)
+    y, cache = Attention(cfg, name="attn")(y, positions, mask, cache)
+    if cfg.post_norms:
+      y = RMSNorm(name="post_attention_norm")(y)
+    x = x + drop(y)
+    y = Mlp(cfg, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
+    if cfg.post_norms:
+      # In Gemma 2 dropout comes first here, unlike behind attention.
+      return x + RMSNorm(name="post_ffw_norm")(drop(y)), cache
+    return x + drop(y), cache
+
+
+class Embedder(nn.Module):
+  vocab_size: int
+  width: int
+
+  def setup(self):
+    init = nn.initializers.truncated_normal(self.width**-0.5)
+    self.input_embedding = self.param(
+      "input_embedding", init, (self.vocab_size, self.width)
+    )
+
+
+class Decoder(nn.Module):
+  """Embedding, scanned layers, final norm and the tied vocabulary head."""
+
+  cfg: Config
+  dtype: str = "float32"
+  remat: str = "nothing"
+  train: bool = False
+
+  def setup(self):
+    cfg = self.cfg
+    self.embedder = Embedder(cfg.vocab_size, cfg.width)
+    self.layers = nn.scan(
+      remat_lib.remat(Block, self.remat),
+      variable_axes={"params": 0},
+      split_rngs={"params": True, "dropout": True},
+      in_axes=(nn.broadcast, nn.broadcast, 0),
+      length=cfg.depth,
+    )(cfg, self.train)
+    self.final_norm = RMSNorm()
+
+  def embed(self, tokens):
+    """Embeds i32[B, T] to [B, T, D], times sqrt(D) in the compute dtype."""
+    x = self.embedder.input_embedding[tokens].astype(self.dtype)
+    return x * jnp.sqrt(self.cfg.width).astype(x.dtype)
+
+  def __call__(self, x, positions, masks):
+    """Maps embeddings [B, T, D] to hidden states [B, T, D], before the head."""
+    x, _ = self.layers(x, positions, masks, jnp.arange(self.cfg.depth))
+    return self.final_norm(x)
+
+  def logits(self, x):
+    """Maps hidden states [..., D] to f32[..., V]; see `vocabulary_logits`."""
+    return vocabulary_logits(
+      x, self.embedder.input_embedding, self.cfg.final_softcap
+    )
+
+
+def vocabulary_logits(x, embedding, cap):
+  """Maps hidden states [..., D] to f32[..., V] with the tied embedding.
+
+  The final soft-cap is applied here and nowhere else: training, scoring, the
+  first decoded token and all later ones see the same distribution.
+  """
+  return softcap(dot("...D,VD->...V", x, embedding, out=jnp.float32), cap)

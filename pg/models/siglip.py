@@ -1,0 +1,180 @@
+"""The SigLIP image tower: a ViT without pooling, and the linear projector.
+
+Dimensions: B images, I patches (image tokens), D width, F mlp width, N heads,
+H head dim. Parameter names are those of the released files (`img/...`).
+"""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pg import sharding
+from pg.models import dot as dot_lib
+from pg.models import remat as remat_lib
+
+dot = dot_lib.dot
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Sizes of the tower; the number of tokens follows from the resolution."""
+
+  width: int = 1152
+  depth: int = 27
+  mlp_dim: int = 4304
+  num_heads: int = 16
+  patch: int = 14  # pixels per side of a square patch
+  res: int = 224  # pixels per side of the square image
+
+  @property
+  def num_tokens(self):
+    return (self.res // self.patch) ** 2
+
+
+def sincos_2d(rng, shape, dtype=jnp.float32):
+  """Initialises a position table f32[1, I, D] with sines of row and column.
+
+  It is only where training from scratch starts (the table is learned): nano
+  models find boxes sooner from it than from noise.
+  """
+  del rng
+  _, num_tokens, width = shape
+  side = int(num_tokens**0.5)
+  row, col = np.mgrid[:side, :side].reshape(2, num_tokens, 1)
+  freq = 1e4 ** (-np.arange(width // 4) / max(1, width // 4 - 1))
+  table = np.concatenate(
+    [f(a * freq) for a in (col, row) for f in (np.sin, np.cos)], axis=-1
+  )
+  return jnp.asarray(
+    np.pad(table, ((0, 0), (0, width - table.shape[1]))), dtype
+  )[None]
+
+
+class Linear(nn.Module):
+  """A contraction with a kernel and a bias of any rank."""
+
+  equation: str
+  kernel_shape: tuple
+  bias_shape: tuple
+  fan_in: int
+  init: nn.initializers.Initializer | None = None
+
+  @nn.compact
+  def __call__(self, x):
+    init = self.init or nn.initializers.truncated_normal(self.fan_in**-0.5)
+    kernel = self.param("kernel", init, self.kernel_shape)
+    bias = self.param("bias", nn.initializers.zeros, self.bias_shape)
+    return dot(self.equation, x, kernel) + bias.astype(x.dtype)
+
+
+class Attention(nn.Module):
+  """Multi-head self attention without a mask; softmax in float32."""
+
+  num_heads: int
+
+  @nn.compact
+  def __call__(self, x):  # [B, I, D]
+    D, N = x.shape[-1], self.num_heads
+    H = D // N
+    q, k, v = (
+      Linear("BTD,DNH->BTNH", (D, N, H), (N, H), D, name=name)(x)
+      for name in ("query", "key", "value")
+    )
+    logits = dot("BTNH,BSNH->BNTS", q * H**-0.5, k, out=jnp.float32)
+    probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
+    y = dot("BNTS,BSNH->BTNH", probs, v)
+    return Linear("BTNH,NHD->BTD", (N, H, D), (D,), D, name="out")(y)
+
+
+class Mlp(nn.Module):
+  mlp_dim: int
+
+  @nn.compact
+  def __call__(self, x):  # [B, I, D]
+    D, F = x.shape[-1], self.mlp_dim
+    x = Linear("BTD,DF->BTF", (D, F), (F,), D, name="Dense_0")(x)
+    x = jax.nn.gelu(x, approximate=True)
+    return Linear("BTF,FD->BTD", (F, D), (D,), F, name="Dense_1")(x)
+
+
+class Block(nn.Module):
+  """One pre-norm transformer layer, in the form that `nn.scan` wants."""
+
+  cfg: Config
+
+  @nn.compact
+  def __call__(self, x, _):
+    x = sharding.constrain(x)
+    norm = lambda name: nn.LayerNorm(dtype=x.dtype, name=name)
+    attention = Attention(
+      self.cfg.num_heads, name="MultiHeadDotProductAttention_0"
+    )
+    x = x + attention(norm("LayerNorm_0")(x))
+    mlp = Mlp(self.cfg.mlp_dim, name="MlpBlock_0")
+    return x + mlp(norm("LayerNorm_1")(x)), None
+
+
+class Transformer(nn.Module):
+  cfg: Config
+  remat: str
+
+  @nn.compact
+  def __call__(self, x):
+    blocks = nn.scan(
+      remat_lib.remat(Block, self.remat),
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      length=self.cfg.depth,
+    )(self.cfg, name="encoderblock")
+    x, _ = blocks(x, None)
+    return nn.LayerNorm(dtype=x.dtype, name="encoder_norm")(x)
+
+
+class Tower(nn.Module):
+  """Images to soft tokens of the decoder's width.
+
+  The projector is `head`, zero-initialised as in the paper (section 3.1): an
+  untrained tower tells the decoder nothing.
+  """
+
+  cfg: Config
+  out_width: int
+  dtype: str = "float32"
+  remat: str = "nothing"
+
+  @nn.compact
+  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, out_width]
+    cfg, P = self.cfg, self.cfg.patch
+    B, height, width, _ = image.shape
+    if (height, width) != (cfg.res, cfg.res):
+      raise ValueError(
+        f"images are {height}x{width} pixels but the model is built for"
+        f" {cfg.res}x{cfg.res}; set the config's `res` and the `resize` of its"
+        " `pp` to the same number"
+      )
+    x = image.astype(jnp.float32) / 127.5 - 1.0
+    x = x.astype(self.dtype).reshape(B, height // P, P, width // P, P, 3)
+    x = Linear(
+      "BhpwqC,pqCD->BhwD",
+      (P, P, 3, cfg.width),
+      (cfg.width,),
+      P * P * 3,
+      name="embedding",
+    )(x)
+    x = x.reshape(B, cfg.num_tokens, cfg.width)  # [B, I, D]
+    position = self.param(
+      "pos_embedding", sincos_2d, (1, cfg.num_tokens, cfg.width)
+    )
+    x = x + position.astype(x.dtype)
+    x = Transformer(cfg, self.remat, name="Transformer")(x)
+    return Linear(
+      "BTD,DE->BTE",
+      (cfg.width, self.out_width),
+      (self.out_width,),
+      cfg.width,
+      init=nn.initializers.zeros,
+      name="head",
+    )(x)

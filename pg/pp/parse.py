@@ -1,0 +1,173 @@
+"""Build a function from a pipeline string: ops joined by `|`.
+
+  decode | resize(48) | fmt("answer en {question}", out="prefix")
+
+The string is written like Python and parsed by Python's parser, so a `|` or a
+bracket inside quotes is safe. It is never evaluated: an op's arguments are
+literals (numbers, strings, True, None, lists...) and its name is a key of OPS.
+Everything that can be known without data is checked when it is built.
+"""
+
+import ast
+import functools
+import inspect
+import typing
+
+from pg import config, pp
+from pg.pp import image, text  # noqa: F401, they put their ops into OPS
+
+
+class Step(typing.NamedTuple):
+  """One op of a pipeline."""
+
+  source: str  # as written: 'resize(48)'
+  function: typing.Callable
+  args: list
+  kwargs: dict
+  wants_rng: bool
+
+
+def build(string):
+  """Returns the function `(example, rng) -> example` that a string describes.
+
+  The function leaves its input as it is and can be pickled. What an op objects
+  to comes out as a ValueError that begins with that op as it was written.
+
+  Args:
+    string: str, ops joined by `|`.
+
+  Raises:
+    ValueError: not a pipeline, an unknown op, or arguments that do not fit the
+      op; the message shows where.
+  """
+  code = string.strip()
+  steps = [_step(node, code) for node in _ops(_tree(code))]
+  return functools.partial(run, steps)
+
+
+def run(steps, example, rng):
+  """Applies the steps of a pipeline to one example, each to the last result.
+
+  Args:
+    steps: list of Step.
+    example: dict.
+    rng: np.random.Generator, for the ops that want it.
+  """
+  for step in steps:
+    random = {"rng": rng} if step.wants_rng else {}
+    try:
+      updates = step.function(example, *step.args, **step.kwargs, **random)
+    except ValueError as e:
+      raise ValueError(f"{step.source}: {e}") from e
+    example = {**example, **updates}
+  return example
+
+
+def _tree(code):
+  """Parses `code` as one Python expression."""
+  if not code:
+    raise ValueError(
+      'a pipeline string is empty; write "decode" to change nothing'
+    )
+  try:
+    return ast.parse(code, mode="eval").body
+  except SyntaxError as e:
+    raise _error(code, e.lineno or 1, (e.offset or 1) - 1, e.msg) from e
+  except (ValueError, RecursionError, MemoryError) as e:
+    raise _error(code, 1, 0, f"cannot be parsed ({e})") from e
+
+
+def _ops(node):
+  """Returns the nodes of `a | b | c` in order."""
+  nodes = []
+  while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+    nodes.append(node.right)
+    node = node.left
+  return [node, *reversed(nodes)]
+
+
+def _step(node, code):
+  """Checks one `name` or `name(...)` and returns its Step."""
+  call = isinstance(node, ast.Call)
+  name = node.func if call else node
+  if not isinstance(name, ast.Name):
+    raise _at(node, code, "wanted an op: name or name(...)")
+  try:
+    function = config.lookup(pp.OPS, name.id, "op")
+    args, kwargs = _arguments(node) if call else ([], {})
+    wants_rng = _check(function, args, kwargs)
+  except ValueError as e:
+    raise _at(node, code, str(e)) from e
+  source = ast.get_source_segment(code, node)
+  return Step(source, function, args, kwargs, wants_rng)
+
+
+def _arguments(call):
+  """Returns the positional and keyword arguments of a call."""
+  args, kwargs = [_literal(a) for a in call.args], {}
+  for keyword in call.keywords:
+    if keyword.arg is None or keyword.arg in kwargs:
+      raise ValueError(f"{keyword.arg or '**'} is repeated or not a name")
+    kwargs[keyword.arg] = _literal(keyword.value)
+  return args, kwargs
+
+
+def _literal(node):
+  """Returns the value of a literal."""
+  try:
+    return ast.literal_eval(node)
+  except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as e:
+    raise ValueError(
+      "arguments are literals, such as 48, 'text', True or [1, 2]; this has"
+      f" {type(node).__name__}"
+    ) from e
+
+
+def _check(function, args, kwargs):
+  """Checks arguments against the signature; returns whether it wants an rng.
+
+  Raises:
+    ValueError: missing, unknown or repeated arguments, or of another type than
+      the parameter is annotated with.
+  """
+  signature = inspect.signature(function)
+  example, *parameters = signature.parameters.values()
+  taken = [p for p in parameters if p.name != "rng"]
+  call = inspect.Signature(taken)
+  try:
+    bound = call.bind(*args, **kwargs).arguments
+  except TypeError as e:
+    raise ValueError(f"{e}; wanted {call}") from e
+  for name, value in bound.items():
+    wanted = signature.parameters[name].annotation
+    if not _fits(value, wanted):
+      raise ValueError(f"{name}={value!r} is not allowed; wanted {call}")
+  return "rng" in signature.parameters
+
+
+def _fits(value, annotation):
+  """Says whether a literal is of the annotated type or one of a Literal's."""
+  if annotation is inspect.Parameter.empty:
+    return True
+  if typing.get_origin(annotation) is typing.Literal:
+    return value in typing.get_args(annotation)
+  # True is an int to Python, but not to who writes resize(True).
+  return type(value) is annotation
+
+
+def _at(node, code, message):
+  """Returns a ValueError that points at a node of `code`."""
+  # Python counts a node's column in bytes.
+  before = _line(code, node.lineno).encode()[: node.col_offset]
+  column = len(before.decode(errors="ignore"))
+  return _error(code, node.lineno, column, message)
+
+
+def _error(code, line, column, message):
+  """Returns a ValueError that points at a line (from 1) and column (from 0)."""
+  return ValueError(f"{message}\n  {_line(code, line)}\n  {' ' * column}^")
+
+
+def _line(code, number):
+  lines = code.splitlines()
+  return lines[min(number, len(lines)) - 1]

@@ -1,0 +1,149 @@
+"""Where arrays live: the mesh, and rules from parameter names to shardings.
+
+A config names three sizes. `replica` and `fsdp` split the batch; `fsdp` also
+splits parameters and optimizer state, which are gathered layer by layer where
+they are needed; `tensor` splits heads and mlp. Inside the mesh `fsdp` is two
+axes whose sizes multiply to it, so that a tensor without a dimension that all
+its devices divide (1152 over 256 of them) can be split along two dimensions.
+
+Rules are pairs of a regex over flat names and a strategy, first match wins:
+
+  "fsdp"       the largest dimension that divides, else two dimensions, else a
+               full copy
+  "replicate"  a full copy everywhere
+  a tuple      a PartitionSpec, such as (None, "tensor", FSDP)
+"""
+
+import itertools
+import math
+
+import jax
+from jax.experimental import mesh_utils
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
+
+from pg import config
+from pg import tree
+
+SIZES = ("replica", "fsdp", "tensor")
+FSDP = ("fsdp_x", "fsdp_y")
+AXES = ("replica", *FSDP, "tensor")
+BATCH = ("replica", *FSDP)
+SMALL = 2**20  # elements: smaller arrays are replicated (4 MiB in float32)
+
+
+def make_mesh(sizes, devices=None):
+  """Builds the mesh of all devices.
+
+  Args:
+    sizes: dict from `replica`, `fsdp`, `tensor` to a size, 1 where absent; at
+      most one is -1: "all that is left".
+    devices: list of devices, by default all.
+
+  Raises:
+    ValueError: an unknown name, or sizes that do not multiply to the number
+      of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  for name in sizes:
+    if name not in SIZES:
+      raise ValueError(config.unknown(name, SIZES, "mesh axis"))
+  shape = {name: sizes.get(name, 1) for name in SIZES}
+  for name in shape:
+    if shape[name] == -1:
+      shape[name] = len(devices) // abs(math.prod(shape.values()))
+  if math.prod(shape.values()) != len(devices):
+    raise ValueError(
+      f"mesh {shape} wants {math.prod(shape.values())} devices; there are"
+      f" {len(devices)}; set one size to -1 to use what is left"
+    )
+  x = max(
+    d for d in range(1, math.isqrt(shape["fsdp"]) + 1) if shape["fsdp"] % d == 0
+  )
+  dims = (shape["replica"], x, shape["fsdp"] // x, shape["tensor"])
+  grid = mesh_utils.create_device_mesh(
+    dims, devices, allow_split_physical_axes=True
+  )
+  return jax.sharding.Mesh(grid, AXES)
+
+
+def num_batch_shards(mesh):
+  """Returns over how many shards the mesh splits a batch."""
+  return math.prod(mesh.shape[a] for a in BATCH)
+
+
+def check_batch(batch_size, mesh):
+  """Raises ValueError when the mesh does not divide the batch."""
+  n = num_batch_shards(mesh)
+  if batch_size % n:
+    near = max(n, round(batch_size / n) * n)
+    raise ValueError(
+      f"batch_size {batch_size} is not divisible by the {n} devices that share"
+      f" a batch; try {near}"
+    )
+
+
+def fsdp_spec(shape, mesh):
+  """Chooses the PartitionSpec of one array under the `fsdp` strategy."""
+  x, y = (mesh.shape[a] for a in FSDP)
+  dims = sorted(range(len(shape)), key=lambda d: -shape[d])
+  place = {}
+  if math.prod(shape) >= SMALL:
+    place = next(
+      ({d: FSDP} for d in dims if shape[d] % (x * y) == 0),
+      next(
+        (
+          {d: "fsdp_y", e: "fsdp_x"}
+          for d, e in itertools.permutations(dims, 2)
+          if shape[d] % y == 0 and shape[e] % x == 0
+        ),
+        {},
+      ),
+    )
+  return PartitionSpec(*(place.get(d) for d in range(len(shape))))
+
+
+def spec(name, shape, mesh, rules):
+  """Returns the PartitionSpec of one parameter by the first matching rule."""
+  strategy = tree.match(rules, name)
+  if strategy == "replicate":
+    return PartitionSpec()
+  if strategy == "fsdp":
+    return fsdp_spec(shape, mesh)
+  return PartitionSpec(*strategy)
+
+
+def replicated(mesh):
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_tree(shapes, mesh, rules):
+  """Returns the NamedSharding of every leaf of a tree of shapes."""
+  return tree.map_named(
+    lambda k, x: NamedSharding(mesh, spec(k, x.shape, mesh, rules)), shapes
+  )
+
+
+def put(batch, mesh):
+  """Makes global arrays, split along the batch, of this process' rows.
+
+  Args:
+    batch: dict of np [b, ...], the rows of this process only.
+    mesh: the mesh.
+
+  Returns:
+    dict of jax arrays [B, ...].
+  """
+  sharding = NamedSharding(mesh, PartitionSpec(BATCH))
+  return {
+    k: jax.make_array_from_process_local_data(sharding, np.asarray(v))
+    for k, v in batch.items()
+  }
+
+
+def constrain(x):
+  """Keeps activations [B, ...] split along the batch; a no-op without a mesh."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or not set(BATCH) <= set(mesh.axis_names):
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH))

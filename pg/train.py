@@ -1,0 +1,353 @@
+r"""Trains a model: one config file in, one workdir out.
+
+python -m pg.train --config configs/nano.py --workdir runs/nano
+python -m pg.train --config transfers/forkme.py:res=448 --config.lr=3e-6 \
+  --workdir runs/mine
+
+The same command continues a run that was stopped, from its last checkpoint.
+Read it from the bottom: `main` -> `fit` -> `update`.
+"""
+
+import functools
+import itertools
+import json
+import os
+import time
+from typing import Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from pg import command
+from pg import config
+from pg import sharding
+from pg import tree
+from pg.codecs import tokenizer
+from pg.data import pipeline
+from pg.evals import blind
+from pg.evals import run as evals_run
+from pg.learn import loss as loss_lib
+from pg.learn import optim
+from pg.log import run as log_run
+from pg.models import paligemma
+from pg.weights import checkpoint
+
+# Training rows whose texts make the blind baseline.
+NUM_BLIND = 8192
+
+
+def init_state(c, cfg, tx, mesh):
+  """Makes the train state on the mesh: parameters from `c.init` or drawn.
+
+  Args:
+    c: the config.
+    cfg: paligemma.Config.
+    tx: the optimizer.
+    mesh: the mesh.
+
+  Returns:
+    dict with `params` f32, `opt` (optax state) and `step` i32[].
+  """
+  abstract = abstract_state(c, cfg, tx, mesh)
+  place = jax.tree.map(lambda x: x.sharding, abstract)
+
+  def fresh(rng):
+    return state_of(paligemma.init(cfg, rng), tx)
+
+  if not c.init:
+    return jax.jit(fresh, out_shardings=place)(jax.random.key(c.seed))
+  params = checkpoint.restore_params(c.init, abstract["params"])
+  opt = jax.jit(tx.init, out_shardings=place["opt"])(params)
+  step = jax.device_put(jnp.int32(0), place["step"])
+  return dict(params=params, opt=opt, step=step)
+
+
+def state_of(params, tx):
+  return dict(params=params, opt=tx.init(params), step=jnp.int32(0))
+
+
+def abstract_state(c, cfg, tx, mesh):
+  """Returns the train state's shapes, dtypes and shardings.
+
+  Moments are placed like their parameters, everything else is replicated.
+  """
+  shapes = paligemma.shapes(cfg)
+  state = jax.eval_shape(functools.partial(state_of, tx=tx), shapes)
+  flat = tree.flatten(shapes)
+
+  def place(path, leaf):
+    keys = [str(getattr(k, "key", "")) for k in path]
+    names = ("/".join(keys[i:]) for i in range(len(keys)))
+    name = next((n for n in names if n in flat), None)
+    spec = sharding.replicated(mesh)
+    if name:
+      rule = sharding.spec(name, leaf.shape, mesh, c.sharding)
+      spec = jax.sharding.NamedSharding(mesh, rule)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spec)
+
+  return jax.tree_util.tree_map_with_path(place, state)
+
+
+def update(state, batch, *, cfg, tx, is_frozen, smoothing, seed):
+  """Takes one step; jitted with the state donated.
+
+  Args:
+    state: see `init_state`.
+    batch: training rows, see `pg/data/prefix_lm.py`.
+    cfg: paligemma.Config.
+    tx: the optimizer.
+    is_frozen: tree of bool like the parameters.
+    smoothing: float, label smoothing.
+    seed: int, of dropout.
+
+  Returns:
+    The new state, and measurements f32[] of this step.
+  """
+  model = paligemma.PaliGemma(cfg, train=True)
+  inputs, labels, mask = loss_lib.targets(batch)
+  weights = loss_lib.mean_weights(mask, batch["index"] >= 0)
+  rng = jax.random.fold_in(jax.random.key(seed), state["step"])
+
+  def loss_fn(params):
+    params = optim.stop_frozen(params, is_frozen)
+    hidden = model.apply({"params": params}, **inputs, rngs={"dropout": rng})
+    embedding = params["llm"]["embedder"]["input_embedding"]
+    cap = cfg.llm.final_softcap
+    return loss_lib.weighted_nll(
+      hidden, embedding, labels, weights, cap, smoothing
+    )
+
+  loss, grads = jax.value_and_grad(loss_fn)(state["params"])
+  updates, opt = tx.update(grads, state["opt"], state["params"])
+  params = jax.tree.map(
+    lambda p, u, f: p if f else p + u, state["params"], updates, is_frozen
+  )
+  measured = {
+    "train/loss": loss,
+    "train/grad_norm": optim.global_norm(grads, is_frozen),
+    "train/update_norm": optim.global_norm(updates, is_frozen),
+  }
+  return dict(params=params, opt=opt, step=state["step"] + 1), measured
+
+
+def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
+  """Runs evaluators and writes what was predicted.
+
+  Args:
+    tasks: `evals.run.Task`s that are due.
+    cfg: paligemma.Config.
+    params: the model's parameters.
+    form: pipeline.Form of training.
+    mesh: the mesh.
+    step: int, for the file names.
+    workdir: str.
+    baseline: blind.Majority or None, scored on the same examples.
+
+  Returns:
+    {evaluator: evals.run.Result}.
+  """
+  results = {}
+  unrolled = evals_run.unroll(params)
+  for task in tasks:
+    scoring = task.how["metric"] == "perplexity"
+    results[task.name] = result = evals_run.run(
+      task, cfg, params if scoring else unrolled, form, mesh, baseline
+    )
+    evals_run.write_predictions(workdir, task.name, step, result.records)
+  return results
+
+
+class Run(NamedTuple):
+  """Everything that a config opens, checked: what `fit` works with."""
+
+  mesh: jax.sharding.Mesh
+  cfg: paligemma.Config
+  form: pipeline.Form
+  data: tuple  # pipeline.Dataset
+  tasks: tuple  # evals.run.Task
+  total: int  # steps
+  period: Callable  # duration -> steps
+  tx: optax.GradientTransformation
+  is_frozen: dict  # tree of bool like the parameters
+  order: dict  # what the order of examples depends on
+
+
+def open_run(c):
+  """Opens data, evaluators and optimizer: all that can be wrong is found here.
+
+  Raises:
+    ValueError: a config, data or device count that does not fit.
+  """
+  mesh = sharding.make_mesh(c.mesh)
+  sharding.check_batch(c.batch_size, mesh)
+  tok = tokenizer.Tokenizer(c.tokenizer or inherited_tokenizer(c.init))
+  cfg = model_config(c, tok)
+  form = pipeline.Form(tok, c.res, c.num_images, c.text_len, blind=c.blind)
+  data = pipeline.datasets(c.data, c.pp)
+  durations = dict(
+    batch_size=c.batch_size, num_examples=pipeline.num_examples(data)
+  )
+  total = config.steps(c.total, **durations)
+  shapes = paligemma.shapes(cfg)
+  return Run(
+    mesh=mesh,
+    cfg=cfg,
+    form=form,
+    data=data,
+    tasks=evals_run.tasks(c),
+    total=total,
+    period=functools.partial(config.steps, **durations, total=total),
+    tx=optim.make(c, shapes, total),
+    is_frozen=optim.frozen(shapes, c.schedule),
+    order=pipeline.fingerprint(data, c.seed, c.batch_size),
+  )
+
+
+def fit(c, workdir):
+  """Trains to the end of the run, from the last checkpoint if there is one.
+
+  Args:
+    c: the config.
+    workdir: str, made if needed.
+
+  Returns:
+    Results of the last evaluation, {evaluator: evals.run.Result}.
+
+  Raises:
+    ValueError: a config, data or checkpoint that does not fit.
+    FloatingPointError: the loss is not finite.
+  """
+  r = open_run(c)
+  cut = pipeline.check(r.data, r.form)
+  baseline = blind_baseline(r) if r.tasks else None
+  save_every = r.period(c.save_every)
+  every = {task.name: r.period(task.how["every"]) for task in r.tasks}
+
+  # 1) The state, and where in the data it stands.
+  with checkpoint.Manager(workdir, keep=c.keep) as manager:
+    step = manager.latest() or 0
+    if step:
+      abstract = abstract_state(c, r.cfg, r.tx, r.mesh)
+      state, meta = manager.restore(step, abstract)
+      check_order(meta["data"], r.order, workdir)
+    else:
+      state = init_state(c, r.cfg, r.tx, r.mesh)
+    log = log_run.Log(c, r, workdir, step)
+    log.start(state["params"], cut)
+
+    # 2) The loop: dispatch step k + 1, then look at step k.
+    step_fn = functools.partial(
+      update,
+      cfg=r.cfg,
+      tx=r.tx,
+      is_frozen=r.is_frozen,
+      smoothing=c.smoothing,
+      seed=c.seed,
+    )
+    step_fn = jax.jit(step_fn, donate_argnums=0)
+    batches = pipeline.train_batches(
+      r.data, r.form, c.seed, c.batch_size, start=step * c.batch_size
+    )
+    results, pending = {}, None
+    while step < r.total:
+      rows, waited = timed(next, batches)
+      with jax.set_mesh(r.mesh):
+        state, measured = step_fn(state, sharding.put(rows, r.mesh))
+      if pending:
+        check_finite(*pending, manager)
+      step += 1
+      pending = step, measured
+      last = step == r.total
+      log.step(step, measured, rows, waited)
+      due = [t for t in r.tasks if last or step % every[t.name] == 0]
+      if due or last or step % save_every == 0:
+        check_finite(*pending, manager)
+      if due:
+        params, at = state["params"], dict(step=step, workdir=workdir)
+        results |= evaluate(
+          due, r.cfg, params, r.form, r.mesh, **at, baseline=baseline
+        )
+        log.scores(step, {t.name: results[t.name] for t in due})
+      if last or step % save_every == 0:
+        meta = dict(step=step, next_example=step * c.batch_size, data=r.order)
+        manager.save(step, state, meta)
+
+    # 3) A run that was complete already is only scored again.
+    if not results:
+      params, at = state["params"], dict(step=step, workdir=workdir)
+      results = evaluate(
+        r.tasks, r.cfg, params, r.form, r.mesh, **at, baseline=baseline
+      )
+  log.end(results)
+  return results
+
+
+def model_config(c, tok):
+  """Returns the paligemma.Config of a run; "auto" is bfloat16 but on CPUs."""
+  model = dict(c.model, res=c.res)
+  if model["dtype"] == "auto":
+    cpu = jax.default_backend() == "cpu"
+    model["dtype"] = "float32" if cpu else "bfloat16"
+  return paligemma.from_config(model, tok.vocab_size)
+
+
+def inherited_tokenizer(init):
+  """Returns the tokenizer file of the run that `init` is a checkpoint of."""
+  for folder in (
+    init,
+    os.path.dirname(init),
+    os.path.dirname(os.path.dirname(init)),
+  ):
+    path = os.path.join(folder, "tokenizer.model")
+    if init and os.path.isfile(path):
+      return path
+  return tokenizer.NANO
+
+
+def timed(function, *args):
+  """Returns what a function returns, and the seconds that it took."""
+  start = time.monotonic()
+  return function(*args), time.monotonic() - start
+
+
+def check_order(saved, order, workdir):
+  """Raises ValueError when a run would continue with other data."""
+  changed = [
+    k for k in order if json.loads(json.dumps(order[k])) != saved.get(k)
+  ]
+  if changed:
+    k = changed[0]
+    raise ValueError(
+      f"{workdir} was trained with other data: {k} was {saved.get(k)} and is"
+      f" {order[k]} now; the examples would not continue where they stopped."
+      " Use another workdir, with --config.init to keep the weights"
+    )
+
+
+def check_finite(step, measured, manager):
+  """Raises FloatingPointError when the loss of a step is not finite."""
+  loss = float(measured["train/loss"])
+  if not np.isfinite(loss):
+    manager.close()
+    raise FloatingPointError(
+      f"the loss is {loss} at step {step}; the last good checkpoint is of step"
+      f" {manager.latest()}. Try a smaller lr or a longer warmup"
+    )
+
+
+def blind_baseline(r):
+  """Fits the baseline that sees prompts only to the texts of training."""
+  stream = pipeline.train_texts(r.data, seed=0)
+  return blind.Majority().fit(itertools.islice(stream, NUM_BLIND))
+
+
+def main(args):
+  fit(args.config, args.workdir)
+
+
+if __name__ == "__main__":
+  command.run(
+    main, __doc__, workdir=dict(required=True, help="folder of this run")
+  )

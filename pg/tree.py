@@ -1,0 +1,87 @@
+"""Flat names of parameter trees, first-match rules, and readable differences.
+
+A tree is a nested dict whose leaves are arrays or anything with a shape; its
+flat form maps `llm/layers/attn/q_einsum/w` to the leaf.
+"""
+
+import re
+
+
+def flatten(tree, prefix=""):
+  """Returns the flat form `{"a/b": leaf}` of a nested dict, sorted by name."""
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  flat = {}
+  for key in sorted(tree):
+    flat |= flatten(tree[key], f"{prefix}/{key}" if prefix else str(key))
+  return flat
+
+
+def unflatten(flat):
+  """Returns the nested dict of a flat one; the inverse of `flatten`."""
+  tree = {}
+  for name, leaf in flat.items():
+    *parents, last = name.split("/")
+    node = tree
+    for key in parents:
+      node = node.setdefault(key, {})
+    node[last] = leaf
+  return tree
+
+
+def map_named(function, tree):
+  """Returns the tree of `function(name, leaf)`."""
+  return unflatten({k: function(k, v) for k, v in flatten(tree).items()})
+
+
+def match(rules, name):
+  """Returns the value of the first rule whose regex matches the whole name.
+
+  Args:
+    rules: pairs `(regex, value)`.
+    name: str, a flat parameter name.
+
+  Raises:
+    ValueError: no rule matches.
+  """
+  for regex, value in rules:
+    if re.fullmatch(regex, name):
+      return value
+  raise ValueError(
+    f"no rule matches parameter {name!r}; rules: {[r for r, _ in rules]}; add"
+    " a last rule ('.*', ...)"
+  )
+
+
+def unused(rules, names):
+  """Returns the regexes that are no name's first match (mostly a typo)."""
+  used = {
+    next((r for r, _ in rules if re.fullmatch(r, name)), None) for name in names
+  }
+  return [regex for regex, _ in rules if regex not in used]
+
+
+def diff(expected, found):
+  """Describes how the flat names and shapes of two trees differ.
+
+  Args:
+    expected: nested dict of leaves with a `shape`.
+    found: nested dict of leaves with a `shape`.
+
+  Returns:
+    str, one line per missing (-), unexpected (+) or differently shaped (!)
+    leaf; empty when the trees agree.
+  """
+  want, have = flatten(expected), flatten(found)
+  lines = [
+    f"- missing {k} {tuple(want[k].shape)}" for k in want if k not in have
+  ]
+  lines += [
+    f"+ unexpected {k} {tuple(have[k].shape)}" for k in have if k not in want
+  ]
+  lines += [
+    f"! {k}: wanted {tuple(want[k].shape)}, found {tuple(have[k].shape)}"
+    for k in want
+    if k in have and tuple(want[k].shape) != tuple(have[k].shape)
+  ]
+  return "\n".join(lines)

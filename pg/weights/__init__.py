@@ -1,0 +1,1 @@
+"""Weights at rest: checkpoints of a run, released files, Hugging Face files."""

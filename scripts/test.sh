@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs the tests in .venv, which the first start creates.
+#
+#   bash scripts/test.sh        without those that need torch
+#   bash scripts/test.sh --all  also the parity tests; installs torch for them
+#
+# Further arguments go to pytest: bash scripts/test.sh tests/test_layers.py -x
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+require requirements.txt
+require requirements-dev.txt
+if [[ ${1:-} == --all ]]; then
+  require requirements-parity.txt
+  set -- -m "" "${@:2}"
+fi
+exec "$python" -m pytest "$@"

@@ -1,0 +1,101 @@
+"""Makes pg/codecs/nano.model, the tiny tokenizer of the embedded data.
+
+  python -m scripts.train_tokenizer
+
+A SentencePiece BPE model in Gemma's conventions: pad 0, eos 1, bos 2, unk 3,
+then a piece for each byte, so that any text survives; "\\n" is a piece; text is
+not normalised, spaces are kept, digits stand alone. The <loc> and <seg> pieces
+are not in it, pg/codecs/tokenizer.py appends them to every model.
+
+The same command makes the same bytes (with the same sentencepiece).
+"""
+
+import io
+import re
+import string
+
+import sentencepiece
+
+from pg.codecs import tokenizer
+from pg.data import digits, shapes
+
+NUM_PIECES = 1024
+ROWS = 1500  # per task
+
+# Locations are not learned. Pieces end at spaces, which Chinese has not: its
+# words are cut out, or phrases with a colour and a shape would become pieces.
+BETWEEN = re.compile(r"(?:<loc\d{4}>)+|(图中有|一个|的|大|小|、|和)")
+
+# So that everyday prompts are not spelled letter by letter.
+WORDS = """
+the of and to in is on with for at by from it this that as are be or not
+what who why when how one two three four five six seven eight nine ten
+man woman person people child boy girl dog cat horse bird car bus train street
+house room table chair food water tree grass sky light picture photo text sign
+number word name time day year left right up down front behind near under over
+small large big long short old new good open orange pink gray sitting standing
+holding wearing riding looking walking playing read find show describe say
+""".split()
+
+
+def sentences():
+  """Yields text like that of training, without locations."""
+  for task in shapes.TASKS:
+    source = shapes.Shapes(task, res=16)
+    for i in range(ROWS):
+      example = source[i]
+      texts = [
+        example["prefix"],
+        example["suffix"],
+        *example.get("answers", ()),
+      ]
+      if task == "ocr":
+        texts = texts[:1]  # what is read stays single characters
+      for text in texts:
+        yield from filter(None, BETWEEN.split(text))
+  for _ in range(ROWS):
+    yield digits.PROMPT
+  for char in string.printable.strip():
+    yield from [char] * 20
+  for word in WORDS:
+    yield from [word, f"a {word}"] * 10
+
+
+def train():
+  """Returns the bytes of the SentencePiece model."""
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=sentences(),
+    model_writer=model,
+    model_type="bpe",
+    vocab_size=NUM_PIECES,
+    character_coverage=1.0,
+    pad_id=0,
+    eos_id=1,
+    bos_id=2,
+    unk_id=3,
+    pad_piece="<pad>",
+    eos_piece="<eos>",
+    bos_piece="<bos>",
+    unk_piece="<unk>",
+    user_defined_symbols=["\n"],
+    byte_fallback=True,
+    split_digits=True,
+    normalization_rule_name="identity",
+    add_dummy_prefix=False,
+    remove_extra_whitespaces=False,
+    num_threads=1,  # sums of floats in one order
+    minloglevel=2,
+  )
+  return model.getvalue()
+
+
+def main():
+  model = train()
+  with open(tokenizer.NANO, "wb") as f:
+    f.write(model)
+  print(f"{tokenizer.NANO}: {NUM_PIECES} pieces, {len(model)} bytes")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,207 @@
+"""Metrics against numbers computed by hand, and the blind baseline."""
+
+import math
+
+import pytest
+
+from pg import evals
+from pg.evals import blind, detect, exact
+
+# Locations that are round fractions: 341/1023 = 1/3, 682/1023 = 2/3.
+LEFT_THIRD = "<loc0000><loc0000><loc1023><loc0341>"
+LEFT_TWO_THIRDS = "<loc0000><loc0000><loc1023><loc0682>"
+WHOLE = "<loc0000><loc0000><loc1023><loc1023>"
+
+
+def suffixes(*texts):
+  return [{"suffix": text} for text in texts]
+
+
+def test_exact_is_the_share_of_equal_texts():
+  score = exact.score(["cat", "dog", "cow"], suffixes("cat", "dog", "ox"))
+  assert score == {"exact": pytest.approx(2 / 3)}
+
+
+def test_exact_minds_case_and_not_outer_white_space():
+  assert exact.per_example(" cat\n", {"suffix": "cat "}) == 1.0
+  assert exact.per_example("Cat", {"suffix": "cat"}) == 0.0
+  assert exact.per_example("black  cat", {"suffix": "black cat"}) == 0.0
+
+
+def test_exact_accepts_any_of_several_answers_instead_of_the_suffix():
+  example = {"answers": ["cat", "kitten"], "suffix": "dog"}
+  assert exact.per_example("kitten", example) == 1.0
+  assert exact.per_example("dog", example) == 0.0
+  assert exact.per_example("dog", {"answers": [], "suffix": "dog"}) == 1.0
+
+
+def test_answers_that_are_missing_or_one_text_are_refused():
+  with pytest.raises(ValueError, match=r"\['image'\]"):
+    exact.per_example("cat", {"image": b""})
+  with pytest.raises(ValueError, match="wanted a list"):
+    exact.per_example("c", {"answers": "cat"})
+
+
+def test_count_gives_accuracy_mean_error_and_share_unparsable():
+  predictions = ["3", "5", "many", "2.5"]
+  score = exact.count(predictions, suffixes("3", "4", "2", "4"))
+  # Errors 0, 1 and 1.5 of the three numbers.
+  assert score == {
+    "accuracy": 0.25,
+    "mae": pytest.approx(2.5 / 3),
+    "unparsable": 0.25,
+  }
+
+
+def test_count_reads_only_plain_numbers():
+  texts = ["nan", "inf", "1e3", "1_0", "3 cats", "", "three"]
+  assert exact.count(texts, suffixes(*"1" * len(texts)))["unparsable"] == 1.0
+  assert exact.count([" +3 ", "-1"], suffixes("3", "-1"))["accuracy"] == 1.0
+
+
+def test_count_without_any_number_has_no_mean_error():
+  assert math.isnan(exact.count(["many"], suffixes("2"))["mae"])
+
+
+def test_count_takes_the_nearest_of_several_answers():
+  example = {"answers": ["2", "5"]}
+  assert exact.count(["4"], [example])["mae"] == 1.0
+  assert exact.per_example_count("5", example) == 1.0
+  assert exact.per_example_count("5 or so", example) == 0.0
+
+
+def test_count_refuses_true_answers_that_are_words():
+  with pytest.raises(ValueError, match='"exact"'):
+    exact.count(["2"], suffixes("two"))
+
+
+def test_detect_is_the_overlap_of_one_box():
+  score = detect.score([f"{LEFT_TWO_THIRDS} cat"], suffixes(f"{WHOLE} cat"))
+  assert score == {
+    "iou": pytest.approx(2 / 3),
+    "recall@.5": 1.0,
+    "precision@.5": 1.0,
+    "unparsable": 0.0,
+  }
+
+
+def test_detect_pools_boxes_and_counts_missed_ones_as_zero():
+  predictions = [f"{LEFT_THIRD} cat", "nothing here", f"{WHOLE} cat"]
+  truths = suffixes(
+    f"{LEFT_TWO_THIRDS} cat ; {WHOLE} dog", f"{WHOLE} cat", f"{WHOLE} cat"
+  )
+  score = detect.score(predictions, truths)
+  # Of four true boxes: 1/2, missed, missed, 1.
+  assert score["iou"] == pytest.approx(1.5 / 4)
+  assert score["recall@.5"] == 2 / 4
+  assert score["precision@.5"] == 2 / 2
+  assert score["unparsable"] == pytest.approx(1 / 3)
+
+
+def test_detect_matches_only_boxes_of_the_same_label():
+  assert detect.per_example(f"{WHOLE} dog", {"suffix": f"{WHOLE} cat"}) == 0.0
+
+
+def test_detect_gives_each_box_one_partner_best_pair_first():
+  truth = {"suffix": f"{LEFT_TWO_THIRDS} cat ; {LEFT_THIRD} cat"}
+  # The whole overlaps the two by 2/3 and 1/3, the two thirds by 1 and 1/2: the
+  # pair with 1 is taken, and leaves the whole to the third.
+  prediction = f"{WHOLE} cat ; {LEFT_TWO_THIRDS} cat"
+  assert detect.per_example(prediction, truth) == pytest.approx((1 + 1 / 3) / 2)
+  # One prediction cannot serve two true boxes.
+  twice = {"suffix": f"{WHOLE} cat ; {WHOLE} cat"}
+  assert detect.per_example(f"{WHOLE} cat", twice) == 0.5
+
+
+def test_writing_many_boxes_costs_precision():
+  many = f"{WHOLE} cat ; {LEFT_THIRD} cat ; {LEFT_THIRD} dog ; {WHOLE} cow"
+  score = detect.score([many], suffixes(f"{WHOLE} cat"))
+  assert score["recall@.5"] == 1.0
+  assert score["precision@.5"] == 0.25
+
+
+def test_an_image_without_true_boxes_wants_none():
+  assert detect.per_example("", {"suffix": ""}) == 1.0
+  assert detect.per_example(f"{WHOLE} cat", {"suffix": ""}) == 0.0
+  with pytest.raises(ValueError, match="none of the 1 examples"):
+    detect.score([""], suffixes(""))
+
+
+def test_detect_refuses_a_truth_that_does_not_parse():
+  with pytest.raises(ValueError, match="'<loc0001> cat'"):
+    detect.score([""], suffixes("<loc0001> cat"))
+  with pytest.raises(ValueError, match="suffix"):
+    detect.score([""], [{"answers": ["cat"]}])
+
+
+@pytest.mark.parametrize("name", evals.METRICS)
+def test_every_metric_refuses_unequal_or_empty_lists(name):
+  with pytest.raises(ValueError, match="2 predictions for 1 examples"):
+    evals.METRICS[name](["1", "2"], suffixes("1"))
+  with pytest.raises(ValueError, match="at least one"):
+    evals.METRICS[name]([], [])
+
+
+@pytest.mark.parametrize(
+  "name, metric", [("exact", "exact"), ("count", "accuracy"), ("detect", "iou")]
+)
+def test_the_mean_over_examples_is_the_score(name, metric):
+  truths = suffixes("1", "2") if name != "detect" else suffixes(WHOLE, WHOLE)
+  texts = ["1", "3"] if name != "detect" else [LEFT_THIRD, WHOLE]
+  each = [evals.PER_EXAMPLE[name](p, e) for p, e in zip(texts, truths)]
+  assert 0 < sum(each) < 2
+  score = evals.METRICS[name](texts, truths)[metric]
+  assert sum(each) / 2 == pytest.approx(score)
+
+
+PAIRS = [
+  ("how many dots?", "2"),
+  ("how many dots?", "3"),
+  ("how many dots?", "3"),
+  ("how many red dots?", "1"),
+  ("how large?", "very"),
+  ("how large?", "very"),
+  ("how large?", "very"),
+  ("what color?", "red"),
+]
+
+
+@pytest.mark.parametrize(
+  "prefix, answer",
+  [
+    ("how many dots?", "3"),  # known
+    ("how many red dots?", "1"),
+    ("how many red stars?", "1"),  # begins with "how many red"
+    ("how many stars?", "3"),  # "how many": 3 twice
+    ("how come?", "very"),  # "how": very three times
+    ("where?", "very"),  # of all
+    ("", "very"),
+  ],
+)
+def test_blind_backs_off_to_prompts_with_the_longest_common_start(
+  prefix, answer
+):
+  assert blind.Majority().fit(PAIRS).predict([prefix]) == [answer]
+
+
+def test_blind_tells_a_prompt_from_the_beginning_of_a_longer_one():
+  pairs = [("caption", "a"), ("caption en", "b"), ("caption en", "b")]
+  model = blind.Majority().fit(pairs)
+  assert model.predict(["caption", "caption en", "caption de"]) == [
+    "a",
+    "b",
+    "b",
+  ]
+
+
+def test_blind_breaks_ties_the_same_way_in_any_order():
+  pairs = [("q", "b"), ("q", "a"), ("q", "c")]
+  for order in (pairs, pairs[::-1]):
+    assert blind.Majority().fit(order).predict(["q"]) == ["a"]
+
+
+def test_blind_needs_training_pairs():
+  with pytest.raises(ValueError, match="at least one"):
+    blind.Majority().fit([])
+  with pytest.raises(ValueError, match="fit"):
+    blind.Majority().predict(["q"])

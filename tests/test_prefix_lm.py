@@ -1,0 +1,127 @@
+"""Text rows equal those the released checkpoints were trained with."""
+
+import gzip
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from pg.codecs import tokenizer
+from pg.data import prefix_lm
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
+MASKS = ("mask_input", "mask_ar", "mask_loss")
+
+
+def lines(name):
+  with gzip.open(f"{GOLDEN}/{name}") as f:
+    return [json.loads(line) for line in f]
+
+
+class Recorded:
+  """Gives the ids that Gemma's tokenizer gave when the goldens were made."""
+
+  pad, eos, bos, sep = 0, 1, 2, [108]
+
+  def __init__(self):
+    rows = lines("prefix_lm_ids.jsonl.gz")
+    self.encode = {row["text"]: row["ids"] for row in rows}.__getitem__
+
+
+TOK = Recorded()
+ROWS = lines("prefix_lm.jsonl.gz")
+
+
+def assert_equal(row, wanted):
+  np.testing.assert_array_equal(row["tokens"], wanted["text"])
+  for mask in MASKS:
+    if mask in wanted:
+      np.testing.assert_array_equal(row[mask], np.array(wanted[mask], bool))
+
+
+def test_training_rows_equal_the_reference():
+  assert len(ROWS) == 67
+  for line in ROWS:
+    text_len = line["text_len"]
+    row = prefix_lm.make(line["prefix"], line["suffix"], TOK, text_len, "train")
+    assert_equal(row, line["train"])
+
+
+def test_decoding_rows_equal_the_reference_with_and_without_a_given_start():
+  for line in ROWS:
+    for suffix, name in (("", "eval"), (line["suffix"], "eval_with_suffix")):
+      row = prefix_lm.make(
+        line["prefix"], suffix, TOK, line["text_len"], "decode"
+      )
+      assert_equal(row, line[name])
+      assert not row["mask_loss"].any()
+
+
+def test_rows_have_the_dtypes_and_lengths_of_the_contract():
+  for form, length in (("train", 9), ("decode", 8)):
+    row = prefix_lm.make("caption en", "a cat", TOK, 8, form)
+    assert set(row) == {"tokens", *MASKS}
+    assert row["tokens"].dtype == np.int32
+    assert all(row[mask].dtype == bool for mask in MASKS)
+    assert all(len(value) == length for value in row.values())
+
+
+def test_the_worked_example_in_the_docstring_is_true():
+  table = re.findall(
+    r"^  (tokens|mask_\w+) +([\d ]+)$", prefix_lm.__doc__, re.M
+  )
+  assert len(table) == 4
+  row = prefix_lm.make("caption en", "a cat", TOK, 8, "train")
+  for name, numbers in table:
+    np.testing.assert_array_equal(row[name], [int(n) for n in numbers.split()])
+
+
+def test_training_rows_are_cut_exactly_where_the_eos_target_is_lost():
+  cut = 0
+  for line in ROWS:
+    text_len = line["text_len"]
+    texts = line["prefix"], line["suffix"]
+    whole = sum(len(TOK.encode(text)) for text in texts) + 3 <= text_len + 1
+    row = prefix_lm.make(*texts, TOK, text_len, "train")
+    assert prefix_lm.is_cut(row) == (not whole), line["prefix"]
+    cut += not whole
+  assert cut > 10
+
+
+def test_decoding_rows_are_cut_where_no_position_is_left():
+  for line in ROWS:
+    for suffix in ("", line["suffix"]):
+      ids = TOK.encode(line["prefix"]) + TOK.encode(suffix)
+      row = prefix_lm.make(
+        line["prefix"], suffix, TOK, line["text_len"], "decode"
+      )
+      assert prefix_lm.is_cut(row) == (len(ids) + 2 >= line["text_len"])
+
+
+def test_cut_rows_of_a_batch_are_found_and_padding_examples_are_not():
+  rows = [
+    prefix_lm.make("caption en", "a cat on a mat", TOK, n, "train")
+    for n in (16, 9, 8, 4)
+  ]
+  width = 17
+  padded = [
+    {k: np.pad(v, (width - len(v), 0)) for k, v in row.items()} for row in rows
+  ]
+  padded.append({k: np.zeros_like(v) for k, v in padded[0].items()})
+  batch = {k: np.stack([row[k] for row in padded]) for k in padded[0]}
+  np.testing.assert_array_equal(
+    prefix_lm.is_cut(batch), [False, False, True, True, False]
+  )
+
+
+def test_eos_is_the_tokenizers():
+  assert prefix_lm.EOS == tokenizer.Tokenizer.eos == TOK.eos
+
+
+def test_an_unknown_form_or_an_empty_row_is_refused():
+  with pytest.raises(ValueError, match="'eval' is not one of train, decode"):
+    prefix_lm.make("caption en", "", TOK, 8, "eval")
+  with pytest.raises(ValueError, match="at least 1, got 0"):
+    prefix_lm.make("caption en", "", TOK, 0, "decode")
