@@ -16,7 +16,6 @@ import sys
 
 import ml_collections
 
-
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -35,7 +34,8 @@ def unknown(name, known, kind):
   """Returns the message for an unknown name, with the nearest known one."""
   near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
   hint = f'did you mean "{near[0]}"?' if near else "there is no similar one;"
-  return f'unknown {kind} "{name}"; {hint} Known: {", ".join(map(str, sorted(known)))}.'
+  names = ", ".join(sorted(map(str, known)))
+  return f'unknown {kind} "{name}"; {hint} Known: {names}.'
 
 
 def literal(text):

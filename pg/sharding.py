@@ -18,12 +18,11 @@ import itertools
 import math
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import NamedSharding, PartitionSpec
-import numpy as np
 
-from pg import config
-from pg import tree
+from pg import config, tree
 
 SIZES = ("replica", "fsdp", "tensor")
 FSDP = ("fsdp_x", "fsdp_y")

@@ -13,17 +13,15 @@ import itertools
 import json
 import os
 import time
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pg import command
-from pg import config
-from pg import sharding
-from pg import tree
+from pg import command, config, sharding, tree
 from pg.codecs import tokenizer
 from pg.data import pipeline
 from pg.evals import blind
@@ -132,6 +130,19 @@ def update(state, batch, *, cfg, tx, is_frozen, smoothing, seed):
   return dict(params=params, opt=opt, step=state["step"] + 1), measured
 
 
+def compile_update(c, r):
+  """Returns `update` of a run, jitted."""
+  step = functools.partial(
+    update,
+    cfg=r.cfg,
+    tx=r.tx,
+    is_frozen=r.is_frozen,
+    smoothing=c.smoothing,
+    seed=c.seed,
+  )
+  return jax.jit(step, donate_argnums=0)
+
+
 def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
   """Runs evaluators and writes what was predicted.
 
@@ -238,15 +249,7 @@ def fit(c, workdir):
     log.start(state["params"], cut)
 
     # 2) The loop: dispatch step k + 1, then look at step k.
-    step_fn = functools.partial(
-      update,
-      cfg=r.cfg,
-      tx=r.tx,
-      is_frozen=r.is_frozen,
-      smoothing=c.smoothing,
-      seed=c.seed,
-    )
-    step_fn = jax.jit(step_fn, donate_argnums=0)
+    step_fn = compile_update(c, r)
     batches = pipeline.train_batches(
       r.data, r.form, c.seed, c.batch_size, start=step * c.batch_size
     )
@@ -293,17 +296,16 @@ def model_config(c, tok):
   return paligemma.from_config(model, tok.vocab_size)
 
 
+def workdir_of(path):
+  """Returns the run's folder that a checkpoint path is in, or is."""
+  return str(checkpoint.find(path).parent.parent)
+
+
 def inherited_tokenizer(init):
-  """Returns the tokenizer file of the run that `init` is a checkpoint of."""
-  for folder in (
-    init,
-    os.path.dirname(init),
-    os.path.dirname(os.path.dirname(init)),
-  ):
-    path = os.path.join(folder, "tokenizer.model")
-    if init and os.path.isfile(path):
-      return path
-  return tokenizer.NANO
+  """Returns the tokenizer of the run that `init` is from, else the tiny one."""
+  if not init:
+    return tokenizer.NANO
+  return os.path.join(workdir_of(init), "tokenizer.model")
 
 
 def timed(function, *args):

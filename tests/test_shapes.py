@@ -9,18 +9,18 @@ import pytest
 from pg.data import lexicon, scene, shapes
 from tests import shapes_oracle
 
-GOLDEN = ""
+GOLDEN = "43448f2a3f51ae5e85ff01ed9cff47367ca8b4db5456a405de9582cff7bf452e"
 
 
 def rows(task, split, num, res=48):
-  source = shapes.Shapes(task, split, res=res)
+  source = shapes.Shapes(task, split, res=res, size=num)
   return [source[i] for i in range(num)]
 
 
 @pytest.mark.parametrize("split", shapes.SPLITS)
 @pytest.mark.parametrize("task", [t for t in shapes.TASKS if t != "ocr"])
 def test_every_suffix_follows_from_the_pixels(task, split):
-  for example in rows(task, split, 40):
+  for example in rows(task, split, 25):
     assert shapes_oracle.solve(example) == example["suffix"], example["prefix"]
 
 
@@ -46,7 +46,7 @@ def test_answers_are_balanced_in_every_split(task, low, high):
   for split in shapes.SPLITS:
     found = collections.Counter(e["suffix"] for e in rows(task, split, 800, 16))
     shares = {answer: n / 800 for answer, n in found.items()}
-    assert all(low <= share <= high for share in shares.values()), shares
+    assert low <= min(shares.values()) and max(shares.values()) <= high, split
 
 
 def test_yes_is_as_common_as_no_for_every_form_of_question():

@@ -9,7 +9,8 @@ batch with padding examples (index -1).
 
 import functools
 import json
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import grain
 import jax
@@ -165,7 +166,7 @@ def train_stream(data, finish, seed, *, start=0):
 
   Args:
     data: tuple of Dataset.
-    finish: function (example after its ops, dataset's number, index) -> element.
+    finish: function (example after its ops, dataset's number, index) -> row.
     seed: int.
     start: int, the global number of the first example: where to resume.
   """

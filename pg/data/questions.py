@@ -73,12 +73,11 @@ def exists(rng, split):
   asked = draft.pick(rng, split)
   other = draft.pick(rng, split, lambda pair: pair != asked)
   same = "color" if rng.randrange(2) else "shape"
-  pairs = draft.add(
-    rng,
-    [asked if yes else other],
-    1,
-    lambda pair: pair != asked and getattr(pair, same) == getattr(asked, same),
-  )
+
+  def alike(pair):
+    return pair != asked and getattr(pair, same) == getattr(asked, same)
+
+  pairs = draft.add(rng, [asked if yes else other], 1, alike)
   pairs = draft.fill(rng, pairs, lambda pair: pair != asked)
   prefix = lexicon.prompt(rng, "exists", split, **asked._asdict())
   drawn = draft.draw(rng, split, pairs)
@@ -107,20 +106,20 @@ def total(rng, split):
 
 def count_color(rng, split):
   """Asks how many objects have a colour: none to three, equally often."""
-  number, value, drawn = _some_of(rng, split, "color", scene.COLORS)
+  number, value, drawn = _so_many(rng, split, "color", scene.COLORS)
   prefix = lexicon.prompt(rng, "count_color", split, color=value)
   return draft.answer(drawn, "count_color", prefix, str(number))
 
 
 def count_shape(rng, split):
   """Asks how many objects have a shape: none to three, equally often."""
-  number, value, drawn = _some_of(rng, split, "shape", scene.SHAPES)
+  number, value, drawn = _so_many(rng, split, "shape", scene.SHAPES)
   shapes = lexicon.PLURALS[value]
   prefix = lexicon.prompt(rng, "count_shape", split, shapes=shapes)
   return draft.answer(drawn, "count_shape", prefix, str(number))
 
 
-def _some_of(rng, split, field, values):
+def _so_many(rng, split, field, values):
   """Draws a number, a value, and a scene with so many objects of that value."""
   number = rng.randrange(draft.MOST + 1)
   focus = draft.pick(rng, split)

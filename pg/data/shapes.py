@@ -156,7 +156,7 @@ def _line(rng, half, most):
 
 
 def _detect(rng, split):
-  """Detects some of the objects, named by colour and shape or shape alone."""
+  """Detects one or two kinds of objects: colours and shapes, or shapes."""
   by_shape = rng.randrange(2)
   name = operator.attrgetter("shape") if by_shape else lexicon.phrase
   focus = draft.pick(rng, split)
@@ -165,8 +165,8 @@ def _detect(rng, split):
   drawn = draft.draw(rng, split, draft.fill(rng, pairs))
   names = list(dict.fromkeys(map(name, drawn.objects)))
   own = name(draft.find(drawn, focus))
-  num = rng.randrange(len(names))
-  wanted = {own, *rng.sample([n for n in names if n != own], num)}
+  others = [n for n in names if n != own]
+  wanted = {own, *rng.sample(others, rng.randrange(2) and min(1, len(others)))}
   things = " ; ".join(n for n in names if n in wanted)
   targets = [item for item in drawn.objects if name(item) in wanted]
   return _boxes(
@@ -230,7 +230,6 @@ def _any_of(*tasks):
   return lambda rng, split: rng.choice(tasks)(rng, split)
 
 
-_q = questions
 TASKS = {
   "caption": functools.partial(_caption, "en"),
   "caption_de": functools.partial(_caption, "de"),
@@ -239,15 +238,21 @@ TASKS = {
   "grounded": _grounded,
   "ocr": _ocr,
   "answer": _any_of(
-    _q.color, _q.shape, _q.size, _q.where, _q.objects, _q.which
+    questions.color,
+    questions.shape,
+    questions.size,
+    questions.where,
+    questions.objects,
+    questions.which,
   ),
-  "yesno": _any_of(_q.exists, _q.side),
-  # The total is never 0: asked less often, so that counts come out alike.
+  "yesno": _any_of(questions.exists, questions.side),
+  # A total is never 0: less often asked, so that the counts come out alike.
   "count": _any_of(
-    _q.total, _q.count_color, _q.count_color, _q.count_shape, _q.count_shape
+    questions.total,
+    *[questions.count_color, questions.count_shape] * 2,
   ),
-  "compare": _any_of(_q.more, _q.both, _q.only),
-  "question": _q.reverse,
+  "compare": _any_of(questions.more, questions.both, questions.only),
+  "question": questions.reverse,
   "detect": _detect,
   "detect_one": _detect_one,
   "refer": _refer,

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from pg.decode import sampling
-from pg.models import gemma
-from pg.models import paligemma
+from pg.models import gemma, paligemma
 
 
 class Context(NamedTuple):

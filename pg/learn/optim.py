@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pg import config
-from pg import tree
+from pg import config, tree
 
 # Published recipes decay what big_vision calls a kernel: image tower and
 # projector, no parameter of Gemma.

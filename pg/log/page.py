@@ -46,6 +46,9 @@ th, td { padding: .22rem 1rem .22rem 0; vertical-align: baseline; }
 .scores th:nth-child(n+3), .scores td:nth-child(n+3) {
   text-align: right; padding: .22rem 0 .22rem 1rem;
 }
+.scores tbody th {
+  white-space: normal; overflow-wrap: anywhere; min-width: 5rem;
+}
 .scores tbody .first:not(:first-child) > * {
   border-top: 1px solid var(--rule);
 }
@@ -57,7 +60,7 @@ th, td { padding: .22rem 1rem .22rem 0; vertical-align: baseline; }
 .facts tr:first-child > * { padding-top: .5rem; }
 .facts tr:last-child > * { padding-bottom: .5rem; }
 
-figure { margin: 0; }
+figure { margin: 0; min-width: 0; }
 .charts {
   display: grid; gap: 1.6rem 1.5rem;
   grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr));
@@ -66,7 +69,8 @@ figure { margin: 0; }
   display: flex; justify-content: space-between; gap: 1rem;
   font-size: .8125rem; margin-bottom: .15rem;
 }
-.charts figcaption span { color: var(--soft); }
+.charts code { overflow-wrap: anywhere; }
+.charts figcaption span { color: var(--soft); white-space: nowrap; }
 .charts .note { font-size: .8125rem; margin: .1rem 0 0; }
 .charts svg { display: block; width: 100%; height: auto; }
 .charts path, .charts polyline {
@@ -103,7 +107,10 @@ rect.prompt { stroke: #2f7fd0; stroke-width: 2; }
 .cards figcaption { font-size: .875rem; line-height: 1.35; }
 .cards p { margin: 0 0 .25rem; overflow-wrap: anywhere; }
 .cards small { color: var(--soft); font-style: italic; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 0 .6rem; margin: 0; }
+dl {
+  display: grid; gap: 0 .6rem; margin: 0;
+  grid-template-columns: auto minmax(0, 1fr);
+}
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 b { font-weight: 400; }

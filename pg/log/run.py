@@ -11,9 +11,7 @@ import time
 import jax
 
 from pg.data import prefix_lm
-from pg.log import metrics
-from pg.log import progress
-from pg.log import report
+from pg.log import metrics, progress, report
 
 
 class Log:
@@ -85,14 +83,18 @@ class Log:
     """Writes the table of final scores and the report."""
     self._writer.close()
     self._progress.close()
-    if self._first and results:
-      write_scores(self._workdir, results)
-      self._progress.say(table(results))
-      self._progress.say(f"report: {report.write(self._workdir)}")
+    finish(self._workdir, results)
 
 
-def write_scores(workdir, results):
-  """Writes `scores.json` for the report."""
+def finish(workdir, results):
+  """Writes and prints final scores, and makes the report of them."""
+  if jax.process_index() == 0 and results:
+    _write_scores(workdir, results)
+    print(table(results))
+    print(f"report: {report.write(workdir)}")
+
+
+def _write_scores(workdir, results):
   scores = {
     name: {
       metric: {"value": value, "n": result.num_examples}

@@ -10,9 +10,9 @@ softmax and vocabulary logits are float32.
 
 import dataclasses
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from pg import sharding
 from pg.models import dot as dot_lib

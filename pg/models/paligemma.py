@@ -10,13 +10,12 @@ T = F * I + L, D width.
 
 import dataclasses
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from pg import config
-from pg.models import gemma
-from pg.models import siglip
+from pg.models import gemma, siglip
 
 
 @dataclasses.dataclass(frozen=True)

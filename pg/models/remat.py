@@ -5,8 +5,8 @@
 recomputes nothing.
 """
 
-from flax import linen as nn
 import jax
+from flax import linen as nn
 
 from pg import config
 

@@ -6,10 +6,10 @@ H head dim. Parameter names are those of the released files (`img/...`).
 
 import dataclasses
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from pg import sharding
 from pg.models import dot as dot_lib

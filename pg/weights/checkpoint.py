@@ -255,6 +255,4 @@ def _as_wanted(leaf):
   if not isinstance(leaf, jax.ShapeDtypeStruct):
     return ocp.RestoreArgs(restore_type=np.ndarray)
   one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return ocp.ArrayRestoreArgs(
-    sharding=leaf.sharding or one, global_shape=leaf.shape, dtype=leaf.dtype
-  )
+  return ocp.ArrayRestoreArgs(sharding=leaf.sharding or one, dtype=leaf.dtype)

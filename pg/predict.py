@@ -1,0 +1,181 @@
+r"""Asks a trained model about an image.
+
+python -m pg.predict --checkpoint runs/nano --image cat.jpg \
+  --prompt "detect cat" --out out.png
+
+Prints the text, and a table of boxes in pixels; --out draws them, --json prints
+one object with everything: text, token ids, their log probabilities, boxes.
+"""
+
+import functools
+import json
+import os
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from pg import command, train
+from pg.codecs import boxes as box_codec
+from pg.codecs import tokenizer
+from pg.data import pipeline
+from pg.decode import loop, sampling
+from pg.log import draw
+from pg.models import paligemma
+from pg.pp import parse
+from pg.weights import checkpoint
+
+
+class Model(NamedTuple):
+  """A trained model, ready to answer."""
+
+  cfg: paligemma.Config
+  params: dict  # as `loop.unroll` returns them
+  form: pipeline.Form
+
+
+class Prediction(NamedTuple):
+  """An answer, and what it says about places."""
+
+  text: str
+  tokens: list  # ids, eos included
+  logp: list  # log probability of each
+  boxes: list  # {"label", "box": [y1, x1, y2, x2] in pixels}
+
+
+def load(path, tokenizer_path=None):
+  """Loads the model that a run has trained.
+
+  Args:
+    path: str, a run's folder, or a checkpoint in it.
+    tokenizer_path: str or None, the run's own.
+
+  Raises:
+    ValueError: no checkpoint there, or no config beside it.
+  """
+  workdir = train.workdir_of(path)
+  config_file = os.path.join(workdir, "config.json")
+  if not os.path.isfile(config_file):
+    raise ValueError(f"no config.json in {workdir}; is it a run's --workdir?")
+  with open(config_file, encoding="utf-8") as f:
+    c = ml_collections.ConfigDict(json.load(f))
+  tok = tokenizer.Tokenizer(
+    tokenizer_path or os.path.join(workdir, "tokenizer.model")
+  )
+  cfg = train.model_config(c, tok)
+  params = checkpoint.restore_params(path, paligemma.shapes(cfg))
+  form = pipeline.Form(tok, c.res, c.num_images, c.text_len, form="decode")
+  return Model(cfg, jax.jit(loop.unroll)(params), form)
+
+
+def predict(model, images, prompt, *, max_len=None, sampler=None):
+  """Answers one prompt about one example's images.
+
+  Args:
+    model: Model.
+    images: list of encoded bytes, as many as the model takes or fewer.
+    prompt: str, such as "caption en".
+    max_len: int, tokens in the answer; default the run's text_len.
+    sampler: sampling.Sampler, greedy by default.
+
+  Returns:
+    Prediction; boxes are in pixels of the first image.
+
+  Raises:
+    ValueError: an image that cannot be read, too many of them, or a prompt that
+      is too long.
+  """
+  form = model.form
+  pp = parse.build(f"decode | resize({form.res})")
+  done = pp({"image": images, "prefix": prompt, "suffix": ""}, None)
+  rows = pipeline.stack([pipeline.row(form, done, 0, 0)])
+  need = len(form.tok.encode(prompt)) + 2
+  if need > form.text_len:
+    raise ValueError(
+      f"the prompt has {need} tokens and the model was trained with a text_len"
+      f" of {form.text_len}; shorten it"
+    )
+  max_len = max_len or form.text_len
+  eos = form.tok.eos
+  generate = functools.partial(
+    loop.generate, model.cfg, max_len=max_len, eos=eos, sampler=sampler
+  )
+  answer = jax.device_get(jax.jit(generate)(model.params, rows))
+  tokens, logp = answer.tokens[0].tolist(), answer.logp[0].tolist()
+  end = tokens.index(eos) + 1 if eos in tokens else max_len
+  text = form.tok.decode(tokens[:end])
+  height, width = parse.build("decode")({"image": images[0]}, None)[
+    "image"
+  ].shape[:2]
+  objects, _ = box_codec.parse(text)
+  pixels = box_codec.to_pixels(
+    np.array([box for box, _ in objects]).reshape(-1, 4), height, width
+  )
+  found = [
+    {"label": label, "box": [round(float(x), 1) for x in box]}
+    for (_, label), box in zip(objects, pixels, strict=True)
+  ]
+  return Prediction(text, tokens[:end], logp[:end], found)
+
+
+def table(found):
+  """Returns boxes as text, one per line, in pixels."""
+  lines = [f"{'label':24} {'y1':>7} {'x1':>7} {'y2':>7} {'x2':>7}"]
+  for item in found:
+    numbers = " ".join(f"{x:7.1f}" for x in item["box"])
+    lines.append(f"{item['label']:24} {numbers}")
+  return "\n".join(lines)
+
+
+def picture(image, found):
+  """Draws boxes on an encoded image; returns u8[H, W, 3]."""
+  pixels = parse.build("decode")({"image": image}, None)["image"]
+  large, scale = draw.enlarge(pixels)
+  boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
+  return draw.boxes(large, boxes, [item["label"] for item in found])
+
+
+def read(path):
+  """Reads a file's bytes."""
+  with open(path, "rb") as f:
+    return f.read()
+
+
+def main(args):
+  images = [read(path) for path in args.image]
+  model = load(args.checkpoint, args.tokenizer)
+  sampler = sampling.Sampler(
+    args.temperature, args.top_k, args.top_p, args.seed
+  )
+  answer = predict(
+    model, images, args.prompt, max_len=args.max_len, sampler=sampler
+  )
+  if args.json:
+    print(json.dumps(answer._asdict(), ensure_ascii=False))
+  else:
+    print(answer.text)
+    if answer.boxes:
+      print(table(answer.boxes))
+  if args.out:
+    Image.fromarray(picture(images[0], answer.boxes)).save(args.out)
+
+
+if __name__ == "__main__":
+  command.run(
+    main,
+    __doc__,
+    with_config=False,
+    checkpoint=dict(required=True, help="a run's folder, or one step in it"),
+    image=dict(required=True, nargs="+", help="image file, or several"),
+    prompt=dict(required=True, help='such as "caption en" or "detect cat"'),
+    tokenizer=dict(help="SentencePiece file; default the run's own"),
+    out=dict(help="file to draw the boxes into"),
+    json=dict(action="store_true", help="print one JSON object"),
+    max_len=dict(type=int, help="tokens in the answer"),
+    temperature=dict(type=float, default=0.0, help="0 is greedy"),
+    top_k=dict(type=int, default=0, help="0 keeps all"),
+    top_p=dict(type=float, default=1.0, help="1 keeps all"),
+    seed=dict(type=int, default=0, help="of sampling"),
+  )

@@ -1,0 +1,164 @@
+"""Who may import whom. The rooms of the house are layers: a file imports files
+of lower layers, and the lowest ones run without jax, in data workers and on
+machines that only read a config.
+"""
+
+import ast
+import importlib.metadata
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PATHS = {
+  ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+    ".__init__"
+  ): path
+  for folder in ("pg", "configs", "transfers", "scripts")
+  for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+GROUND = r"pg\.(config|tree)"
+NUMPY = r"pg\.(pp|codecs|data(?!\.pipeline))(\..+)?"
+ARRAYS = r"pg\.(models(\..+)?|learn(\..+)?|sharding)"
+ROOMS = r"pg\.(decode|weights|log|evals)(\..+)?|pg\.data\.pipeline"
+CONFIGS = r"(configs|transfers)(\..+)?"
+
+ANY = r".+"
+NO_JAX = r"(?!(jax|jaxlib|flax|optax|orbax|chex|grain|tensorflow|torch)\b).+"
+CONFIG_ONLY = r"ml_collections\b.*"
+
+# The first row whose pattern is the module says which of ours and which of
+# other people's modules it may import.
+LAYERS = (
+  (GROUND, GROUND, CONFIG_ONLY),
+  (CONFIGS, rf"pg\.config|{CONFIGS}", CONFIG_ONLY),
+  (NUMPY, f"{GROUND}|{NUMPY}", NO_JAX),
+  (r"pg\.models(\..+)?", rf"{GROUND}|pg\.sharding|pg\.models(\..+)?", ANY),
+  (ARRAYS, f"{GROUND}|{ARRAYS}", ANY),
+  *(
+    (room, f"{GROUND}|{NUMPY}|{ARRAYS}|{room}", ANY)
+    for room in (
+      r"pg\.decode(\..+)?",
+      r"pg\.weights(\..+)?",
+      r"pg\.log(\..+)?",
+      r"pg\.data\.pipeline",
+    )
+  ),
+  (r"pg\.evals\.run", f"{GROUND}|{NUMPY}|{ARRAYS}|{ROOMS}", ANY),
+  (
+    r"pg\.evals(\..+)?",  # text metrics
+    rf"{GROUND}|{NUMPY}|pg\.evals(?!\.run)(\..+)?",
+    NO_JAX,
+  ),
+  (r"pg", r"", r""),
+  (r"pg\.\w+|scripts\.\w+", ANY, ANY),  # the verbs
+)
+VERBS = LAYERS[-1]
+PROCESS_INDEX = (
+  r"pg\.(data\.pipeline|log(\..+)?|weights\.checkpoint|evals\.run)"
+)
+
+
+def layer(module):
+  return next(row for row in LAYERS if re.fullmatch(row[0], module))
+
+
+def imports(code):
+  """Returns the full names of what a source text imports, wherever it does."""
+  names = []
+  for node in ast.walk(ast.parse(code)):
+    if isinstance(node, ast.Import):
+      names += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      origin = "." * node.level + (node.module or "")
+      names += [f"{origin}.{alias.name}" for alias in node.names]
+  return names
+
+
+def is_ours(name):
+  return name.split(".")[0] in ("pg", "configs", "transfers", "scripts", "")
+
+
+def each(*patterns):
+  return pytest.mark.parametrize(
+    "module", [m for m in PATHS if any(re.fullmatch(p, m) for p in patterns)]
+  )
+
+
+def test_imports_inside_functions_and_of_several_names_are_seen():
+  code = "import a.b as c\ndef f():\n  from d import e, g\n  from . import h"
+  assert imports(code) == ["a.b", "d.e", "d.g", "..h"]
+
+
+@each(ANY)
+def test_a_file_imports_only_what_its_layer_may(module):
+  _, ours, others = layer(module)
+  for name in imports(PATHS[module].read_text()):
+    if is_ours(name):
+      assert re.fullmatch(ours, name), f"{module} imports {name}"
+    elif name.split(".")[0] not in sys.stdlib_module_names:
+      assert re.fullmatch(others, name), f"{module} imports {name}"
+
+
+@each(ANY)
+def test_a_file_imports_modules_of_ours_and_not_names(module):
+  for name in filter(is_ours, imports(PATHS[module].read_text())):
+    assert name in PATHS, f"{module} imports {name}"
+
+
+@each(r"pg\.models(\..+)?")
+def test_a_model_knows_of_sharding_only_constrain(module):
+  for node in ast.walk(ast.parse(PATHS[module].read_text())):
+    if isinstance(node, ast.Attribute):
+      if isinstance(node.value, ast.Name) and node.value.id == "sharding":
+        assert node.attr == "constrain", f"{module}:{node.lineno}"
+
+
+@each(rf"(?!{PROCESS_INDEX}$)(pg|configs|transfers)\b.*")
+def test_a_file_does_not_ask_which_process_it_runs_in(module):
+  for node in ast.walk(ast.parse(PATHS[module].read_text())):
+    if isinstance(node, ast.Attribute):
+      assert node.attr != "process_index", f"{module}:{node.lineno}"
+
+
+@each(*(row[0] for row in LAYERS[:-1]))
+def test_a_file_below_the_verbs_does_not_read_flags(module):
+  names = imports(PATHS[module].read_text())
+  assert not [name for name in names if name.startswith("absl.flags")]
+
+
+@each(r"pg\b.*")
+def test_a_file_is_named_by_what_is_in_it(module):
+  drawers = {"utils", "util", "common", "helpers", "base", "misc", "shared"}
+  assert not drawers & set(module.split("."))
+
+
+def test_everything_that_is_imported_is_a_requirement():
+  lines = (ROOT / "requirements.txt").read_text().splitlines()
+  required = {
+    re.match(r"[\w-]+", line)[0].lower().replace("_", "-")
+    for line in lines
+    if line and not line.startswith("#")
+  }
+  owners = importlib.metadata.packages_distributions()
+  for module, path in PATHS.items():
+    if not module.startswith("scripts."):
+      tops = {name.split(".")[0] for name in imports(path.read_text())}
+      for top in tops - set(sys.stdlib_module_names):
+        dists = {d.lower().replace("_", "-") for d in owners.get(top, [top])}
+        assert is_ours(top) or dists & required, f"{module} imports {top}"
+
+
+def test_data_workers_metrics_and_configs_never_load_jax():
+  modules = [m for m in PATHS if layer(m)[2] in (NO_JAX, CONFIG_ONLY)]
+  code = (
+    "import importlib, sys\n"
+    f"for name in {modules}:\n"
+    "  importlib.import_module(name)\n"
+    "  assert not {'jax', 'tensorflow'} & set(sys.modules), name\n"
+  )
+  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

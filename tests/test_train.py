@@ -1,0 +1,177 @@
+"""A run from its config file: it learns, it stops, it goes on."""
+
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from pg import sharding, train, tree
+from pg.log import metrics
+from pg.weights import checkpoint
+from tests import tiny
+
+# What depends on the clock is not the same twice.
+CLOCK = ("speed/", "time/")
+
+
+def record(workdir):
+  """Returns the metric lines of a run without timings."""
+  return [
+    {k: v for k, v in row.items() if not k.startswith(CLOCK)}
+    for row in metrics.read(pathlib.Path(workdir) / "metrics.jsonl")
+  ]
+
+
+def weights(workdir):
+  """Returns the last checkpoint's parameters as bytes by name."""
+  params = checkpoint.restore_params(workdir)
+  return {k: np.asarray(v).tobytes() for k, v in tree.flatten(params).items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_device():
+  """Lets runs believe that there is one device; eight cost a minute more."""
+  with pytest.MonkeyPatch.context() as patch:
+    one = functools.partial(sharding.make_mesh, devices=jax.devices()[:1])
+    patch.setattr(sharding, "make_mesh", one)
+    yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """A run of six steps that nothing has disturbed."""
+  workdir = str(tmp_path_factory.mktemp("whole"))
+  results = train.fit(tiny.nano(), workdir)
+  return workdir, results
+
+
+def test_a_run_leaves_everything_behind(whole):
+  workdir, results = whole
+  names = set(os.listdir(workdir))
+  assert {"config.json", "tokenizer.model", "metrics.jsonl"} <= names
+  assert {"scores.json", "report.html", "predictions", "checkpoints"} <= names
+  files = os.listdir(f"{workdir}/predictions")
+  assert files == ["caption-000000006.jsonl"]
+  assert len(open(f"{workdir}/predictions/{files[0]}").readlines()) == 12
+  assert results["caption"].num_examples == 12
+  assert results["nll"].scores["nll"] > 0
+
+
+def test_the_loss_falls():
+  c = tiny.nano(total=30, evals={}, warmup=2)
+  r = train.open_run(c)
+  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  losses = run_steps(c, r, state, 30)
+  assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def run_steps(c, r, state, num_steps):
+  """Takes steps outside of `fit`; returns their losses."""
+  step = train.compile_update(c, r)
+  batches = train.pipeline.train_batches(r.data, r.form, c.seed, c.batch_size)
+  losses = []
+  for _ in range(num_steps):
+    with jax.set_mesh(r.mesh):
+      state, measured = step(state, train.sharding.put(next(batches), r.mesh))
+    losses.append(float(measured["train/loss"]))
+  return losses
+
+
+def test_the_same_seed_gives_the_same_bytes(whole, tmp_path):
+  train.fit(tiny.nano(), str(tmp_path))
+  assert weights(tmp_path) == weights(whole[0])
+  assert record(tmp_path) == record(whole[0])
+
+
+def test_another_seed_gives_another_run(whole, tmp_path):
+  train.fit(tiny.nano(total=1, seed=1), str(tmp_path))
+  assert record(tmp_path)[0] != record(whole[0])[0]
+
+
+SCRIPT = """
+import os, sys
+os.environ["XLA_FLAGS"] = ""  # one device
+sys.path.insert(0, {root!r})
+from pg import train
+from tests import tiny
+train.fit(tiny.nano(), {workdir!r})
+"""
+
+
+@pytest.mark.parametrize("at", (2, 4))
+def test_a_killed_run_continues_bit_for_bit(whole, tmp_path, at):
+  code = SCRIPT.format(root=str(tiny.ROOT), workdir=str(tmp_path))
+  child = subprocess.Popen([sys.executable, "-c", code])
+  file = tmp_path / "metrics.jsonl"
+  while child.poll() is None:
+    if file.exists() and len(file.read_text().splitlines()) >= at:
+      child.send_signal(signal.SIGKILL)
+    time.sleep(0.01)
+  child.wait()
+  assert child.returncode == -signal.SIGKILL
+  train.fit(tiny.nano(), str(tmp_path))
+  assert weights(tmp_path) == weights(whole[0])
+  assert record(tmp_path) == record(whole[0])
+
+
+def test_a_finished_run_is_scored_again_and_not_trained(whole):
+  before = weights(whole[0]), record(whole[0])
+  results = train.fit(tiny.nano(), whole[0])
+  assert results["caption"].scores == whole[1]["caption"].scores
+  assert (weights(whole[0]), record(whole[0])) == before
+
+
+def test_other_data_is_refused_on_resume(whole):
+  c = tiny.nano()
+  with c.unlocked():
+    c.data.caption.weight = 0.9
+  with pytest.raises(ValueError, match="trained with other data: datasets"):
+    train.fit(c, whole[0])
+
+
+def test_a_checkpoint_of_another_model_is_refused(whole):
+  c = tiny.nano()
+  with c.unlocked():
+    c.model.variant = "nano2"
+  with pytest.raises(ValueError, match="missing .*post_ffw_norm"):
+    train.fit(c, whole[0])
+
+
+def test_init_starts_from_the_parameters_of_a_run(whole, tmp_path):
+  c = tiny.nano(init=whole[0])
+  r = train.open_run(c)
+  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  flat = tree.flatten(jax.device_get(state["params"]))
+  assert {k: v.tobytes() for k, v in flat.items()} == weights(whole[0])
+  assert int(state["step"]) == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+  c = tiny.nano(lr=1e30, warmup=0, grad_clip=0.0, save_every=1)
+  with pytest.raises(FloatingPointError, match="at step [0-9]") as error:
+    train.fit(c, str(tmp_path))
+  step = int(checkpoint.find(tmp_path).name)
+  assert f"checkpoint is of step {step}" in str(error.value)
+  for name, leaf in tree.flatten(checkpoint.restore_params(tmp_path)).items():
+    assert np.isfinite(leaf).all(), name
+
+
+def test_texts_that_are_cut_are_counted_and_said(tmp_path, capsys):
+  c = tiny.nano(total=2, text_len=12)
+  train.fit(c, str(tmp_path))
+  said = capsys.readouterr().err
+  assert "are longer than text_len 12 and lose their end" in said
+  assert record(tmp_path)[1]["train/cut"] > 0
+
+
+def test_the_blind_baseline_stands_beside_the_score(whole):
+  scores = json.load(open(f"{whole[0]}/scores.json"))
+  assert set(scores["caption"]["exact"]) == {"value", "blind", "n"}

@@ -1,0 +1,22 @@
+"""Runs that take seconds: the main job's config, cut down."""
+
+import pathlib
+
+from pg import config
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def nano(total=6, **changes):
+  """Returns the nano config with two datasets, two evaluators, few steps."""
+  c = config.load(str(ROOT / "configs/nano.py") + f":total={total}")
+  with c.unlocked():
+    c.data = {k: c.data[k] for k in ("caption", "digits")}
+    c.evals = {k: c.evals[k] for k in ("caption", "nll")}
+    for spec in c.evals.values():
+      spec.num_examples = 12
+      spec.every = "100%"
+    c.evals.caption.max_len = 6
+    c.batch_size, c.log_every, c.save_every = 8, 1, 2
+    c.update(changes)
+  return c

@@ -1,0 +1,95 @@
+r"""Fine-tunes a checkpoint on your own examples: copy this file and change it.
+
+One JSON object per line, image paths relative to the file:
+
+  {"image": "images/7.jpg", "prefix": "caption en", "suffix": "a red bus"}
+
+bash scripts/run.sh train --workdir runs/mine \
+  --config transfers/forkme.py:train=data/train.jsonl,val=data/val.jsonl
+
+By default it starts from `runs/nano`, the model that `bash scripts/run.sh`
+trains. Every key that a run has stands here; a test keeps them equal to those
+of `base.py`, which all other transfers start from.
+"""
+
+import ml_collections
+
+from pg import config
+from transfers import base
+
+
+def get_config(arg=None):
+  # What can be said behind the colon of --config; single keys are changed with
+  # --config.key=value.
+  arg = config.arguments(
+    arg,
+    train="train.jsonl",  # your examples
+    val="val.jsonl",  # examples that are only looked at
+    init="runs/nano",  # a run's folder, or one checkpoint in it
+    model="nano",  # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_5m
+    res=48,  # pixels per side; released models: 224, 448, 896
+    text_len=64,  # tokens of bos + prefix + "\n" + suffix + eos
+    freeze_img=False,  # keep the image tower as it is
+    freeze_llm=False,  # keep the decoder as it is
+  )
+  c = ml_collections.ConfigDict(dict(arg=arg))
+  nano = arg.model.startswith("nano")
+
+  # Everything random follows from it: order, dropout, first parameters.
+  c.seed = 0
+  # The model takes square images of `res` pixels, `num_images` per example, and
+  # runs on `text_len` text positions. Longer texts are counted and reported.
+  c.res, c.num_images, c.text_len = arg.res, 1, arg.text_len
+  # True hides all images: what does text alone achieve?
+  c.blind = False
+  # A SentencePiece file; "" is the tokenizer of the run in `init`.
+  c.tokenizer = ""
+  # The parameters to start from; "" draws them.
+  c.init = arg.init
+
+  c.model = dict(
+    variant=arg.model,
+    dropout=0.0,  # behind attention and mlp of the decoder
+    final_softcap=0.0,  # Gemma 2 was pre-trained with 30; transfers do without
+    window=None,  # 4096 to narrow Gemma 2's local layers, as some ports do
+    dtype="auto",  # of activations: bfloat16, float32 on a CPU
+    remat="nothing" if not nano else "everything",  # what backward may keep
+  )
+
+  # What goes in, what should come out. The ops of `pp` make `image`, `prefix`
+  # and `suffix` from a row; see pg/pp.
+  c.data = dict(source="jsonl", path=arg.train)
+  c.pp = f"decode | resize({c.res})"
+
+  # The recipe. Durations: 500 (steps), "15ep", "25%" (of the run), "64k ex".
+  c.total = base.duration("15ep")
+  c.batch_size = 32
+  c.lr = 5e-4 if nano else 1e-5
+  c.wd = 3e-7  # follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms
+  c.smoothing = 0.0  # of the labels
+  c.warmup = base.duration("5%")
+  # First match wins; None freezes. The whole name must match the regex.
+  c.schedule = (
+    ("img/.*", None if arg.freeze_img else "cosine"),
+    ("llm/.*", None if arg.freeze_llm else "cosine"),
+  )
+  c.lr_mult = ((".*", 1.0),)
+  c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
+  c.grad_clip = 1.0
+  c.b1, c.b2 = 0.9, 0.999
+
+  # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.
+  c.mesh = dict(fsdp=-1)
+  c.sharding = ((".*", "fsdp"),)
+
+  # What is written, and when.
+  c.log_every = 10
+  c.save_every = base.duration("25%")
+  c.keep = 1
+
+  # An evaluator inherits data and pp and states only the difference.
+  c.evals = dict(
+    val=dict(metric="exact", path=arg.val, every="25%"),
+    nll=dict(metric="perplexity", path=arg.val, every="25%"),
+  )
+  return c.lock()
