@@ -58,21 +58,32 @@ def arguments(arg, **defaults):
   values = ml_collections.ConfigDict(defaults)
   for word in filter(None, (arg or "").split(",")):
     name, equals, text = word.partition("=")
-    lookup(values, name, "config argument")
-    value = literal(text) if equals else True
-    default = defaults[name]
-    if isinstance(default, str):
-      value = text
-    elif default is not None and not isinstance(value, type(default)):
-      if isinstance(default, float) and isinstance(value, int):
-        value = float(value)
-      else:
-        raise ValueError(
-          f"config argument {name}={text}: wanted {type(default).__name__} like"
-          f" {default!r}"
-        )
-    values[name] = value
+    default = lookup(defaults, name, "config argument")
+    if not equals and not isinstance(default, bool):
+      raise ValueError(f"config argument {name} has no value; write {name}=...")
+    text = text if equals else "True"
+    values[name] = _typed(text, default, f"config argument {name}")
   return values
+
+
+def _typed(text, like, name):
+  """Returns the value that a word stands for, in the type of `like`.
+
+  A str takes the word as it is; an int may stand for a float; None takes all.
+
+  Raises:
+    ValueError: a value of another type.
+  """
+  if isinstance(like, str):
+    return text
+  value = literal(text)
+  if isinstance(like, float) and type(value) is int:
+    value = float(value)
+  if like is not None and type(value) is not type(like):
+    raise ValueError(
+      f"{name}={text}: wanted {type(like).__name__} like {like!r}"
+    )
+  return value
 
 
 def load(spec, overrides=()):
@@ -101,37 +112,52 @@ def load(spec, overrides=()):
   try:
     c = module.get_config(arg or None)
   except (AttributeError, KeyError, TypeError) as error:
-    raise ValueError(f"{path}: {error}") from error
+    raise ValueError(f"{path}: {_complaint(error)}") from error
   for key, text in overrides:
-    override(c, key, literal(text))
+    override(c, key, text)
   return c.lock()
 
 
-def override(c, key, value):
-  """Sets the dotted `key` of a config to `value`, which must keep its type.
+def _complaint(error):
+  """Returns an error's text on one line, without ml_collections' dumps."""
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
+  text = " ".join(map(str, error.args))
+  text = re.sub(r' Other fields present: "\{.*\}"', "", text, flags=re.DOTALL)
+  return f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def override(c, key, text):
+  """Sets the dotted `key` of a config to what `text` stands for.
+
+  The type stays, except that durations take numbers and texts, and None goes
+  everywhere but into a text.
 
   Raises:
     ValueError: no such key, or a value of another type.
   """
   *parents, leaf = key.split(".")
-  node = c
-  for i, name in enumerate(parents):
-    node = lookup(node, name, f"config key under '{'.'.join(parents[:i])}'")
+  node, path = c, "config"
+  for name in parents:
+    node, path = lookup(node, name, f"{path} key"), f"{path}.{name}"
     if not isinstance(node, ml_collections.ConfigDict):
-      raise ValueError(f"config key {key!r}: {name!r} is a value, not a group")
-  old = lookup(node, leaf, "config key")
-  if isinstance(old, float) and isinstance(value, int):
-    value = float(value)
-  free = old is None or value is None or leaf in ("total", "every")
-  if not free and not isinstance(value, type(old)):
-    raise ValueError(
-      f"config.{key}={value!r}: wanted {type(old).__name__} like {old!r}"
-    )
+      raise ValueError(f"{path} is a value, it has no key {leaf!r}")
+  old = lookup(node, leaf, f"{path} key")
+  if isinstance(old, ml_collections.ConfigDict):
+    raise ValueError(f"{path}.{leaf} is a group; set one of {', '.join(old)}")
+  if leaf in _DURATION_KEYS:
+    value = literal(text)
+  elif literal(text) is None and not isinstance(old, str):
+    value = None
+  else:
+    value = _typed(text, old, f"{path}.{leaf}")
   with node.ignore_type():
     node[leaf] = value
 
 
-_DURATION = re.compile(r"^([0-9.eE+]+?)\s*(ep|%|ex|k ex|M ex|)$")
+# Keys that hold a duration, which is an int or a str.
+_DURATION_KEYS = ("every", "save_every", "total", "warmup")
+_DURATION = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(ep|%|ex|k ex|M ex|)")
 
 
 def steps(duration, batch_size, num_examples=None, total=None):
@@ -149,7 +175,7 @@ def steps(duration, batch_size, num_examples=None, total=None):
   Raises:
     ValueError: not a duration, or its unit needs what was not given.
   """
-  match = _DURATION.match(str(duration).strip())
+  match = _DURATION.fullmatch(str(duration).strip())
   if not match:
     raise ValueError(
       f'{duration!r} is not a duration; write 500, "10ep", "25%", "64k ex" or'

@@ -48,10 +48,11 @@ def make_mesh(sizes, devices=None):
     if name not in SIZES:
       raise ValueError(config.unknown(name, SIZES, "mesh axis"))
   shape = {name: sizes.get(name, 1) for name in SIZES}
+  known = math.prod(n for n in shape.values() if n != -1)
   for name in shape:
     if shape[name] == -1:
-      shape[name] = len(devices) // abs(math.prod(shape.values()))
-  if math.prod(shape.values()) != len(devices):
+      shape[name] = len(devices) // max(1, known)
+  if min(shape.values()) < 1 or math.prod(shape.values()) != len(devices):
     raise ValueError(
       f"mesh {shape} wants {math.prod(shape.values())} devices; there are"
       f" {len(devices)}; set one size to -1 to use what is left"
@@ -67,8 +68,8 @@ def make_mesh(sizes, devices=None):
 
 
 def num_batch_shards(mesh):
-  """Returns over how many shards the mesh splits a batch."""
-  return math.prod(mesh.shape[a] for a in BATCH)
+  """Returns over how many shards the mesh splits a batch; 1 without a mesh."""
+  return math.prod(mesh.shape.get(a, 1) for a in BATCH)
 
 
 def check_batch(batch_size, mesh):
@@ -109,10 +110,14 @@ def spec(name, shape, mesh, rules):
     return PartitionSpec()
   if strategy == "fsdp":
     return fsdp_spec(shape, mesh)
+  if isinstance(strategy, str):
+    known = ("fsdp", "replicate")
+    raise ValueError(config.unknown(strategy, known, "sharding strategy"))
   return PartitionSpec(*strategy)
 
 
 def replicated(mesh):
+  """Returns the NamedSharding of a full copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
@@ -141,7 +146,7 @@ def put(batch, mesh):
 
 
 def constrain(x):
-  """Keeps activations [B, ...] split along the batch; a no-op without a mesh."""
+  """Keeps activations [B, ...] split along the batch; no mesh, no effect."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or not set(BATCH) <= set(mesh.axis_names):
     return x

@@ -329,14 +329,18 @@ def check_order(saved, order, workdir):
 
 
 def check_finite(step, measured, manager):
-  """Raises FloatingPointError when the loss of a step is not finite."""
-  loss = float(measured["train/loss"])
-  if not np.isfinite(loss):
-    manager.close()
-    raise FloatingPointError(
-      f"the loss is {loss} at step {step}; the last good checkpoint is of step"
-      f" {manager.latest()}. Try a smaller lr or a longer warmup"
-    )
+  """Raises FloatingPointError when a measurement of a step is not finite.
+
+  The loss is that of the parameters before the step; the norm of the update
+  tells whether those behind it may be kept.
+  """
+  for name, value in jax.device_get(measured).items():
+    if not np.isfinite(value):
+      manager.close()
+      raise FloatingPointError(
+        f"{name} is {value} at step {step}; the last good checkpoint is of step"
+        f" {manager.latest()}. Try a smaller lr or a longer warmup"
+      )
 
 
 def blind_baseline(r):

@@ -147,11 +147,12 @@ def test_a_half_made_environment_is_made_again(place):
 def test_of_two_starts_at_once_one_installs_and_one_waits(place):
   pip = "touch started; until [[ -e go ]]; do sleep 0.01; done"
   first = place.start("run.sh", "train", PIP=pip)
-  while not (place.root / "started").exists():
+  while first.poll() is None and not (place.root / "started").exists():
     time.sleep(0.01)
   second = place.start("run.sh", "train")
-  assert "Another run is setting up" in second.stdout.readline()
+  second_says = second.stdout.readline()
   (place.root / "go").touch()
+  assert "Another run is setting up" in second_says
   assert (first.communicate(), first.returncode)[1] == 0
   assert (second.communicate(), second.returncode)[1] == 0
   assert place.pip_calls() == ["-r requirements.txt jax"]

@@ -7,7 +7,10 @@ from pg import config
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def nano(total=6, **changes):
+TOTAL = 24  # steps
+
+
+def nano(total=TOTAL, **changes):
   """Returns the nano config with two datasets, two evaluators, few steps."""
   c = config.load(str(ROOT / "configs/nano.py") + f":total={total}")
   with c.unlocked():
@@ -17,6 +20,6 @@ def nano(total=6, **changes):
       spec.num_examples = 12
       spec.every = "100%"
     c.evals.caption.max_len = 6
-    c.batch_size, c.log_every, c.save_every = 8, 1, 2
+    c.batch_size, c.log_every, c.save_every = 8, 1, 4
     c.update(changes)
   return c

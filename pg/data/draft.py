@@ -72,6 +72,9 @@ def draw(rng, split, pairs, cells=()):
     pairs: list of Pair.
     cells: indices into scene.QUADRANTS for the first pairs; the others get any.
   """
+  # A scene of other pairs would never belong: the loop would not end.
+  held_out = any(pair in scene.HELD_OUT for pair in pairs)
+  assert held_out == (split == "combo"), (split, pairs)
   free = [cell for cell in range(4) if cell not in cells]
   while True:
     others = rng.sample(free, len(pairs) - len(cells))

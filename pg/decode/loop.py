@@ -89,14 +89,12 @@ def prefill(cfg, params, batch, num_new):
     f32[B, V], logits of the first token of the answer, and the Context.
   """
   llm = params["llm"]
-  soft = paligemma.PaliGemma(cfg).apply(
-    {"params": {"img": params["img"]}}, batch["image"], method="embed_image"
+  keys = ("image", "mask_image", "tokens", "mask_input", "mask_ar")
+  x, valid, ar = paligemma.PaliGemma(cfg).apply(
+    {"params": {"img": params["img"], "llm": {"embedder": llm["embedder"]}}},
+    **{k: batch[k] for k in keys},
+    method="embed",
   )
-  text = _embed(cfg.llm, llm, batch["tokens"], cfg.dtype)
-  x = jnp.concatenate([soft, text], axis=1)  # [B, T, D]
-  shown = jnp.repeat(batch["mask_image"], cfg.img.num_tokens, axis=1)
-  valid = jnp.concatenate([shown, batch["mask_input"]], axis=1)
-  ar = jnp.concatenate([jnp.zeros_like(shown), batch["mask_ar"]], axis=1)
   positions = paligemma.positions_of(valid)
   masks = paligemma.attention_masks(valid, ar, positions, cfg.llm.window)
 

@@ -16,6 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from pg import sharding
 from pg.models import gemma
 
 # Logits of a chunk that one device may hold, in elements (1 GiB in float32).
@@ -107,8 +108,7 @@ def _forward(hidden, embedding, labels, weights, cap, smoothing):
   def visit(carry, at, h, y, w):
     loss, d_hidden, d_embedding = carry
     value, (d_h, d_e) = jax.value_and_grad(total, (0, 1))(h, embedding, y, w)
-    row = jnp.arange(len(at))[:, None]
-    d_hidden = d_hidden.at[row, at].add(d_h, mode="drop")
+    d_hidden = _scatter(d_hidden, at, d_h)
     return loss + value, d_hidden, d_embedding + d_e
 
   zeros = jnp.float32(0), jnp.zeros_like(hidden), jnp.zeros_like(embedding)
@@ -129,7 +129,8 @@ weighted_nll.defvjp(_forward, _backward)
 
 def _chunk_nll(h, embedding, labels, weights, cap, smoothing):
   """Returns f32[B], weighted sums over a chunk of hidden states [B, C, D]."""
-  logits = gemma.vocabulary_logits(h, embedding, cap)  # [B, C, V]
+  # Without this a vocabulary that is split over devices gathers all rows.
+  logits = sharding.constrain(gemma.vocabulary_logits(h, embedding, cap))
   return jnp.sum(token_nll(logits, labels, smoothing) * weights, axis=1)
 
 
@@ -140,18 +141,20 @@ def _fold_targets(visit, carry, hidden, labels, weights, embedding):
   Behind the last column they are filled: at L, weight 0.
   """
   (B, L), V = weights.shape, len(embedding)
-  C = max(1, min(8, L, CHUNK // (B * V)))
+  shards = sharding.num_batch_shards(jax.sharding.get_abstract_mesh())
+  C = max(1, min(8, L, CHUNK * shards // (B * V)))
   order = jnp.argsort(weights == 0, axis=1, stable=True)
   order = jnp.pad(order, ((0, 0), (0, -L % C)), constant_values=L)
   num_chunks = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // C)
-  row = jnp.arange(B)[:, None]
 
   def body(i, carry):
     at = jax.lax.dynamic_slice_in_dim(order, i * C, C, axis=1)  # [B, C]
-    chunks = (
-      x.at[row, at].get(mode="fill", fill_value=0)
-      for x in (hidden, labels, weights)
-    )
+    chunks = (_gather(x, at) for x in (hidden, labels, weights))
     return visit(carry, at, *chunks)
 
   return jax.lax.fori_loop(0, num_chunks, body, carry)
+
+
+# Mapped over rows, both stay on the device that holds the row.
+_gather = jax.vmap(lambda x, at: x.at[at].get(mode="fill", fill_value=0))
+_scatter = jax.vmap(lambda x, at, new: x.at[at].set(new, mode="drop"))

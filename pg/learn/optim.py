@@ -127,18 +127,9 @@ def _by_count(function):
 
 
 def _map_named(function, updates, *rest):
-  """Maps `function(name, update, ...)` over the leaves that are not masked."""
-
-  def visit(path, leaf, *others):
-    return function("/".join(k.key for k in path), leaf, *others)
-
-  masked = lambda x: isinstance(x, optax.MaskedNode)
-  wrapped = lambda path, leaf, *others: (
-    leaf if masked(leaf) else visit(path, leaf, *others)
-  )
-  return jax.tree_util.tree_map_with_path(
-    wrapped, updates, *rest, is_leaf=masked
-  )
+  """Maps `function(name, update, ...)`; what is masked has no leaves."""
+  visit = lambda path, *leaves: function("/".join(k.key for k in path), *leaves)
+  return jax.tree_util.tree_map_with_path(visit, updates, *rest)
 
 
 def global_norm(updates, is_frozen):

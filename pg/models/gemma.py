@@ -39,9 +39,8 @@ class Config:
   attn_softcap: float = 0.0  # Gemma 2: 50; 0 is off
   final_softcap: float = 0.0  # one number on every path; 0 is off
   query_scale: float | None = None  # None: head_dim ** -0.5
-  window: int | None = (
-    None  # Gemma 2: how far suffix tokens of even layers look
-  )
+  # Gemma 2: how far suffix tokens look in even layers; None is everywhere.
+  window: int | None = None
   dropout: float = 0.0  # on the outputs of attention and mlp
 
 
@@ -62,9 +61,7 @@ def rope(x, positions):
   """
   half = x.shape[-1] // 2
   freq = 1e4 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = (
-    positions[..., None, None].astype(jnp.float32) * freq
-  )  # [B, T, 1, H/2]
+  angle = positions[..., None, None] * freq  # [B, T, 1, H/2]
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(
@@ -73,7 +70,7 @@ def rope(x, positions):
 
 
 class Weight(nn.Module):
-  """One parameter `w`, drawn with variance 1 / fan_in."""
+  """One parameter `w`; it starts as a truncated normal of fan_in ** -0.5."""
 
   shape: tuple
   fan_in: int
@@ -202,6 +199,8 @@ class Block(nn.Module):
 
 
 class Embedder(nn.Module):
+  """The embedding f32[V, D], used for tokens in and logits out."""
+
   vocab_size: int
   width: int
 

@@ -13,15 +13,13 @@ from pg import config
 POLICIES = {
   "nothing": jax.checkpoint_policies.nothing_saveable,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  "everything": None,
+  "everything": None,  # no wrapper at all
 }
 
 
-def remat(block, name, static_argnums=()):
+def remat(block, name):
   """Wraps a module class so that its backward pass keeps what `name` says."""
   policy = config.lookup(POLICIES, name, "remat policy")
-  if name == "everything":
+  if policy is None:
     return block
-  return nn.remat(
-    block, policy=policy, prevent_cse=False, static_argnums=static_argnums
-  )
+  return nn.remat(block, policy=policy, prevent_cse=False)

@@ -29,6 +29,14 @@ class Config:
   patch: int = 14  # pixels per side of a square patch
   res: int = 224  # pixels per side of the square image
 
+  def __post_init__(self):
+    if self.res % self.patch:
+      near = max(1, round(self.res / self.patch)) * self.patch
+      raise ValueError(
+        f"res {self.res} is not a multiple of the {self.patch} pixels of a"
+        f" patch; try {near}"
+      )
+
   @property
   def num_tokens(self):
     return (self.res // self.patch) ** 2
@@ -90,6 +98,8 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
+  """The feed-forward layer (GELU, tanh approximation)."""
+
   mlp_dim: int
 
   @nn.compact
@@ -118,6 +128,8 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
+  """The scanned layers and the final norm; statistics are float32."""
+
   cfg: Config
   remat: str
 
