@@ -21,8 +21,9 @@ def run(main, doc, *, with_config=True, **arguments):
   A ValueError or OSError, which is what a user can cause, ends the program with
   its message alone; `PG_TRACEBACK=1` shows where it came from.
   """
+  spec = main.__globals__["__spec__"]  # None where a file is run by its path
   parser = argparse.ArgumentParser(
-    prog=f"python -m {main.__globals__['__spec__'].name}",
+    prog=spec and f"python -m {spec.name}",
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )

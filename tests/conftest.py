@@ -1,7 +1,10 @@
 """Tests run on eight fake CPU devices."""
 
+import functools
 import os
 import pathlib
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
@@ -12,3 +15,16 @@ if "host_platform_device_count" not in flags:
 cache = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+@pytest.fixture(scope="module")
+def one_device():
+  """Lets runs believe that there is one device: eight take longer to compile."""
+  import jax
+
+  from pg import sharding
+
+  with pytest.MonkeyPatch.context() as patch:
+    one = functools.partial(sharding.make_mesh, devices=jax.devices()[:1])
+    patch.setattr(sharding, "make_mesh", one)
+    yield

@@ -290,7 +290,7 @@ def answered(case):
   p, rows = loop.unroll(p), batch(case, PROMPTS, "decode")
   free = np.asarray(greedy(cfg, p, rows, -1).tokens)
   assert len(np.unique(free)) > len(free)
-  lengths = {int(t): first(free == t) for t in np.unique(free)}
+  lengths = {int(t): first(free == t) for t in np.unique(free[free > 0])}
   eos = next(t for t, n in lengths.items() if 2 < min(n) < max(n) == NUM_NEW)
   return greedy(cfg, p, rows, eos), eos
 

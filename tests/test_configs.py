@@ -1,0 +1,102 @@
+"""Every config loads, and names only what exists."""
+
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+
+from pg import config
+from pg.evals import run as evals_run
+from transfers import base
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = sorted(
+  str(p.relative_to(ROOT))
+  for folder in ("configs", "transfers")
+  for p in (ROOT / folder).glob("*.py")
+  if p.name != "base.py"
+)
+
+
+def keys(node, prefix=""):
+  """Returns the dotted keys of a config, groups without their contents."""
+  return {
+    f"{prefix}{k}" for k, v in node.items() if k not in ("arg", "data", "evals")
+  } | {
+    name
+    for k in ("model",)
+    if isinstance(node.get(k), ml_collections.ConfigDict)
+    for name in keys(node[k], f"{k}.")
+  }
+
+
+def test_there_are_configs():
+  assert {"configs/nano.py", "transfers/forkme.py"} <= set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_config_loads_and_is_locked(file):
+  c = config.load(str(ROOT / file))
+  assert c.is_locked
+  with pytest.raises(AttributeError, match="lr"):
+    c.lrr = 1
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_config_has_exactly_the_keys_of_the_base(file):
+  assert keys(config.load(str(ROOT / file))) == keys(base.get())
+
+
+def test_the_full_main_job_opens_every_evaluator():
+  c = config.load(str(ROOT / "configs/nano.py:full"))
+  names = {task.name for task in evals_run.tasks(c)}
+  assert {"caption_zh", "compare", "refer", "digits", "nll"} <= names
+
+
+def test_configs_do_not_import_jax():
+  code = (
+    "import sys; sys.path.insert(0, '.'); from pg import config;"
+    f"[config.load(f) for f in {FILES!r}];"
+    "sys.exit('jax' in sys.modules)"
+  )
+  assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_typo_in_a_config_file_names_the_key(tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text(
+    "from transfers import base\n"
+    "def get_config(arg=None):\n"
+    "  c = base.get(arg)\n"
+    "  c.batchsize = 3\n"
+    "  return c\n"
+  )
+  with pytest.raises(ValueError, match="mine.py: .*batch_size"):
+    config.load(str(file))
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(metric="exakt"), 'unknown metric "exakt"; did you mean "exact"'),
+    (dict(spllit="test"), "unexpected keyword argument 'spllit'"),
+  ],
+)
+def test_a_wrong_evaluator_is_explained(change, message):
+  c = config.load(str(ROOT / "configs/nano.py"))
+  with c.unlocked():
+    c.evals.caption.update(change)
+  with pytest.raises(ValueError, match=message):
+    evals_run.tasks(c)
+
+
+def test_an_evaluator_inherits_data_and_states_the_difference():
+  c = config.load(str(ROOT / "configs/nano.py"))
+  with c.unlocked():
+    c.data = dict(source="shapes", task="ocr", res=48, size=5)
+    c.evals = dict(val=dict(metric="exact", split="test"))
+  (task,) = evals_run.tasks(c)
+  source = task.data.source
+  assert (source.task, source.split, len(source)) == ("ocr", "test", 5)

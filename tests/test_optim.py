@@ -1,0 +1,215 @@
+"""One step by hand, schedules at their corners, and what freezing means."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from pg import tree
+from pg.learn import optim
+
+TOTAL = 10
+PARAMS = {
+  "img": {"head": {"kernel": [1.0, -2.0], "bias": [0.5]}},
+  "llm": {"scale": [4.0]},
+}
+# Gradients of three steps; the first has norm 5.
+GRADIENTS = (
+  {
+    "img": {"head": {"kernel": [0.0, 3.0], "bias": [0.0]}},
+    "llm": {"scale": [4.0]},
+  },
+  {
+    "img": {"head": {"kernel": [0.1, 0.2], "bias": [-0.3]}},
+    "llm": {"scale": [0.1]},
+  },
+  {
+    "img": {"head": {"kernel": [0.5, 0.1], "bias": [0.4]}},
+    "llm": {"scale": [-2.0]},
+  },
+)
+
+
+def arrays(values):
+  return tree.map_named(lambda _, x: jnp.array(x), values)
+
+
+def options(**changes):
+  values = dict(lr=0.1, wd=0.01, warmup=2, batch_size=1, grad_clip=1.0)
+  values |= dict(b1=0.9, b2=0.99, schedule=((".*", "cosine"),))
+  values |= dict(lr_mult=((".*", 1.0),), wd_mult=optim.DECAYED)
+  return ml_collections.ConfigDict(values | changes)
+
+
+def steps(c, gradients=GRADIENTS):
+  """Yields parameters and state after each step."""
+  params = arrays(PARAMS)
+  tx = optim.make(c, params, TOTAL)
+  is_frozen = optim.frozen(params, c.schedule)
+  state = tx.init(params)
+  update = jax.jit(tx.update)
+  for grads in map(arrays, gradients):
+    updates, state = update(grads, state, params)
+    params = jax.tree.map(
+      lambda p, u, f: p if f else p + u, params, updates, is_frozen
+    )
+    yield tree.flatten(params), state
+
+
+def by_hand(c, gradients=GRADIENTS):
+  """Yields the flat parameters after each step, from the formula."""
+  p = {k: np.array(v) for k, v in tree.flatten(PARAMS).items()}
+  free = [k for k in p if tree.match(c.schedule, k)]
+  m, v = ({k: np.zeros_like(x) for k, x in p.items()} for _ in range(2))
+  for t, grads in enumerate(gradients):
+    g = {k: np.array(x) for k, x in tree.flatten(grads).items()}
+    norm = np.sqrt(sum(np.sum(g[k] ** 2) for k in free))
+    for k in free:
+      x = g[k] / max(1.0, norm / c.grad_clip) if c.grad_clip else g[k]
+      m[k] = c.b1 * m[k] + (1 - c.b1) * x
+      v[k] = c.b2 * v[k] + (1 - c.b2) * x**2
+      m_hat, v_hat = m[k] / (1 - c.b1 ** (t + 1)), v[k] / (1 - c.b2 ** (t + 1))
+      adam = m_hat / (np.sqrt(v_hat) + 1e-8)
+      s = float(optim.schedule(tree.match(c.schedule, k), TOTAL, c.warmup)(t))
+      lr, wd = c.lr * tree.match(c.lr_mult, k), c.wd * tree.match(c.wd_mult, k)
+      p[k] = p[k] - s * (lr * adam + wd * p[k])
+    yield p
+
+
+@pytest.mark.parametrize(
+  "change",
+  (
+    dict(),
+    dict(grad_clip=0.0),
+    dict(warmup=0, schedule=(("llm/.*", "rsqrt"), (".*", "linear"))),
+    dict(lr_mult=(("img/.*", 0.5), (".*", 2.0)), wd_mult=((".*", 3.0),)),
+    dict(schedule=(("img/.*/bias", None), (".*", "constant"))),
+  ),
+  ids=lambda change: ",".join(change) or "default",
+)
+def test_steps_equal_the_formula(change):
+  c = options(**change)
+  for (have, _), want in zip(steps(c), by_hand(c), strict=True):
+    for name in want:
+      np.testing.assert_allclose(have[name], want[name], rtol=1e-5)
+
+
+def test_weight_decay_follows_the_schedule_but_not_the_learning_rate():
+  zero = [jax.tree.map(lambda x: 0.0 * x, arrays(g)) for g in GRADIENTS]
+  for lr in (0.1, 0.0):
+    decayed = [p["img/head/kernel"][0] for p, _ in steps(options(lr=lr), zero)]
+    # Warm-up factors 0, 0.5, 1; wd 0.01.
+    np.testing.assert_allclose(decayed, [1, 0.995, 0.995 * 0.99], rtol=1e-6)
+
+
+def test_by_default_only_kernels_decay():
+  zero = [jax.tree.map(lambda x: 0.0 * x, arrays(g)) for g in GRADIENTS]
+  *_, (params, _) = steps(options(), zero)
+  start = {k: jnp.array(v) for k, v in tree.flatten(PARAMS).items()}
+  changed = [k for k in params if not jnp.array_equal(params[k], start[k])]
+  assert changed == ["img/head/kernel"]
+
+
+FROZEN = (("img/.*", None), (".*", "constant"))
+
+
+def test_what_is_frozen_stays_and_has_no_moments():
+  c = options(schedule=FROZEN, wd_mult=((".*", 1.0),))
+  *_, (params, state) = steps(c)
+  for name, start in tree.flatten(PARAMS).items():
+    same = np.array_equal(params[name], np.float32(start))
+    assert same == name.startswith("img/"), name
+  moments = [x for x in jax.tree.leaves(state) if x.ndim]
+  assert [x.shape for x in moments] == [(1,), (1,)]  # mu, nu of llm/scale
+
+
+def test_what_is_frozen_does_not_count_in_the_clipping_norm():
+  huge = [jax.tree.map(lambda x: x, g) for g in GRADIENTS]
+  for g in huge:
+    g["img"] = {"head": {"kernel": [1e9, 1e9], "bias": [1e9]}}
+  c = options(schedule=FROZEN)
+  for (have, _), (want, _) in zip(steps(c, huge), steps(c), strict=True):
+    np.testing.assert_array_equal(have["llm/scale"], want["llm/scale"])
+
+
+def test_the_norm_is_of_what_is_not_frozen():
+  grads = arrays(GRADIENTS[0])
+  none = optim.frozen(grads, ((".*", "constant"),))
+  assert float(optim.global_norm(grads, none)) == 5.0
+  assert float(optim.global_norm(grads, optim.frozen(grads, FROZEN))) == 4.0
+  everything = optim.frozen(grads, ((".*", None),))
+  assert float(optim.global_norm(grads, everything)) == 0.0
+
+
+def test_no_gradient_flows_into_what_is_frozen():
+  params = arrays(PARAMS)
+  is_frozen = optim.frozen(params, FROZEN)
+
+  def loss(p):
+    p = optim.stop_frozen(p, is_frozen)
+    return sum(jnp.sum(x**2) for x in jax.tree.leaves(p))
+
+  grads = tree.flatten(jax.grad(loss)(params))
+  felt = [k for k in grads if grads[k].any()]
+  assert felt == ["llm/scale"]
+
+
+@pytest.mark.parametrize(
+  "kind, want",
+  (
+    ("constant", {0: 0, 2: 0.5, 4: 1, 12: 1, 20: 1, 99: 1}),
+    ("linear", {0: 0, 2: 0.5, 4: 1, 12: 0.5, 20: 0, 99: 0}),
+    ("cosine", {0: 0, 2: 0.5, 4: 1, 8: 0.853553, 12: 0.5, 20: 0, 99: 0}),
+    ("rsqrt", {0: 0, 2: 0.5, 4: 1, 16: 0.5, 64: 0.25}),
+  ),
+)
+def test_a_schedule_warms_up_and_then_has_its_shape(kind, want):
+  factor = optim.schedule(kind, total=20, warmup=4)
+  have = {t: float(factor(jnp.int32(t))) for t in want}
+  assert have == pytest.approx(want, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
+def test_without_a_warmup_the_first_step_is_a_whole_one(kind):
+  assert float(optim.schedule(kind, total=20, warmup=0)(0)) == 1
+
+
+@pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
+def test_a_warmup_of_the_whole_run_only_rises(kind):
+  factor = optim.schedule(kind, total=4, warmup=4)
+  assert [float(factor(t)) for t in range(4)] == [0, 0.25, 0.5, 0.75]
+
+
+def test_an_unknown_schedule_gets_a_suggestion():
+  with pytest.raises(
+    ValueError, match='schedule "cosin"; did you mean "cosine"'
+  ):
+    optim.make(options(schedule=((".*", "cosin"),)), arrays(PARAMS), TOTAL)
+
+
+@pytest.mark.parametrize("key", ("schedule", "lr_mult", "wd_mult"))
+def test_a_parameter_without_a_rule_is_an_error(key):
+  c = options(**{key: (("img/.*", None if key == "schedule" else 1.0),)})
+  with pytest.raises(ValueError, match="no rule matches parameter 'llm/scale'"):
+    optim.make(c, arrays(PARAMS), TOTAL)
+
+
+@pytest.mark.parametrize("key", ("schedule", "lr_mult", "wd_mult"))
+def test_a_rule_that_nothing_matches_is_an_error(key):
+  value = "cosine" if key == "schedule" else 1.0
+  c = options(**{key: (("image/.*", value), (".*", value))})
+  with pytest.raises(
+    ValueError, match=f"{key}: .* 'image/.*'; names look like"
+  ):
+    optim.make(c, arrays(PARAMS), TOTAL)
+
+
+def test_a_rule_behind_one_that_takes_all_its_names_is_an_error():
+  c = options(
+    schedule=(("llm/.*", "cosine"), ("llm/scale", None), (".*", None))
+  )
+  with pytest.raises(
+    ValueError, match="no parameter's first match is 'llm/sca"
+  ):
+    optim.make(c, arrays(PARAMS), TOTAL)

@@ -1,0 +1,156 @@
+"""What a user does: train, evaluate, predict, fine-tune on their own files."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pg import config, evaluate, predict, train
+from pg.weights import checkpoint
+from tests import tiny
+
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, one_device):
+  """A short run of the small main job."""
+  workdir = str(tmp_path_factory.mktemp("run"))
+  train.fit(tiny.nano(total=2, batch_size=8), workdir)
+  return workdir
+
+
+@pytest.fixture
+def photo(tmp_path):
+  """A picture of another size and shape than the model's."""
+  path = tmp_path / "photo.png"
+  pixels = np.random.default_rng(0).integers(256, size=(60, 90, 3))
+  Image.fromarray(pixels.astype(np.uint8)).save(path)
+  return str(path)
+
+
+def verb(name, *args):
+  """Runs a verb as a user does; returns its finished process."""
+  command = [sys.executable, "-m", f"pg.{name}", *map(str, args)]
+  return subprocess.run(
+    command, cwd=tiny.ROOT, capture_output=True, text=True, timeout=300
+  )
+
+
+def test_evaluate_gives_the_scores_of_training(run, tmp_path):
+  scores = json.loads(pathlib.Path(run, "scores.json").read_text())
+  again = evaluate.evaluate(tiny.nano(batch_size=8), run, str(tmp_path))
+  for name, result in again.items():
+    for metric, value in result.scores.items():
+      assert value == pytest.approx(scores[name][metric]["value"], abs=1e-6)
+  assert (tmp_path / "report.html").exists()
+  assert (tmp_path / "predictions/caption-000000002.jsonl").exists()
+
+
+def test_predictions_hold_all_that_was_asked_and_said(run):
+  path = pathlib.Path(run, "predictions/caption-000000002.jsonl")
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [row["index"] for row in rows] == list(range(12))
+  assert rows[0]["prompt"] == "caption en"
+  assert {"truth", "prediction", "logp", "score", "image"} <= set(rows[0])
+
+
+def test_predict_prints_one_json_object(run, photo):
+  args = ("--checkpoint", run, "--image", photo, "--prompt", "caption en")
+  done = verb("predict", *args, "--json", "--max-len", "4")
+  assert done.returncode == 0, done.stderr
+  answer = json.loads(done.stdout)
+  assert set(answer) == {"text", "tokens", "logp", "boxes"}
+  assert 1 <= len(answer["tokens"]) == len(answer["logp"]) <= 4
+  assert all(x <= 0 for x in answer["logp"])
+
+
+def test_predict_finds_boxes_in_pixels_and_draws_them(run, photo, monkeypatch):
+  model = predict.load(run)
+  text = "<loc0000><loc0256><loc0512><loc1023> red ring"
+  tokens = [*model.form.tok.encode(text), model.form.tok.eos]
+  answer = predict.loop.Answer(
+    np.array([tokens]), np.zeros((1, len(tokens)), np.float32)
+  )
+  monkeypatch.setattr(predict.loop, "generate", lambda *_, **__: answer)
+  image = predict.read(photo)
+  found = predict.predict(model, [image], "detect red ring").boxes
+  # 60 pixels high, 90 wide.
+  assert found == [{"label": "red ring", "box": [0.0, 22.5, 30.0, 90.0]}]
+  assert "22.5" in predict.table(found)
+  plain = predict.picture(image, [])
+  assert (predict.picture(image, found) != plain).any()
+
+
+def test_the_token_log_probabilities_are_those_of_the_model(run, photo):
+  model = predict.load(run)
+  answer = predict.predict(model, [predict.read(photo)], "ocr", max_len=3)
+  sure = np.exp(answer.logp)
+  assert np.all((sure > 0) & (sure <= 1))
+  # Greedy: no other token is likelier than one over the vocabulary's size.
+  assert sure[0] >= 1 / model.cfg.llm.vocab_size
+
+
+@pytest.mark.parametrize(
+  "args, message",
+  [
+    (("--checkpoint", "nowhere"), "no checkpoint in .*nowhere"),
+    (("--image", "nowhere.png"), "No such file .*nowhere.png"),
+    (("--prompt", "where " * 60), "tokens and the model was trained with"),
+  ],
+)
+def test_predict_explains_what_is_wrong(run, photo, args, message):
+  given = {"--checkpoint": run, "--image": photo, "--prompt": "caption en"}
+  given |= dict([args])
+  done = verb("predict", *[x for pair in given.items() for x in pair])
+  assert done.returncode == 1
+  assert len(done.stderr.splitlines()) == 1
+  assert re.search(message, done.stderr)
+
+
+@pytest.fixture
+def mine(tmp_path):
+  """A user's own few examples."""
+  lines = []
+  for i in range(8):
+    pixels = np.full((30, 40, 3), 20 * i, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"{i}.jpg")
+    row = {"image": f"{i}.jpg", "prefix": "caption en", "suffix": f"grey {i}"}
+    lines.append(json.dumps(row))
+  (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+  return tmp_path / "mine.jsonl"
+
+
+def forkme(path, init, **changes):
+  spec = f"{tiny.ROOT}/transfers/forkme.py:train={path},val={path},init={init}"
+  c = config.load(spec)
+  with c.unlocked():
+    c.update(dict(batch_size=8, total=2) | changes)
+  return c
+
+
+def test_forkme_fine_tunes_a_run_on_a_users_file(run, mine, tmp_path):
+  results = train.fit(forkme(mine, run), str(tmp_path / "out"))
+  assert results["val"].num_examples == 8
+  before = checkpoint.restore_params(run)["img"]["head"]["kernel"]
+  after = checkpoint.restore_params(tmp_path / "out")["img"]["head"]["kernel"]
+  assert np.abs(before - after).max() > 0
+
+
+def test_a_broken_row_is_named_before_training(run, mine, tmp_path):
+  mine.write_text(mine.read_text() + '\n{"image": "0.jpg", "prefix": 1')
+  with pytest.raises(ValueError, match="mine.jsonl:9 is not JSON"):
+    train.fit(forkme(mine, run), str(tmp_path / "out"))
+
+
+def test_a_broken_image_is_named_before_training(run, mine, tmp_path):
+  whole = (tmp_path / "3.jpg").read_bytes()
+  (tmp_path / "3.jpg").write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match="mine.jsonl:4: .*3.jpg"):
+    train.fit(forkme(mine, run), str(tmp_path / "out"))
