@@ -11,8 +11,8 @@ from transfers import base
 
 TASKS = dict(
   caption=0.35,
-  answer=0.20,
-  yesno=0.08,
+  answer=0.15,
+  yesno=0.13,
   count=0.07,
   detect_one=0.10,
   ocr=0.05,
@@ -30,9 +30,8 @@ FULL = dict(
 
 
 def get_config(arg=None):
-  c = base.get(
-    arg, model="nano", res=48, text_len=28, full=False, blind=False, total=1300
-  )
+  c = base.get(arg, model="nano", res=48, full=False, blind=False, total=2000)
+  c.text_len = 28 if c.arg.full else 20
   c.blind = c.arg.blind
   c.pp = "decode"
 

@@ -161,7 +161,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(ep|%|ex|k ex|M ex|)")
 
 
 def steps(duration, batch_size, num_examples=None, total=None):
-  """Converts a duration to a number of steps, at least 1 unless it is 0.
+  """Converts a duration to a number of steps, rounded up.
 
   `500` or `"500"` steps, `"10ep"` epochs, `"64k ex"` examples, `"25%"` of the
   run.
@@ -194,4 +194,4 @@ def steps(duration, batch_size, num_examples=None, total=None):
     "k ex": 1e3 / batch_size,
     "M ex": 1e6 / batch_size,
   }[unit]
-  return max(1, math.ceil(number * factor - 1e-9)) if number else 0
+  return math.ceil(number * factor - 1e-9)  # 100 * (7 / 100) > 7

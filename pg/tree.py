@@ -42,10 +42,10 @@ def match(rules, name):
     name: str, a flat parameter name.
 
   Raises:
-    ValueError: no rule matches.
+    ValueError: no rule matches, or one is not a regex.
   """
   for regex, value in rules:
-    if re.fullmatch(regex, name):
+    if _fits(regex, name):
       return value
   raise ValueError(
     f"no rule matches parameter {name!r}; rules: {[r for r, _ in rules]}; add"
@@ -53,11 +53,19 @@ def match(rules, name):
   )
 
 
+def _fits(regex, name):
+  try:
+    return re.fullmatch(regex, name)
+  except re.error as error:
+    raise ValueError(
+      f"rule {regex!r} is not a regular expression: {error}; what matches"
+      " everything is '.*'"
+    ) from error
+
+
 def unused(rules, names):
   """Returns the regexes that are no name's first match (mostly a typo)."""
-  used = {
-    next((r for r, _ in rules if re.fullmatch(r, name)), None) for name in names
-  }
+  used = {next((r for r, _ in rules if _fits(r, name)), None) for name in names}
   return [regex for regex, _ in rules if regex not in used]
 
 

@@ -19,7 +19,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 @pytest.fixture(scope="module")
 def one_device():
-  """Lets runs believe that there is one device: eight take longer to compile."""
+  """Lets runs see one device: a program for eight takes longer to compile."""
   import jax
 
   from pg import sharding

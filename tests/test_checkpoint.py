@@ -68,7 +68,7 @@ def assert_same(wanted, found):
 
 @pytest.fixture
 def saved(tmp_path):
-  with checkpoint.Manager(tmp_path, keep=None) as manager:
+  with checkpoint.Manager(tmp_path) as manager:
     for step in (10, 20):
       manager.save(step, small_state(step), {"step": step})
   return tmp_path
@@ -210,7 +210,7 @@ def loop_state(step):
 
 
 def save_forever(workdir):
-  with checkpoint.Manager(workdir) as manager:
+  with checkpoint.Manager(workdir, keep=1) as manager:
     step = manager.latest() or 0
     while True:
       step += 1
@@ -236,7 +236,7 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
       params = checkpoint.restore_params(folder / name)
       assert_same(state["params"], params)
     first = max(map(int, names))
-    with checkpoint.Manager(tmp_path, keep=None) as manager:
+    with checkpoint.Manager(tmp_path) as manager:
       restored, meta = manager.restore(manager.latest(), abstract(state))
     assert int(restored["step"]) == meta["step"] == first
 

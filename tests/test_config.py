@@ -186,8 +186,8 @@ def test_a_wrong_line_in_a_file_is_an_error_of_one_line(
 
 def test_the_nano_config_loads_without_jax_from_anywhere(tmp_path):
   code = (
-    "import sys; sys.path.insert(0, sys.argv[1]);"
-    "from pg import config; config.load(sys.argv[2]);"
+    "import sys; sys.path.insert(0, sys.argv[1]); from pg import config;"
+    "del sys.path[0]; config.load(sys.argv[2]);"
     "print({'jax', 'flax', 'numpy', 'tensorflow'} & set(sys.modules))"
   )
   args = [sys.executable, "-c", code, str(ROOT), NANO]
@@ -218,6 +218,11 @@ def test_the_nano_config_loads_without_jax_from_anywhere(tmp_path):
 )
 def test_a_duration_is_a_number_of_steps(duration, steps):
   assert config.steps(duration, 32, num_examples=1000, total=200) == steps
+
+
+def test_the_whole_run_is_not_a_step_more_than_the_run():
+  runs = range(1, 2000)  # 100 * (7 / 100) is 7.000000000000001
+  assert all(config.steps("100%", 1, total=total) == total for total in runs)
 
 
 @pytest.mark.parametrize(
@@ -252,14 +257,16 @@ def run(monkeypatch, *words, main=lambda args: None, **options):
 def test_a_command_line_reaches_main(monkeypatch):
   seen = []
   words = ["--config", NANO + ":total=7", "--config.lr=1", "--work-dir", "a"]
-  words += ["--config.warmup", "5%", "--config.model.dtype", "float32"]
+  words += ["--config.init=", "--config.warmup", "5%"]
+  words += ["--config.model.dtype", "float32"]
   options = dict(work_dir=dict(required=True))
   main = lambda args: seen.append(args)
   assert run(monkeypatch, *words, main=main, **options) is None
   (args,) = seen
   assert args.work_dir == "a"
   c = args.config
-  assert (c.total, c.lr, c.warmup, c.model.dtype) == (7, 1.0, "5%", "float32")
+  assert (c.total, c.lr, c.init, c.warmup) == (7, 1.0, "", "5%")
+  assert c.model.dtype == "float32"
 
 
 @pytest.mark.parametrize(

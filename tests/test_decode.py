@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from pg.decode import beam, loop, sampling
-from pg.models import gemma, paligemma
+from pg.models import paligemma
 from tests import toy
 
 V, L, A = 5, 8, 6  # words, prompt buffer, longest answer
-CFG = toy.config(dataclasses.replace(toy.LLM2, vocab_size=V))
+CFG = toy.config(dataclasses.replace(toy.LLM2, vocab_size=V, final_softcap=8.0))
 NEVER = -1  # an eos that no word is
 # Whether the image is shown, lengths of the prefix and of a given start.
 ROWS = (
@@ -29,7 +29,7 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def params():
-  return loop.unroll(toy.params(paligemma.shapes(CFG), seed=2))
+  return toy.jit(loop.unroll)(toy.params(paligemma.shapes(CFG), seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def scores():
       rows["tokens"][b, n : n + num_new] = answers[b]
       rows["mask_input"][b] = np.arange(L + A) < n + num_new
       rows["mask_ar"][b, :n] = batch["mask_ar"][b, :n]
-    logp = np.asarray(forward(toy.inputs(rows)))
+    full = {k: np.resize(v, (64, *v.shape[1:])) for k, v in rows.items()}
+    logp = np.asarray(forward(toy.inputs(full)))[:num_rows]
     at = length[:, None] - 1 + np.arange(num_new + 1)
     return logp[np.arange(num_rows)[:, None], at]
 
@@ -137,14 +138,15 @@ def test_nobody_waits_for_rows_that_are_not_real(greedy, batch):
   assert not have.tokens[3:].any() and not have.logp[3:].any()
 
 
-def test_cast_and_unrolled_weights_are_the_scanned_ones():
-  scanned = toy.params(paligemma.shapes(CFG))
-  layers = loop.unroll(scanned, jnp.bfloat16)["llm"]["layers"]
-  want = scanned["llm"]["layers"]["mlp"]["linear"]
-  assert len(layers) == CFG.llm.depth
-  for i, layer in enumerate(layers):
-    linear = layer["mlp"]["linear"]
-    np.testing.assert_array_equal(linear, want[i].astype(jnp.bfloat16))
+def test_unrolled_layers_are_the_scanned_ones_cast():
+  stacked = np.arange(6.0, dtype=np.float32).reshape(3, 2) + 1 / 512
+  tree = dict(img=stacked, llm=dict(layers=dict(w=stacked), norm=stacked))
+  have = loop.unroll(tree, jnp.bfloat16)
+  assert have["img"] is stacked  # the tower casts its own
+  assert have["llm"]["norm"].dtype == jnp.bfloat16
+  assert len(have["llm"]["layers"]) == 3
+  for layer, want in zip(have["llm"]["layers"], stacked, strict=True):
+    np.testing.assert_array_equal(layer["w"], jnp.bfloat16(want))
 
 
 # One compiled loop.
@@ -213,16 +215,137 @@ def test_enough_beams_find_the_best_of_all_answers(search, scores, some, eos):
 def test_one_beam_is_the_greedy_path_ended_at_its_best(
   search, scores, some, eos
 ):
-  tokens, logp = search(some, eos, 1)
-  for row, score, table in zip(tokens, logp, all_answers(scores, some, eos)):
-    path, ended = (), {}
-    for _ in range(4):
-      ended[*path, eos] = table[*path, eos]
-      step = {
-        w: max(v for k, v in table.items() if k[: len(path) + 1] == (*path, w))
-        for w in range(V)
-        if w != eos and len(path) < 3
-      }
-      del step
-      path = path
-    del row, score
+  path = np.zeros((3, 3), int)
+  for t in range(3):
+    logp = scores(some, path)[:, t]
+    path[:, t] = np.where(np.arange(V) == eos, -np.inf, logp).argmax(axis=-1)
+  logp = scores(some, path)  # [3, 4, V]
+  chosen = np.take_along_axis(logp[:, :3], path[..., None], axis=-1)[..., 0]
+  before = np.pad(np.cumsum(chosen, axis=1), ((0, 0), (1, 0)))
+  ended = before + logp[:, :, eos]
+  tokens, have = search(some, eos, 1)
+  np.testing.assert_allclose(have, ended.max(axis=1), atol=1e-5)
+  for row, t, words in zip(tokens, ended.argmax(axis=1), path, strict=True):
+    np.testing.assert_array_equal(row, [*words[:t], eos, *[0] * (3 - t)])
+
+
+def test_one_beam_is_greedy_where_it_is_sure(search, greedy, params, batch):
+  table = 8 * params["llm"]["embedder"]["input_embedding"]
+  llm = {**params["llm"], "embedder": {"input_embedding": table}}
+  sure, num_compared = {**params, "llm": llm}, 0
+  for eos in range(1, V):
+    want = greedy(batch, eos, params=sure)
+    have, _ = search(batch, eos, 1, params=sure)
+    for b in np.flatnonzero((want.tokens[:, :4] == eos).any(axis=1)):
+      if want.logp[b].sum() > np.log(0.5):  # no other answer is likelier
+        np.testing.assert_array_equal(have[b], want.tokens[b, :4])
+        num_compared += 1
+  assert num_compared > 3
+
+
+# Sampling.
+
+LOGITS = np.log(np.array([[0.4, 0.3, 0.2, 0.1]], np.float32))
+
+
+@functools.partial(toy.jit, static_argnums=1)
+def choose(logits, sampler, ids, step):
+  return sampling.choose(logits, sampler, ids, step)
+
+
+def draws(num_draws=2000, logits=LOGITS, **options):
+  """Returns how often each word is drawn, by rows that are alike."""
+  sampler = sampling.Sampler(**options)
+  rows = np.repeat(logits, num_draws, axis=0)
+  words = choose(rows, sampler, np.arange(num_draws), 3)
+  return np.bincount(words, minlength=logits.shape[1]) / num_draws
+
+
+def test_words_are_drawn_as_often_as_they_are_likely():
+  np.testing.assert_allclose(
+    draws(temperature=1.0), [0.4, 0.3, 0.2, 0.1], atol=0.03
+  )
+  squared = np.array([0.4, 0.3, 0.2, 0.1]) ** 2
+  want = squared / squared.sum()
+  np.testing.assert_allclose(draws(temperature=0.5), want, atol=0.03)
+
+
+def test_a_low_temperature_and_a_top_of_one_are_greedy():
+  greedy = [1, 0, 0, 0]
+  assert draws().tolist() == greedy
+  assert draws(temperature=1e-3).tolist() == greedy
+  assert draws(temperature=5.0, top_k=1).tolist() == greedy
+  assert draws(temperature=1.0, top_p=0.01).tolist() == greedy
+
+
+@pytest.mark.parametrize(
+  "options, kept",
+  (
+    (dict(top_k=2), 2),
+    (dict(top_k=9), 4),
+    (dict(top_p=0.39), 1),
+    (dict(top_p=0.41), 2),  # the fewest that reach it
+    (dict(top_p=0.69), 2),
+    (dict(top_p=0.71), 3),
+    (dict(top_p=0.95), 4),
+    (dict(top_k=3, top_p=0.7), 2),  # of 4/9, 3/9, 2/9
+  ),
+)
+def test_exactly_the_right_words_are_kept(options, kept):
+  order = [2, 0, 3, 1]
+  found = draws(logits=LOGITS[:, order], temperature=1.0, **options)
+  want = [i < kept for i in order]
+  assert (found > 0).tolist() == want
+
+
+def test_a_draw_depends_on_seed_id_and_step_only():
+  rows, ids = np.repeat(LOGITS, 64, axis=0), np.arange(64)
+  draw = lambda ids, step, seed: np.asarray(
+    choose(rows, sampling.Sampler(1.0, seed=seed), ids, step)
+  )
+  want = draw(ids, 5, 7)
+  np.testing.assert_array_equal(draw(ids[::-1], 5, 7)[::-1], want)
+  for other in (draw(ids + 64, 5, 7), draw(ids, 6, 7), draw(ids, 5, 8)):
+    assert 0.1 < np.mean(other == want) < 0.6  # 0.3 where independent
+
+
+@pytest.mark.parametrize(
+  "options",
+  (dict(temperature=-1), dict(top_k=-1), dict(top_p=0), dict(top_p=2)),
+)
+def test_a_sampler_that_makes_no_sense_is_an_error(options):
+  with pytest.raises(ValueError, match="wanted temperature >= 0, top_k >= 0"):
+    sampling.Sampler(**options)
+
+
+@pytest.fixture(scope="module")
+def sampled(params):
+  """Answers drawn from all words but 3: batch -> loop.Answer."""
+  sampler = sampling.Sampler(temperature=2.0, seed=1)
+  decode = functools.partial(loop.generate, CFG, max_len=A, eos=NEVER)
+  decode = functools.partial(decode, sampler=sampler, forbidden=(3,))
+  decode = toy.jit(decode)
+  return lambda batch: loop.Answer(*map(np.asarray, decode(params, batch)))
+
+
+def test_forbidden_words_are_never_chosen(sampled, greedy, batch):
+  assert (greedy(batch).tokens == 3).any()
+  tokens = sampled(batch).tokens
+  assert sorted(np.unique(tokens)) == [0, 1, 2, 4]
+
+
+def test_log_probabilities_are_those_of_all_words_and_no_temperature(
+  sampled, scores, batch
+):
+  tokens, logp = sampled(batch)
+  want = scores(batch, tokens)[:, :-1]
+  want = np.take_along_axis(want, tokens[..., None], axis=-1)[..., 0]
+  np.testing.assert_allclose(logp, want, atol=1e-5)
+
+
+def test_what_a_row_draws_follows_its_index(sampled, batch):
+  want, order = sampled(batch), [4, 2, 0, 5, 1, 3]
+  moved = sampled({k: v[order] for k, v in batch.items()})
+  np.testing.assert_array_equal(moved.tokens, want.tokens[order])
+  renamed = sampled({**batch, "index": batch["index"] + 100})
+  assert (renamed.tokens != want.tokens).any(axis=1).all()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pg import sharding
 from pg.learn import loss as loss_lib
 from pg.models import gemma, paligemma
 from tests import toy
@@ -82,6 +83,10 @@ def test_a_chunk_holds_as_many_logits_as_a_device_may(case, monkeypatch):
   assert logits_in(fn, case) == {f"{B}x2"}
   monkeypatch.setattr(loss_lib, "CHUNK", 1)
   assert logits_in(fn, case) == {f"{B}x1"}
+  # What counts is the part of the batch that a device has.
+  monkeypatch.setattr(loss_lib, "CHUNK", B * V * 2 // 4 + 1)
+  with jax.set_mesh(sharding.make_mesh(dict(fsdp=4, tensor=2))):
+    assert logits_in(fn, case) == {f"{B}x2"}
 
 
 def test_training_never_holds_the_logits_of_all_positions():

@@ -279,6 +279,36 @@ def test_vocabulary_logits_are_soft_capped():
   np.testing.assert_allclose(capped, 2 * np.tanh(np.asarray(plain) / 2), 1e-6)
 
 
+# Where training from scratch starts.
+
+
+def drawn(part):
+  """Returns a part of freshly drawn parameters, by its flat name."""
+  init = functools.partial(paligemma.init, toy.config())
+  return toy.jit(lambda key: tree.flatten(init(key))[part])(jax.random.key(0))
+
+
+def test_an_untrained_tower_tells_the_decoder_nothing():
+  assert not drawn("img/head/kernel").any()
+  assert not drawn("img/head/bias").any()
+
+
+def test_layers_start_different_and_scaled_by_what_they_add_up():
+  first, second = drawn("llm/layers/mlp/linear")  # [F, D] each
+  assert not np.allclose(first, second)
+  spread = float(np.std([first, second])) * toy.LLM.mlp_dim**0.5
+  assert spread == pytest.approx(0.88, abs=0.05)  # a normal cut at 2 sigma
+
+
+def test_positions_start_as_sines_and_cosines_of_column_and_row():
+  (table,) = siglip.sincos_2d(None, (1, 9, 8))
+  col, row = 2, 1
+  angles = [(at * f) for at in (col, row) for f in (1, 1e-4)]
+  want = np.array([[np.sin(a), np.cos(a)] for a in angles])
+  want = np.concatenate([want[:2].T.reshape(-1), want[2:].T.reshape(-1)])
+  np.testing.assert_allclose(table[3 * row + col], want, atol=1e-6)
+
+
 # Every field of a Config changes something.
 
 CHANGES = dict(
@@ -414,7 +444,8 @@ def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):
   assert "f32[2,4]" not in program(out=jnp.float32)  # not widened before
 
 
-def test_float32_products_are_not_rounded():
+def test_float32_products_are_not_rounded_on_accelerators(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   x = jnp.ones((2, 4))
   text = str(jax.make_jaxpr(lambda x: dot.dot("BD,DF->BF", x, x.T))(x))
   assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in text
@@ -450,6 +481,21 @@ def test_remat_policies_keep_less_and_give_the_same_gradients():
   for other in results[:2]:
     for name, want in results[2].items():
       np.testing.assert_allclose(other[name], want, rtol=1e-4, atol=1e-4)
+
+
+def test_deep_stacks_compute_what_shallow_ones_do(monkeypatch):
+  x = jax.random.normal(jax.random.key(0), (2, 4, toy.IMG.width))
+  cfg = dataclasses.replace(toy.IMG, depth=2)
+  tower = siglip.Transformer(cfg, "everything")
+  params = toy.params(jax.eval_shape(tower.init, jax.random.key(0), x))
+  loops, results = [], []
+  for shallow in (0, 4):
+    monkeypatch.setattr(remat, "SHALLOW", shallow)
+    fn = toy.jit(lambda p: tower.apply(p, x))
+    loops.append(fn.lower(params).as_text().count("stablehlo.while"))
+    results.append(fn(params))
+  assert loops == [1, 0]
+  np.testing.assert_allclose(*results, atol=1e-5)
 
 
 def test_there_is_dropout_only_in_training_and_where_it_is_asked_for():
@@ -514,4 +560,4 @@ def test_an_unknown_name_gets_a_suggestion(model, near):
 
 def test_an_unknown_remat_policy_gets_a_suggestion():
   with pytest.raises(ValueError, match='"dot"; did you mean "dots"'):
-    remat.remat(gemma.Block, "dot")
+    remat.scan(gemma.Block, 2, "dot")

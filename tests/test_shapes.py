@@ -9,7 +9,7 @@ import pytest
 from pg.data import lexicon, scene, shapes
 from tests import shapes_oracle
 
-GOLDEN = "43448f2a3f51ae5e85ff01ed9cff47367ca8b4db5456a405de9582cff7bf452e"
+GOLDEN = "b7b822d069c59f820279aabd6e30faf135a38a57c27a0bb8579c133667565b1a"
 
 
 def rows(task, split, num, res=48):
@@ -78,15 +78,15 @@ def test_the_docstring_shows_a_real_row():
   example = shapes.Shapes("detect_one")[0]
   for key in ("prefix", "suffix"):
     assert f'{key}   "{example[key]}"' in shapes.__doc__
-  assert example["boxes"].tolist() == [[0, 0.125, 0.25, 0.375]]
+  assert example["boxes"].tolist() == [[0, 0.25, 0.25, 0.5]]
   assert example["labels"] == ["red circle"]
 
 
 def test_captions_follow_the_grammar_of_their_language():
   items = (
     scene.Object("white", "cross", 2, 0, 0),
-    scene.Object("black", "square", 3, 0, 4),
-    scene.Object("red", "circle", 3, 4, 0),
+    scene.Object("black", "square", 4, 0, 4),
+    scene.Object("red", "circle", 4, 4, 0),
   )
   plain = {k: lexicon.captions(items, k)[0] for k in lexicon.LANGUAGES}
   sized = {k: lexicon.captions(items[:2], k)[2] for k in lexicon.LANGUAGES}

@@ -40,6 +40,13 @@ def test_a_name_without_a_rule_is_an_error_that_shows_the_rules():
     tree.match((("b", 0), ("c", 1)), "a")
 
 
+def test_a_rule_that_is_no_regex_is_an_error():
+  with pytest.raises(
+    ValueError, match="rule '\\*' is not a regular expression"
+  ):
+    tree.match((("*", 0),), "a")
+
+
 def test_a_rule_that_is_nobodys_first_match_is_unused():
   rules = ((".*/x", 0), ("b/.*", 1), ("b/x", 2), ("c", 3))
   assert tree.unused(rules, tree.flatten(TREE)) == ["b/x", "c"]

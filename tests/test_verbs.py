@@ -132,6 +132,7 @@ def forkme(path, init, **changes):
   c = config.load(spec)
   with c.unlocked():
     c.update(dict(batch_size=8, total=2) | changes)
+    c.evals.val.update(every="100%", max_len=4)
   return c
 
 

@@ -106,7 +106,7 @@ _DE_COLOR = {
   "black": "schwarz",
   "white": "weiß",
 }
-_DE_SIZE = {2: "klein", 3: "groß"}
+_DE_SIZE = {2: "klein", 4: "groß"}
 _ES_NOUN = {
   "circle": ("círculo", "m"),
   "square": ("cuadrado", "m"),
@@ -125,7 +125,7 @@ _ES_COLOR = {
   "black": "negro",
   "white": "blanco",
 }
-_ES_SIZE = {2: "pequeño", 3: "grande"}
+_ES_SIZE = {2: "pequeño", 4: "grande"}
 _ZH_NOUN = {
   "circle": "圆形",
   "square": "方形",
@@ -143,7 +143,7 @@ _ZH_COLOR = {
   "black": "黑色",
   "white": "白色",
 }
-_ZH_SIZE = {2: "小", 3: "大"}
+_ZH_SIZE = {2: "小", 4: "大"}
 
 
 def size(item):

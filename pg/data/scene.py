@@ -5,15 +5,19 @@ characters, on a canvas of 8 x 8 units. Every object lies inside a quadrant of
 its own, so that no two overlap, "top left" has one meaning, and the raster
 order of the objects is that of the quadrants:
 
-  0 . . . 4 . . . 8      Object("red", "circle", size=3, y=1, x=0)
-  . . . . | . . . .      Object("blue", "square", size=2, y=5, x=6)
-  O O O . | . . . .
-  O O O . | . . . .      boxes (1, 0, 4, 3) / 8 and (5, 6, 7, 8) / 8
-  O O O . | . . . .
-  4 - - - + - - - -
+  0 . . . 4 . . . 8      Object("red", "circle", size=4, y=0, x=0)
+  O O O O | . . . .      Object("blue", "square", size=2, y=4, x=6)
+  O O O O | . . . .
+  O O O O | . . . .      boxes (0, 0, 4, 4) / 8 and (4, 6, 6, 8) / 8
+  O O O O | . . . .
+  4 - - - + - - # #
   . . . . | . . # #
-  . . . . | . . # #
+  . . . . | . . . .
   8 . . . | . . . .
+
+Objects stand on even units, so that a patch of two units sees a whole small
+object or a quarter of a large one: shapes that patches cut anywhere take a
+small model much longer to tell apart.
 
 A unit is 6 pixels at 48 px and 28 at 224: the same scene can be drawn at any
 multiple of 16 px, and boxes lie on pixel borders in all of them.
@@ -44,7 +48,8 @@ COLORS = {
 BACKGROUNDS = ((150, 150, 150), (120, 136, 160), (190, 172, 148))
 INK = COLORS["black"]
 
-SIZES = {"small": 2, "large": 3}  # units
+SIZES = {"small": 2, "large": 4}  # units
+GRID = 2  # units: objects stand on multiples of it
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 # Dots of each character, 3 wide and 5 high, a row per group.
@@ -176,27 +181,18 @@ def place(rng, pairs, cells, labels=()):
     labels: tuple of Label, passed on.
 
   Returns:
-    Scene, in which objects are at least one unit apart.
+    Scene.
   """
   kinds = sorted(zip(cells, pairs))
-  while True:
-    items = tuple(_draw(rng, *kind) for kind in kinds)
-    if not any(_touch(*two) for two in itertools.combinations(items, 2)):
-      return Scene(rng.randrange(len(BACKGROUNDS)), items, labels)
+  items = tuple(_draw(rng, *kind) for kind in kinds)
+  return Scene(rng.randrange(len(BACKGROUNDS)), items, labels)
 
 
 def _draw(rng, cell, kind):
   size = rng.choice(tuple(SIZES.values()))
   half = UNITS // 2
-  y, x = (rng.randrange(half - size + 1) for _ in range(2))
+  y, x = (rng.randrange(0, half - size + 1, GRID) for _ in range(2))
   return Object(*kind, size, cell // 2 * half + y, cell % 2 * half + x)
-
-
-def _touch(a, b):
-  return all(
-    max(p, q) <= min(p + a.size, q + b.size)
-    for p, q in ((a.y, b.y), (a.x, b.x))
-  )
 
 
 def render(scene, res, rng):

@@ -4,8 +4,8 @@
 
   image    u8[48, 48, 3]
   prefix   "detect red circle"
-  suffix   "<loc0000><loc0128><loc0256><loc0384> red circle"
-  boxes    [[0, .125, .25, .375]]
+  suffix   "<loc0000><loc0256><loc0256><loc0512> red circle"
+  boxes    [[0, .25, .25, .5]]
   labels   ["red circle"]
 
 What a picture shows is in scene.py, the words are in lexicon.py, how answers

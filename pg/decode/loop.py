@@ -142,7 +142,7 @@ def extend(cfg, params, context, tokens, slot):
 def generate(
   cfg, params, batch, *, max_len, eos, sampler=None, forbidden=(), real=None
 ):
-  """Writes an answer to every row; jit it with all but params and batch static.
+  """Writes an answer to every row; jit it over params, batch and real.
 
   Args:
     cfg: paligemma.Config.

@@ -103,11 +103,10 @@ class Attention(nn.Module):
     D, N, K, H = cfg.width, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
     if K == N:  # the reference stacks all three where the heads are equal
       w = Weight((3, N, D, H), D, name="qkv_einsum")()
-      return dot("BTD,CNDH->CBTNH", x, w)
-    q = dot("BTD,NDH->BTNH", x, Weight((N, D, H), D, name="q_einsum")())
-    w = Weight((2, K, D, H), D, name="kv_einsum")()
-    k, v = dot("BTD,CKDH->CBTKH", x, w)
-    return q, k, v
+    else:
+      w_q = Weight((N, D, H), D, name="q_einsum")()
+      w = (w_q, *Weight((2, K, D, H), D, name="kv_einsum")())
+    return tuple(dot("BTD,NDH->BTNH", x, w_x) for w_x in w)
 
   @nn.compact
   def __call__(self, x, positions, mask, cache=None):
@@ -158,7 +157,7 @@ class Mlp(nn.Module):
     normal = nn.initializers.truncated_normal
     w_in = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
     w_out = self.param("linear", normal(F**-0.5), (F, D))
-    gate, up = dot("BTD,CDF->CBTF", x, w_in)
+    gate, up = (dot("BTD,DF->BTF", x, w) for w in w_in)
     return dot("BTF,FD->BTD", jax.nn.gelu(gate, approximate=True) * up, w_out)
 
 
@@ -222,13 +221,9 @@ class Decoder(nn.Module):
   def setup(self):
     cfg = self.cfg
     self.embedder = Embedder(cfg.vocab_size, cfg.width)
-    self.layers = nn.scan(
-      remat_lib.remat(Block, self.remat),
-      variable_axes={"params": 0},
-      split_rngs={"params": True, "dropout": True},
-      in_axes=(nn.broadcast, nn.broadcast, 0),
-      length=cfg.depth,
-    )(cfg, self.train)
+    axes = (nn.broadcast, nn.broadcast, 0)
+    blocks = remat_lib.scan(Block, cfg.depth, self.remat, axes)
+    self.layers = blocks(cfg, self.train)
     self.final_norm = RMSNorm()
 
   def embed(self, tokens):

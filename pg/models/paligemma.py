@@ -30,7 +30,7 @@ class Config:
 
 _SO400M = siglip.Config()
 _NANO_VIT = siglip.Config(
-  width=96, depth=3, mlp_dim=256, num_heads=4, patch=8, res=48
+  width=96, depth=3, mlp_dim=256, num_heads=4, patch=12, res=48
 )
 _NANO = gemma.Config(
   width=96,

@@ -135,13 +135,8 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    blocks = nn.scan(
-      remat_lib.remat(Block, self.remat),
-      variable_axes={"params": 0},
-      split_rngs={"params": True},
-      length=self.cfg.depth,
-    )(self.cfg, name="encoderblock")
-    x, _ = blocks(x, None)
+    blocks = remat_lib.scan(Block, self.cfg.depth, self.remat)
+    x, _ = blocks(self.cfg, name="encoderblock")(x, None)
     return nn.LayerNorm(dtype=x.dtype, name="encoder_norm")(x)
 
 

@@ -36,19 +36,21 @@ class Manager:
       manager.save(500, state, dict(step=500, next_example=64_000))
   """
 
-  def __init__(self, workdir, *, keep=1):
+  def __init__(self, workdir, *, keep=None):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
 
     Args:
       workdir: str or path.
-      keep: int, how many of the newest to keep; None keeps all. One more is
-        there until the next save.
+      keep: int, how many of the newest to keep, by default all of them. One
+        more is there until the next save.
 
     Raises:
       OSError: the folder cannot be made.
     """
     self._folder = epath.Path(workdir).resolve() / "checkpoints"
     self._keep = keep
+    # Not Orbax's CheckpointManager: it lists steps that are still being written
+    # and deletes old ones in place, where a kill leaves half of one.
     self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
     if jax.process_index() == 0:
       self._folder.mkdir(parents=True, exist_ok=True)

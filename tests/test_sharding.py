@@ -1,0 +1,229 @@
+"""Where arrays live, and that nothing else depends on it."""
+
+import functools
+import math
+import re
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+from pg import sharding, train, tree
+from pg.learn import loss as loss_lib
+from pg.learn import optim
+from pg.models import paligemma
+from tests import toy
+
+FSDP = sharding.FSDP
+
+
+def abstract(x, y, replica=1, tensor=1):
+  return AbstractMesh((replica, x, y, tensor), sharding.AXES)
+
+
+# The mesh.
+
+
+@pytest.mark.parametrize(
+  "sizes, dims",
+  (
+    (dict(fsdp=-1), (1, 2, 4, 1)),
+    (dict(fsdp=8), (1, 2, 4, 1)),
+    (dict(replica=2, fsdp=4), (2, 2, 2, 1)),
+    (dict(replica=-1, fsdp=2, tensor=2), (2, 1, 2, 2)),
+    (dict(tensor=8), (1, 1, 1, 8)),
+  ),
+)
+def test_sizes_become_axes_and_fsdp_becomes_two(sizes, dims):
+  mesh = sharding.make_mesh(sizes)
+  assert mesh.axis_names == sharding.AXES
+  assert mesh.devices.shape == dims
+  assert sharding.num_batch_shards(mesh) == math.prod(dims[:3])
+
+
+@pytest.mark.parametrize(
+  "sizes, message",
+  (
+    (dict(fdsp=8), 'unknown mesh axis "fdsp"; did you mean "fsdp"?'),
+    (dict(fsdp=4), "'fsdp': 4.* wants 4 devices; there are 8; set one size to"),
+    (dict(fsdp=3, tensor=-1), "wants 6 devices; there are 8"),
+    (dict(fsdp=16, tensor=-1), "there are 8"),
+    (dict(fsdp=-1, tensor=-1), "wants 64 devices; there are 8"),
+    (dict(fsdp=-2, tensor=-4), "there are 8"),
+    (dict(fsdp=0, tensor=-1), "wants 0 devices; there are 8"),
+  ),
+)
+def test_sizes_that_do_not_fit_the_devices_are_an_error(sizes, message):
+  with pytest.raises(ValueError, match=message):
+    sharding.make_mesh(sizes)
+
+
+def test_a_batch_that_does_not_divide_is_an_error_with_numbers_and_a_fix():
+  mesh = abstract(8, 8)
+  sharding.check_batch(256, mesh)
+  with pytest.raises(ValueError) as error:
+    sharding.check_batch(250, mesh)
+  assert str(error.value) == (
+    "batch_size 250 is not divisible by the 64 devices that share a batch; try"
+    " 256"
+  )
+  with pytest.raises(ValueError, match="batch_size 3 .* try 64"):
+    sharding.check_batch(3, mesh)
+
+
+# Rules.
+
+
+def test_the_largest_dimension_that_divides_is_split():
+  spec = functools.partial(sharding.fsdp_spec, mesh=abstract(2, 4))
+  assert spec((2048, 16384)) == PartitionSpec(None, FSDP)
+  assert spec((2048, 16385)) == PartitionSpec(FSDP, None)
+  assert spec((18, 2, 2048, 257)) == PartitionSpec(None, None, FSDP, None)
+
+
+@pytest.mark.parametrize(
+  "shape, want",
+  (
+    ((27, 1152, 4304), (None, "fsdp_x", "fsdp_y")),
+    ((27, 4304, 1152), (None, "fsdp_y", "fsdp_x")),
+    ((27, 1152, 16, 72), (None, "fsdp_y", "fsdp_x", None)),
+    ((1, 4096, 1152), (None, FSDP, None)),
+    ((257152, 2304), (None, FSDP)),
+  ),
+)
+def test_two_dimensions_are_split_where_256_devices_divide_none(shape, want):
+  assert sharding.fsdp_spec(shape, abstract(16, 16)) == PartitionSpec(*want)
+
+
+def test_what_is_small_or_does_not_divide_is_copied():
+  mesh = abstract(2, 4)
+  assert not any(sharding.fsdp_spec((1023, 1024), mesh))
+  assert any(sharding.fsdp_spec((1024, 1024), mesh))
+  assert not any(sharding.fsdp_spec((1031, 1033), mesh))
+
+
+def test_the_first_rule_of_a_name_decides():
+  rules = (
+    ("llm/.*", (None, "tensor", FSDP)),
+    ("img/head/.*", "replicate"),
+    (".*", "fsdp"),
+  )
+  spec = lambda name: sharding.spec(name, (2048, 2048), abstract(2, 4), rules)
+  assert spec("llm/w") == PartitionSpec(None, "tensor", FSDP)
+  assert spec("img/head/kernel") == PartitionSpec()
+  assert spec("img/w") == PartitionSpec(FSDP, None)
+
+
+def test_an_unknown_strategy_gets_a_suggestion():
+  with pytest.raises(ValueError, match='strategy "fdsp"; did you mean "fsdp"'):
+    sharding.spec("w", (8, 8), abstract(2, 4), ((".*", "fdsp"),))
+
+
+@functools.cache
+def full_size(variant):
+  return tree.flatten(paligemma.shapes(paligemma.VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("num_devices", (8, 16, 64, 256))
+@pytest.mark.parametrize("variant", ("pg1_3b", "pg2_3b", "pg2_10b", "pg2_28b"))
+def test_less_than_a_percent_of_a_model_is_copied(variant, num_devices):
+  y = 2 ** math.ceil(math.log2(num_devices) / 2)
+  mesh = abstract(num_devices // y, y)
+  total = copied = 0
+  for name, leaf in full_size(variant).items():
+    total += leaf.size
+    if not any(sharding.spec(name, leaf.shape, mesh, ((".*", "fsdp"),))):
+      copied += leaf.size
+  assert 0 < copied < 0.01 * total
+
+
+# A step on one device and on eight.
+
+
+def step(sizes, devices=None):
+  """Takes a step; returns its state before and after, and measurements.
+
+  The "optimizer" keeps the gradient as its state.
+  """
+  cfg, tx = toy.config(), optax.trace(decay=0.0)
+  mesh = sharding.make_mesh(sizes, devices)
+  c = types.SimpleNamespace(sharding=((".*", "fsdp"),))
+  place = train.abstract_state(c, cfg, tx, mesh)
+  params = toy.params(paligemma.shapes(cfg))
+  start = jax.tree.map(
+    lambda x, at: jax.device_put(x, at.sharding),
+    train.state_of(params, tx),
+    place,
+  )
+  rows = [((b != 1,), 1 + b % 3, b % 5) for b in range(8)]
+  batch = toy.batch(rows, text_len=9)
+  batch["index"][6] = -1  # a padding example
+  update = functools.partial(
+    train.update,
+    cfg=cfg,
+    tx=tx,
+    is_frozen=optim.frozen(params, ((".*", "cosine"),)),
+    smoothing=0.1,
+    seed=0,
+  )
+  with jax.set_mesh(mesh):
+    end, measured = toy.jit(update)(start, sharding.put(batch, mesh))
+  return start, end, measured
+
+
+@pytest.fixture(scope="module")
+def alone():
+  return step({}, jax.devices()[:1])
+
+
+@pytest.mark.parametrize("sizes", (dict(fsdp=8), dict(replica=2, fsdp=4)))
+def test_a_step_on_eight_devices_is_the_step_on_one(sizes, alone, monkeypatch):
+  monkeypatch.setattr(sharding, "SMALL", 1)
+  start, end, measured = step(sizes)
+  _, want, want_measured = alone
+  # What one device holds of the state, before and after.
+  for state in (start, end):
+    total = sum(x.size for x in jax.tree.leaves(state))
+    part = sum(x.addressable_data(0).size for x in jax.tree.leaves(state))
+    assert part < 1.1 * total / sizes["fsdp"]
+  for key, value in want_measured.items():
+    np.testing.assert_allclose(measured[key], value, rtol=1e-5)
+  have = tree.flatten(jax.device_get(end["opt"].trace))
+  for name, gradient in tree.flatten(want["opt"].trace).items():
+    scale = np.abs(gradient).max()
+    np.testing.assert_allclose(have[name], gradient, atol=1e-5 * scale + 1e-7)
+
+
+@pytest.mark.parametrize("spec", ((FSDP, None), (None, FSDP)))
+def test_the_loss_moves_weights_and_no_rows_between_devices(spec):
+  mesh = sharding.make_mesh(dict(fsdp=8))
+  place = lambda shape, *spec: jax.ShapeDtypeStruct(
+    shape, np.float32, sharding=NamedSharding(mesh, PartitionSpec(*spec))
+  )
+  rows = functools.partial(place, (8, 20), sharding.BATCH)
+  hidden, table = place((8, 20, 64), sharding.BATCH), place((512, 64), *spec)
+  loss = lambda h, e, y, w: loss_lib.weighted_nll(h, e, y.astype(int), w)
+  fn = jax.jit(jax.value_and_grad(loss, (0, 1)))
+  with jax.set_mesh(mesh):
+    text = fn.lower(hidden, table, rows(), rows()).compile().as_text()
+  moved = re.findall(r"= (.*) (?:all-|reduce-scatter|collective)[a-z]*\(", text)
+  moved = set(re.findall(r"[a-z0-9]+\[[0-9,]*\]", " ".join(moved)))
+  # Weights, their gradient, the loss, how many chunks there are.
+  assert moved == {"f32[512,64]", "f32[]", "s32[]"}
+
+
+def test_a_batch_is_split_by_rows():
+  mesh = sharding.make_mesh(dict(replica=2, fsdp=2, tensor=2))
+  x = np.arange(24.0, dtype=np.float32).reshape(8, 3)
+  (out,) = sharding.put(dict(x=x), mesh).values()
+  np.testing.assert_array_equal(out, x)
+  assert {s.data.shape for s in out.addressable_shards} == {(2, 3)}
+
+
+def test_without_a_mesh_nothing_is_constrained():
+  x = jnp.ones((3, 2))
+  assert sharding.constrain(x) is x
