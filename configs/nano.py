@@ -59,6 +59,11 @@ def get_config(arg=None):
       metric=metric.get(task, "exact"), source="shapes", task=task, **test
     )
   c.evals.digits = dict(metric="exact", source="digits", **test)
+  # Colours on shapes, and wordings, that training never shows.
+  for task, split in (("caption", "combo"), ("answer", "template")):
+    c.evals[f"{task}_{split}"] = dict(
+      metric="exact", source="shapes", task=task, split=split, res=c.res
+    )
   c.evals.nll = dict(
     metric="perplexity", source="shapes", task="caption", **test, every="25%"
   )

@@ -232,6 +232,10 @@ def fit(c, workdir):
   """
   r = open_run(c)
   cut = pipeline.check(r.data, r.form)
+  cut |= {
+    f"evals.{t.name}": pipeline.check((t.data,), r.form)[t.name]
+    for t in r.tasks
+  }
   baseline = blind_baseline(r) if r.tasks else None
   save_every = r.period(c.save_every)
   every = {task.name: r.period(task.how["every"]) for task in r.tasks}

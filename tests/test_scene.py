@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pg.data import lexicon, scene, shapes
 from tests import shapes_oracle
 
 RES = (48, 64, 96, 224)
+SIZES = tuple(scene.SIZES.values())
 BOX_TASKS = ("detect", "detect_one", "refer", "segment")
 
 
@@ -48,7 +50,7 @@ def test_the_mask_is_the_object_and_its_tight_box_the_box(res):
 
 
 def test_every_shape_touches_the_four_sides_of_its_box_and_is_its_own():
-  for num in sorted({n * res // scene.UNITS for n in (2, 3) for res in RES}):
+  for num in sorted({n * res // scene.UNITS for n in SIZES for res in RES}):
     stencils = {name: scene.stencil(name, num) for name in scene.SHAPES}
     for name, stencil in stencils.items():
       sides = (stencil[0], stencil[-1], stencil[:, 0], stencil[:, -1])
@@ -79,14 +81,24 @@ def test_colours_can_be_told_apart_through_the_noise():
   assert max(map(max, colors)) <= 255 - scene.NOISE
 
 
-def test_objects_do_not_overlap():
+def test_objects_have_a_quadrant_each_and_stand_on_the_grid():
   for example in rows("caption", "train", 150):
     items = shapes_oracle.look(example["image"])
     assert 1 <= len(items) <= 3
-    for a, b in itertools.combinations(items, 2):
-      down = max(b.y - a.y - a.size, a.y - b.y - b.size)
-      right = max(b.x - a.x - a.size, a.x - b.x - b.size)
-      assert max(down, right) >= 0
+    assert len({scene.quadrant(item) for item in items}) == len(items)
+    for item in items:
+      assert item.y % scene.GRID == item.x % scene.GRID == 0
+      for at in (item.y, item.x):
+        assert at // scene.HALF == (at + item.size - 1) // scene.HALF
+
+
+def test_objects_of_one_colour_do_not_touch():
+  examples = rows("count", "train", 200)
+  seen = [shapes_oracle.look(example["image"]) for example in examples]
+  for a, b in itertools.chain(*(itertools.combinations(s, 2) for s in seen)):
+    down = max(b.y - a.y - a.size, a.y - b.y - b.size)
+    right = max(b.x - a.x - a.size, a.x - b.x - b.size)
+    assert a.color != b.color or max(down, right) > 0
 
 
 def fingerprints(split):
@@ -97,6 +109,14 @@ def fingerprints(split):
     for example in rows(task, split, num, res=16):
       found.update(example["scene"].split("+"))
   return found
+
+
+def test_every_pair_has_scenes_of_one_object_on_both_sides():
+  for pair in scene.KNOWN:
+    rng = random.Random(0)
+    drawn = [scene.place(rng, [pair], [i % 4]) for i in range(500)]
+    for split in ("train", "test"):
+      assert any(scene.belongs(one, split) for one in drawn), pair
 
 
 def test_no_scene_is_on_both_sides_of_a_split_whatever_the_task():

@@ -9,7 +9,7 @@ import pytest
 from pg.data import lexicon, scene, shapes
 from tests import shapes_oracle
 
-GOLDEN = "b7b822d069c59f820279aabd6e30faf135a38a57c27a0bb8579c133667565b1a"
+GOLDEN = "55ff0c555ef83d4687e3c684d38a9d9209a05248f10b0fdd2d2ace38f559420d"
 
 
 def rows(task, split, num, res=48):
@@ -84,9 +84,9 @@ def test_the_docstring_shows_a_real_row():
 
 def test_captions_follow_the_grammar_of_their_language():
   items = (
-    scene.Object("white", "cross", 2, 0, 0),
-    scene.Object("black", "square", 4, 0, 4),
-    scene.Object("red", "circle", 4, 4, 0),
+    scene.Object("white", "cross", scene.SIZES["small"], 0, 0),
+    scene.Object("black", "square", scene.SIZES["large"], 0, 4),
+    scene.Object("red", "circle", scene.SIZES["large"], 4, 0),
   )
   plain = {k: lexicon.captions(items, k)[0] for k in lexicon.LANGUAGES}
   sized = {k: lexicon.captions(items[:2], k)[2] for k in lexicon.LANGUAGES}

@@ -14,7 +14,6 @@ from pg import config, evaluate, predict, train
 from pg.weights import checkpoint
 from tests import tiny
 
-
 pytestmark = pytest.mark.usefixtures("one_device")
 
 

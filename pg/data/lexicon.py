@@ -106,7 +106,7 @@ _DE_COLOR = {
   "black": "schwarz",
   "white": "weiß",
 }
-_DE_SIZE = {2: "klein", 4: "groß"}
+_DE_SIZE = {"small": "klein", "large": "groß"}
 _ES_NOUN = {
   "circle": ("círculo", "m"),
   "square": ("cuadrado", "m"),
@@ -125,7 +125,7 @@ _ES_COLOR = {
   "black": "negro",
   "white": "blanco",
 }
-_ES_SIZE = {2: "pequeño", 4: "grande"}
+_ES_SIZE = {"small": "pequeño", "large": "grande"}
 _ZH_NOUN = {
   "circle": "圆形",
   "square": "方形",
@@ -143,7 +143,7 @@ _ZH_COLOR = {
   "black": "黑色",
   "white": "白色",
 }
-_ZH_SIZE = {2: "小", 4: "大"}
+_ZH_SIZE = {"small": "小", "large": "大"}
 
 
 def size(item):
@@ -164,14 +164,14 @@ def _en(item, sized):
 def _de(item, sized):
   """Nominative with "ein": the adjectives carry the gender's ending."""
   noun, gender = _DE_NOUN[item.shape]
-  stems = (_DE_SIZE[item.size],) * sized + (_DE_COLOR[item.color],)
+  stems = (_DE_SIZE[size(item)],) * sized + (_DE_COLOR[item.color],)
   ending = {"m": "er", "n": "es"}[gender]
   return " ".join(["ein", *(stem + ending for stem in stems), noun])
 
 
 def _es(item, sized):
   noun, gender = _ES_NOUN[item.shape]
-  words = (_ES_COLOR[item.color],) + (_ES_SIZE[item.size],) * sized
+  words = (_ES_COLOR[item.color],) + (_ES_SIZE[size(item)],) * sized
   if gender == "f":
     words = tuple(w[:-1] + "a" if w.endswith("o") else w for w in words)
   return " ".join([{"m": "un", "f": "una"}[gender], noun, *words])
@@ -179,7 +179,7 @@ def _es(item, sized):
 
 def _zh(item, sized):
   return (
-    f"一个{_ZH_COLOR[item.color]}的{_ZH_SIZE[item.size] * sized}"
+    f"一个{_ZH_COLOR[item.color]}的{_ZH_SIZE[size(item)] * sized}"
     + (_ZH_NOUN[item.shape])
   )
 

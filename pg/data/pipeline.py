@@ -261,7 +261,7 @@ def check(data, form, limit=200):
   cut = {}
   for d in data:
     if hasattr(d.source, "check"):
-      d.source.check()
+      d.source.check(limit=1000)
     n = min(limit, len(d.source))
     at = np.linspace(0, len(d.source) - 1, n).astype(int)
     rng = np.random.default_rng(0)

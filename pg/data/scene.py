@@ -15,9 +15,9 @@ order of the objects is that of the quadrants:
   . . . . | . . . .
   8 . . . | . . . .
 
-Objects stand on even units, so that a patch of two units sees a whole small
-object or a quarter of a large one: shapes that patches cut anywhere take a
-small model much longer to tell apart.
+Objects stand on even units, so that a patch of two units (12 pixels at 48 px)
+sees a whole small object or a quarter of a large one: shapes that patches cut
+anywhere take a small model much longer to tell apart.
 
 A unit is 6 pixels at 48 px and 28 at 224: the same scene can be drawn at any
 multiple of 16 px, and boxes lie on pixel borders in all of them.
@@ -32,6 +32,7 @@ import numpy as np
 
 UNITS = 8  # width and height of the canvas
 STEP = 16  # a picture's pixels are a multiple of it: two dots of text per unit
+HALF = UNITS // 2  # width and height of a quadrant
 NOISE = 8  # grey levels, up or down
 
 # Between NOISE and 255 - NOISE in every channel, so that noise cannot wrap.
@@ -49,7 +50,7 @@ BACKGROUNDS = ((150, 150, 150), (120, 136, 160), (190, 172, 148))
 INK = COLORS["black"]
 
 SIZES = {"small": 2, "large": 4}  # units
-GRID = 2  # units: objects stand on multiples of it
+GRID = 2  # units: objects and text begin on multiples of it
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
 # Dots of each character, 3 wide and 5 high, a row per group.
@@ -150,7 +151,7 @@ def box(item):
 
 def quadrant(item):
   """Returns the name of the quadrant an Object lies in."""
-  return QUADRANTS[2 * (item.y >= UNITS // 2) + (item.x >= UNITS // 2)]
+  return QUADRANTS[2 * (item.y >= HALF) + (item.x >= HALF)]
 
 
 def fingerprint(scene):
@@ -181,18 +182,27 @@ def place(rng, pairs, cells, labels=()):
     labels: tuple of Label, passed on.
 
   Returns:
-    Scene.
+    Scene, in which objects of one colour do not touch.
   """
   kinds = sorted(zip(cells, pairs))
-  items = tuple(_draw(rng, *kind) for kind in kinds)
-  return Scene(rng.randrange(len(BACKGROUNDS)), items, labels)
+  while True:
+    items = tuple(_draw(rng, *kind) for kind in kinds)
+    if not any(itertools.starmap(_merge, itertools.combinations(items, 2))):
+      return Scene(rng.randrange(len(BACKGROUNDS)), items, labels)
 
 
 def _draw(rng, cell, kind):
   size = rng.choice(tuple(SIZES.values()))
-  half = UNITS // 2
-  y, x = (rng.randrange(0, half - size + 1, GRID) for _ in range(2))
-  return Object(*kind, size, cell // 2 * half + y, cell % 2 * half + x)
+  y, x = (rng.randrange(0, HALF - size + 1, GRID) for _ in range(2))
+  return Object(*kind, size, cell // 2 * HALF + y, cell % 2 * HALF + x)
+
+
+def _merge(a, b):
+  """Says whether two Objects would look like one: same colour, boxes touch."""
+  return a.color == b.color and all(
+    max(p, q) <= min(p + a.size, q + b.size)
+    for p, q in ((a.y, b.y), (a.x, b.x))
+  )
 
 
 def render(scene, res, rng):

@@ -151,8 +151,8 @@ def _line(rng, half, most):
   """Draws a Label of one to `most` characters in the upper or lower half."""
   num = rng.randint(1, most)
   text = "".join(rng.choices(tuple(scene.FONT), k=num))
-  y = half * scene.UNITS // 2 + rng.randrange(2)
-  return scene.Label(text, y, rng.randrange(scene.UNITS + 1 - 2 * num))
+  x = rng.randrange(0, scene.UNITS - 2 * num + 1, scene.GRID)
+  return scene.Label(text, half * scene.HALF, x)
 
 
 def _detect(rng, split):
