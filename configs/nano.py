@@ -11,9 +11,9 @@ from transfers import base
 
 TASKS = dict(
   caption=0.35,
-  answer=0.15,
-  yesno=0.13,
-  count=0.07,
+  answer=0.13,
+  yesno=0.17,
+  count=0.05,
   detect_one=0.10,
   ocr=0.05,
 )
@@ -30,7 +30,7 @@ FULL = dict(
 
 
 def get_config(arg=None):
-  c = base.get(arg, model="nano", res=48, full=False, blind=False, total=2000)
+  c = base.get(arg, model="nano", res=48, full=False, blind=False, total=2300)
   c.text_len = 28 if c.arg.full else 20
   c.blind = c.arg.blind
   c.pp = "decode"

@@ -148,6 +148,6 @@ def put(batch, mesh):
 def constrain(x):
   """Keeps activations [B, ...] split along the batch; no mesh, no effect."""
   mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or not set(BATCH) <= set(mesh.axis_names):
+  if not set(BATCH) <= set(mesh.axis_names):
     return x
   return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH))
