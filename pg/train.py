@@ -287,6 +287,7 @@ def fit(c, workdir):
       results = evaluate(
         r.tasks, r.cfg, params, r.form, r.mesh, **at, baseline=baseline
       )
+  results = {t.name: results[t.name] for t in r.tasks}
   log.end(results)
   return results
 

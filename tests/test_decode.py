@@ -180,21 +180,34 @@ def search(params):
   return find
 
 
-def all_answers(scores, batch, eos):
-  """Returns {row: {answer: log p}} of all answers of up to four words."""
+def next_words(scores, batch, eos):
+  """Returns for each row {words so far, up to three, no eos: log p [V]}."""
   words = [w for w in range(V) if w != eos]
   paths = np.array(list(itertools.product(words, repeat=3)))
-  table = []
+  tables = []
   for b in range(len(batch["tokens"])):
     rows = {k: np.repeat(v[b : b + 1], len(paths), 0) for k, v in batch.items()}
-    logp, found = scores(rows, paths), {}
-    for path, at in zip(paths, logp, strict=True):
-      so_far = 0.0
-      for t in range(4):
-        found[*map(int, path[:t]), eos] = so_far + at[t, eos]
-        so_far += at[t, path[t]] if t < 3 else 0
-    table.append(found)
-  return table
+    logp = scores(rows, paths)
+    tables.append(
+      {
+        tuple(map(int, path[:t])): logp[i, t]
+        for i, path in enumerate(paths)
+        for t in range(4)
+      }
+    )
+  return tables
+
+
+def plain_search(table, eos, num_beams):
+  """Returns log p and words of the best answer, by lists and sorting."""
+  live, best = [(0.0, ())], (-np.inf, ())
+  for _ in range(4):
+    ended = [(p + table[path][eos], (*path, eos)) for p, path in live]
+    best = max(best, *ended)
+    words = [w for w in range(V) if w != eos]
+    more = [(p + table[x][w], (*x, w)) for p, x in live for w in words]
+    live = sorted(more, reverse=True)[:num_beams]
+  return best
 
 
 @pytest.fixture(scope="module")
@@ -202,31 +215,29 @@ def some(batch):
   return {k: v[[0, 3, 4]] for k, v in batch.items()}
 
 
-@pytest.mark.parametrize("eos", (1, 4))
-def test_enough_beams_find_the_best_of_all_answers(search, scores, some, eos):
-  tokens, logp = search(some, eos, 4**3)
-  for row, score, table in zip(tokens, logp, all_answers(scores, some, eos)):
-    best = max(table, key=table.get)
-    np.testing.assert_array_equal(row, [*best, *[0] * (4 - len(best))])
-    np.testing.assert_allclose(score, table[best], atol=1e-5)
-
-
-@pytest.mark.parametrize("eos", range(1, V))
-def test_one_beam_is_the_greedy_path_ended_at_its_best(
-  search, scores, some, eos
+@pytest.mark.parametrize("num_beams", (1, 2, 4**3))
+def test_beams_find_what_the_plain_algorithm_finds(
+  search, scores, some, num_beams
 ):
-  path = np.zeros((3, 3), int)
-  for t in range(3):
-    logp = scores(some, path)[:, t]
-    path[:, t] = np.where(np.arange(V) == eos, -np.inf, logp).argmax(axis=-1)
-  logp = scores(some, path)  # [3, 4, V]
-  chosen = np.take_along_axis(logp[:, :3], path[..., None], axis=-1)[..., 0]
-  before = np.pad(np.cumsum(chosen, axis=1), ((0, 0), (1, 0)))
-  ended = before + logp[:, :, eos]
-  tokens, have = search(some, eos, 1)
-  np.testing.assert_allclose(have, ended.max(axis=1), atol=1e-5)
-  for row, t, words in zip(tokens, ended.argmax(axis=1), path, strict=True):
-    np.testing.assert_array_equal(row, [*words[:t], eos, *[0] * (3 - t)])
+  for eos in range(1, V):
+    found = search(some, eos, num_beams)
+    tables = next_words(scores, some, eos)
+    for row, score, table in zip(*found, tables, strict=True):
+      want, words = plain_search(table, eos, num_beams)
+      np.testing.assert_array_equal(row, [*words, *[0] * (4 - len(words))])
+      np.testing.assert_allclose(score, want, atol=1e-5)
+
+
+def test_enough_beams_find_the_best_of_all_answers(search, scores, some):
+  for eos in range(1, V):
+    _, found = search(some, eos, 4**3)
+    for score, table in zip(found, next_words(scores, some, eos)):
+      answers = [
+        sum(table[path[:t]][w] for t, w in enumerate(path)) + after[eos]
+        for path, after in table.items()
+      ]
+      assert len(answers) == 1 + 4 + 4**2 + 4**3
+      np.testing.assert_allclose(score, max(answers), atol=1e-5)
 
 
 def test_one_beam_is_greedy_where_it_is_sure(search, greedy, params, batch):

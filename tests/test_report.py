@@ -44,7 +44,9 @@ def run(tmp_path):
     for step in (10, 20, 30):
       values = {"train/loss": 10.0 / step, "speed/examples_per_second": 183.2}
       writer.write(step, values | {"time/train": step * 6.0})
-    writer.write(30, {"digits/exact": 0.9})
+    for step, value in ((20, 0.5), (30, 0.9)):
+      writer.write(step, {"digits/exact": value})
+    writer.write(30, {"caption/cider": 1.25})
   config = {"batch_size": 64, "model": {"width": 128}, "pp": "decode | <b>"}
   (workdir / "config.json").write_text(json.dumps(config))
   scores = {
@@ -127,7 +129,8 @@ def test_texts_of_people_and_models_are_only_text(run):
   (run / "scores.json").write_text(json.dumps({bad: {bad: {"value": 1}}}))
   (run / "config.json").write_text(json.dumps({bad: bad}))
   with metrics.MetricWriter(run) as writer:
-    writer.write(40, {bad: 1.0})
+    for step in (40, 50):
+      writer.write(step, {bad: 1.0})
   page, _ = read(run)
   assert "script" not in page.tags
   # Prompt, truth, prediction, task; two each in scores, config and curves.
@@ -189,6 +192,12 @@ def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(ValueError, match="nothing to report .*workdir"):
     report.write(tmp_path)
   assert list(tmp_path.iterdir()) == []
+
+
+def test_a_final_score_alone_is_no_curve(run):
+  _, text = read(run)
+  assert "<code>digits/exact</code>" in text
+  assert "<code>caption/cider</code>" not in text
 
 
 def test_speed_and_time_are_facts_and_not_curves(run):

@@ -55,7 +55,7 @@ def search(cfg, params, batch, *, max_len, eos, num_beams, real=None):
     best = jnp.where(better, ended.max(axis=1), best)
 
     # Go on with the N best others.
-    flat = logp.reshape(B, -1)
+    flat = logp.at[:, :, eos].set(-jnp.inf).reshape(B, -1)
     scores, at = jax.lax.top_k(flat, N)
     parent, token = jnp.divmod(at, logp.shape[-1])
     live = jnp.take_along_axis(live, parent[..., None], axis=1)

@@ -159,6 +159,8 @@ def _charts(series, scores):
       continue
     if not any(math.isfinite(v) for _, v in points):
       continue
+    if len(points) == 1 and name != "train/loss":
+      continue  # a final score stands in the table
     found = [k for k in blinds if f"/{name}".endswith(k)]
     rank = 0 if name == "train/loss" else 1 if found else 2
     drawn.append((rank, name, points, blinds[found[0]] if found else None))
