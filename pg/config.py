@@ -131,7 +131,8 @@ def override(c, key, text):
   """Sets the dotted `key` of a config to what `text` stands for.
 
   The type stays, except that durations take numbers and texts, and None goes
-  everywhere but into a text.
+  everywhere but into a text. Datasets and evaluators take new keys: who opens
+  them knows which there are.
 
   Raises:
     ValueError: no such key, or a value of another type.
@@ -142,6 +143,10 @@ def override(c, key, text):
     node, path = lookup(node, name, f"{path} key"), f"{path}.{name}"
     if not isinstance(node, ml_collections.ConfigDict):
       raise ValueError(f"{path} is a value, it has no key {leaf!r}")
+  if leaf not in node and parents[:1] in (["data"], ["evals"]):
+    with node.unlocked():
+      node[leaf] = literal(text)
+    return
   old = lookup(node, leaf, f"{path} key")
   if isinstance(old, ml_collections.ConfigDict):
     raise ValueError(f"{path}.{leaf} is a group; set one of {', '.join(old)}")

@@ -67,7 +67,9 @@ def load(path, tokenizer_path=None):
   cfg = train.model_config(c, tok)
   params = checkpoint.restore_params(path, paligemma.shapes(cfg))
   form = pipeline.Form(tok, c.res, c.num_images, c.text_len, form="decode")
-  return Model(cfg, jax.jit(loop.unroll)(params), form)
+  return Model(
+    cfg, jax.jit(loop.unroll, static_argnums=1)(params, cfg.dtype), form
+  )
 
 
 def predict(model, images, prompt, *, max_len=None, sampler=None):

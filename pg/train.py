@@ -160,7 +160,7 @@ def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
     {evaluator: evals.run.Result}.
   """
   results = {}
-  unrolled = evals_run.unroll(params)
+  unrolled = evals_run.unroll(params, cfg.dtype)
   for task in tasks:
     scoring = task.how["metric"] == "perplexity"
     results[task.name] = result = evals_run.run(
@@ -210,7 +210,7 @@ def open_run(c):
     tasks=evals_run.tasks(c),
     total=total,
     period=functools.partial(config.steps, **durations, total=total),
-    tx=optim.make(c, shapes, total),
+    tx=optim.make(c, shapes, total, durations["num_examples"]),
     is_frozen=optim.frozen(shapes, c.schedule),
     order=pipeline.fingerprint(data, c.seed, c.batch_size),
   )
@@ -237,8 +237,8 @@ def fit(c, workdir):
     for t in r.tasks
   }
   baseline = blind_baseline(r) if r.tasks else None
-  save_every = r.period(c.save_every)
-  every = {task.name: r.period(task.how["every"]) for task in r.tasks}
+  save_every = r.period(c.save_every) or r.total  # 0: only at the end
+  every = {t.name: r.period(t.how["every"]) or r.total for t in r.tasks}
 
   # 1) The state, and where in the data it stands.
   with checkpoint.Manager(workdir, keep=c.keep) as manager:

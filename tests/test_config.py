@@ -100,6 +100,11 @@ def test_a_file_gets_its_arguments_and_is_locked():
     c.model.new = 1
 
 
+def test_datasets_and_evaluators_take_new_keys():
+  c = load("evals.caption.num_examples=16", "data.digits.size=3")
+  assert (c.evals.caption.num_examples, c.data.digits.size) == (16, 3)
+
+
 @pytest.mark.parametrize(
   "override, value",
   (

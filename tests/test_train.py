@@ -100,6 +100,12 @@ train.fit(tiny.nano(), {workdir!r})
 """
 
 
+def test_never_saving_still_saves_the_end(tmp_path):
+  c = tiny.nano(total=3, save_every=0, evals={}, warmup="1ep", keep=0)
+  train.fit(c, str(tmp_path))
+  assert checkpoint.steps(tmp_path / "checkpoints") == [3]
+
+
 def test_a_killed_run_continues_bit_for_bit(whole, tmp_path):
   code = SCRIPT.format(root=str(tiny.ROOT), workdir=str(tmp_path))
   child = subprocess.Popen([sys.executable, "-c", code])

@@ -40,13 +40,17 @@ def unroll(params, dtype=None):
 
   Args:
     params: the model's parameters.
-    dtype: optional dtype to cast the decoder to.
+    dtype: optional compute dtype to cast the decoder's products to, once; the
+      scales of norms stay as they are.
 
   Returns:
     The parameters with `llm/layers` a tuple.
   """
-  cast = lambda x: x if dtype is None else x.astype(dtype)
-  llm = jax.tree.map(cast, params["llm"])
+
+  def cast(path, x):
+    return x if dtype is None or path[-1].key == "scale" else x.astype(dtype)
+
+  llm = jax.tree_util.tree_map_with_path(cast, params["llm"])
   depth = jax.tree.leaves(llm["layers"])[0].shape[0]
   layers = tuple(
     jax.tree.map(lambda x, i=i: x[i], llm["layers"]) for i in range(depth)

@@ -56,7 +56,7 @@ def frozen(shapes, rules):
   return tree.map_named(lambda k, _: tree.match(rules, k) is None, shapes)
 
 
-def make(c, shapes, total):
+def make(c, shapes, total, num_examples=None):
   """Builds the gradient transformation of a config.
 
   Args:
@@ -65,6 +65,7 @@ def make(c, shapes, total):
       and a factor), `grad_clip` (norm, 0 is off), `b1`, `b2`, `batch_size`.
     shapes: tree of parameters or their shapes.
     total: int, steps in the run.
+    num_examples: int, in an epoch, for a warmup in epochs.
 
   Returns:
     optax.GradientTransformation whose updates are added to the parameters.
@@ -80,7 +81,7 @@ def make(c, shapes, total):
         f"{key}: no parameter's first match is {idle[0]!r}; names look like"
         f" {next(iter(names))!r}"
       )
-  warmup = config.steps(c.warmup, c.batch_size, total=total)
+  warmup = config.steps(c.warmup, c.batch_size, num_examples, total)
   factor = {k: tree.match(c.lr_mult, k) for k in names}
   decay = {k: tree.match(c.wd_mult, k) for k in names}
   curve = {
