@@ -395,5 +395,6 @@ def test_a_window_narrows_the_sight_of_suffix_tokens_alone():
   off = np.abs(near - far).max(axis=-1)
   prefix = ~rows["mask_ar"][:, :-1]
   suffix = ~prefix & rows["mask_input"][:, :-1]
-  assert off[prefix].max() < 1e-5
+  # Two programs that round in another order: as close as all logits are.
+  assert off[prefix].max() < 1e-4
   assert off[suffix].min() > 1e-2
