@@ -100,3 +100,12 @@ def test_an_evaluator_inherits_data_and_states_the_difference():
   (task,) = evals_run.tasks(c)
   source = task.data.source
   assert (source.task, source.split, len(source)) == ("ocr", "test", 5)
+
+
+def test_an_evaluator_of_another_source_inherits_nothing_of_the_data():
+  c = config.load(str(ROOT / "configs/nano.py"))
+  with c.unlocked():
+    c.data = dict(source="shapes", task="ocr", res=48, size=5)
+    c.evals = dict(val=dict(metric="exact", source="digits", split="test"))
+  (task,) = evals_run.tasks(c)
+  assert len(task.data.source) == 537

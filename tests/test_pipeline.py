@@ -109,6 +109,14 @@ def test_each_epoch_has_every_row_once_in_another_order(form):
   assert epochs[0] != epochs[1]
 
 
+def test_datasets_of_a_mixture_have_orders_of_their_own(form):
+  same = dict(source="numbers", size=100)
+  data = pipeline.datasets(dict(a=same, b=same), "decode")
+  rows = take(stream(data, form), 200)
+  a, b = ([i for number, i, _ in rows if number == k] for k in (0, 1))
+  assert len(a) == len(b) == 100 and a != b
+
+
 def test_draws_differ_between_rows_and_epochs(form):
   data = drawn(pipeline.datasets(MIX["a"], "decode"))
   texts = [text for _, _, text in take(stream(data, form), 20)]
