@@ -1,0 +1,302 @@
+"""Weights as Hugging Face has them: a folder, a tensor per layer and matrix.
+
+The folder has a `config.json`, `*.safetensors` (in shards with an index where
+they are large), and the files of the processor. The mapping of names and shapes
+is `hf_names.TABLE`.
+"""
+
+import contextlib
+import json
+import os
+import re
+
+import jax
+import numpy as np
+import safetensors
+
+from pg import tree
+from pg.weights import hf_config, hf_names, tensors
+
+SHARD = 5_000_000_000  # bytes of tensors in one file, at most
+
+_HEAD = "language_model.lm_head.weight"
+_BUFFER = r".*\.(position_ids|inv_freq)"  # computed, in some old files
+_DTYPES = {
+  "F32": tensors.DTYPES["float32"],
+  "F16": tensors.DTYPES["float16"],
+  "BF16": tensors.DTYPES["bfloat16"],
+}
+_ROWS = 4096  # of an embedding that are worked on at once
+_CODES = {v: k for k, v in _DTYPES.items()}
+
+
+class Reader:
+  """Reads a folder by our names; see `pg/weights/tensors.py`.
+
+  Attributes:
+    raw: dict, the `config.json`.
+    cfg: paligemma.Config.
+    padding: [rows, D], what the embedding has behind our vocabulary.
+  """
+
+  def __init__(self, folder):
+    """Opens the folder and compares all its tensors with its config.
+
+    Raises:
+      ValueError: no such folder or config; files that are missing or damaged;
+        missing, unexpected or wrong tensors, which are listed.
+    """
+    self._folder = os.fspath(folder)
+    self.raw = hf_config.read(self._folder)
+    self.cfg = hf_config.config_of(self.raw)
+    self._table = hf_names.rows_of(self.cfg)
+    num_rows = hf_config.num_rows(self.raw)
+    found = _found(self._folder)  # {hub name: (file, key, spec)}
+    self._head = found.pop(_HEAD, None)
+    specs = {name: spec for name, (_, _, spec) in found.items()}
+    _check(specs, self.cfg, num_rows, self._folder)
+    self._found = found
+    shapes = tensors.shapes(self.cfg)
+    self.specs = {
+      name: jax.ShapeDtypeStruct(shape.shape, self._dtype(name, shape.shape))
+      for name, shape in shapes.items()
+    }
+
+  def read(self, name, layer=None):
+    """Returns one layer of a tensor, or all of it, in the stored dtype.
+
+    Raises:
+      ValueError: a file is damaged, or the model has a head of its own.
+    """
+    hub, way = self._table[name]
+    hub = [theirs.replace("*", str(layer)) for theirs in hub]
+    spec = self.specs[name]
+    shape = spec.shape[layer is not None :]
+    if name == hf_names.EMBEDDING:
+      array = self._embedding(hub[0])[: shape[0]]
+      return way.back(array, shape)
+    if len(hub) == 1:
+      return way.back(self._tensor(*self._found[hub[0]][:2]), shape)
+    out = np.empty(shape, spec.dtype)
+    for i, theirs in enumerate(hub):
+      out[i] = way.back(self._tensor(*self._found[theirs][:2]), shape[1:])
+    return out
+
+  @property
+  def padding(self):
+    file, key, _ = self._found[self._table[hf_names.EMBEDDING][0][0]]
+    with _opened(file) as f:
+      return f.get_slice(key)[self.cfg.llm.vocab_size :]
+
+  def close(self):
+    """Does nothing: no file stays open, or what was read would stay mapped."""
+
+  def _dtype(self, name, shape):
+    """Returns the dtype of all of a tensor's layers, f32 where they differ."""
+    dtypes = {
+      self._found[hub.replace("*", str(layer))][2].dtype
+      for hub in self._table[name][0]
+      for layer in tensors.parts(name, shape)
+    }
+    return dtypes.pop() if len(dtypes) == 1 else tensors.DTYPES["float32"]
+
+  def _embedding(self, hub):
+    array = self._tensor(*self._found[hub][:2])
+    if self._head:
+      file, key, spec = self._head
+      with _opened(file) as f:
+        head = f.get_slice(key)
+        same = spec.shape == array.shape and all(
+          np.array_equal(
+            head[i : min(i + _ROWS, len(array))], array[i : i + _ROWS]
+          )
+          for i in range(0, len(array), _ROWS)
+        )
+      if not same:
+        raise ValueError(
+          f"{self._folder}: {key} is not the embedding; this model has no head"
+          " of its own"
+        )
+    return array
+
+  def _tensor(self, file, key):
+    with _opened(file) as f:
+      return f.get_tensor(key)
+
+
+def is_folder(path):
+  """Returns whether there are a config.json and safetensors at `path`."""
+  return os.path.isdir(path) and any(
+    name.endswith((".safetensors", ".safetensors.index.json"))
+    for name in os.listdir(path)
+  )
+
+
+def load_params(path, cfg):
+  """Reads a folder into a nested dict of numpy arrays, f32 or bf16.
+
+  Args:
+    path: str.
+    cfg: paligemma.Config that the tensors must fit.
+
+  Raises:
+    ValueError: a folder that cannot be read, or of another model.
+  """
+  return tensors.load(Reader(path), cfg, os.fspath(path))
+
+
+def write(folder, raw, specs, read, padding=None, shard=None):
+  """Writes the weights and the JSON files of a folder, a layer at a time.
+
+  Args:
+    folder: str, exists and is empty.
+    raw: dict, the `config.json`.
+    specs: {our name: shape and dtype} to write; all have one dtype.
+    read: function (name, layer) -> array, of any dtype, as a reader's.
+    padding: [rows, D] for the rows behind our vocabulary; by default each is
+      the mean row, which no token's logits can all be below: it never wins.
+    shard: int, bytes of tensors in one file, at most; default `SHARD`.
+
+  Raises:
+    ValueError: tensors that do not fit the config, or values the dtype.
+    OSError: it cannot be written.
+  """
+  cfg, shard = hf_config.config_of(raw), shard or SHARD
+  tensors.check(specs, cfg, folder)
+  (dtype,) = {spec.dtype for spec in specs.values()}
+  entries = list(hf_names.plan(cfg, hf_config.num_rows(raw)))
+  shapes = {k: s for _, _, hub in entries for k, s in hub.items()}
+  files = _shards(shapes, dtype, shard)
+  arrays = _arrays(cfg, entries, read, padding)
+  for file, names in files.items():
+    with open(os.path.join(folder, file), "wb") as f:
+      f.write(_header({name: shapes[name] for name in names}, dtype))
+      for _ in names:
+        for array in next(arrays):
+          tensors.write_array(f, array, dtype)
+  if len(files) > 1:
+    total = sum(_num_bytes(shape, dtype) for shape in shapes.values())
+    where = {name: file for file, names in files.items() for name in names}
+    index = dict(metadata=dict(total_size=total), weight_map=where)
+    _dump(folder, "model.safetensors.index.json", index)
+  _dump(folder, "config.json", raw | dict(torch_dtype=str(dtype)))
+  _dump(folder, "generation_config.json", hf_config.generation_config())
+  images = hf_config.preprocessor_config(cfg.img)
+  _dump(folder, "preprocessor_config.json", images)
+
+
+def _arrays(cfg, entries, read, padding):
+  """Yields a tuple of arrays, to be joined, per tensor of theirs in order."""
+  table = hf_names.rows_of(cfg)
+  for name, layer, hub in entries:
+    way, array = table[name][1], read(name, layer)
+    if name == hf_names.EMBEDDING:
+      (theirs,) = hub.values()
+      rest = theirs[0] - len(array)
+      if padding is None or len(padding) != rest:
+        padding = np.broadcast_to(
+          tensors.mean_row(array), (rest, array.shape[1])
+        )
+      yield array, padding
+    elif len(hub) == 1:
+      yield (way.there(array),)
+    else:
+      yield from ((way.there(one),) for one in array)
+
+
+def _found(folder):
+  """Returns {hub name: (file, key, spec)} of all tensors in a folder."""
+  index = os.path.join(folder, "model.safetensors.index.json")
+  if os.path.isfile(index):
+    with open(index, encoding="utf-8") as f:
+      files = sorted(set(json.load(f)["weight_map"].values()))
+  else:
+    files = sorted(n for n in os.listdir(folder) if n.endswith(".safetensors"))
+  missing = [f for f in files if not os.path.isfile(os.path.join(folder, f))]
+  if missing or not files:
+    raise ValueError(
+      f"{folder} lacks {', '.join(missing) or 'any *.safetensors'}; was the"
+      " download complete?"
+    )
+  found, wrong = {}, []
+  for file in (os.path.join(folder, name) for name in files):
+    with _opened(file) as f:
+      for key in f.keys():  # noqa: SIM118, it is no dict
+        if re.fullmatch(_BUFFER, key):
+          continue
+        part = f.get_slice(key)
+        if part.get_dtype() not in _DTYPES:
+          wrong.append(f"! {key}: dtype {part.get_dtype()}")
+          continue
+        spec = jax.ShapeDtypeStruct(
+          tuple(part.get_shape()), _DTYPES[part.get_dtype()]
+        )
+        found[hf_names.hub_name(key)] = file, key, spec
+  if wrong:
+    raise ValueError(
+      f"{folder}: wanted tensors of F32, F16 or BF16, found\n"
+      + "\n".join(wrong)
+    )
+  return found
+
+
+def _check(specs, cfg, num_rows, folder):
+  wanted = {
+    name: jax.ShapeDtypeStruct(shape, np.float32)
+    for _, _, hub in hf_names.plan(cfg, num_rows)
+    for name, shape in hub.items()
+  }
+  if report := tree.diff(wanted, specs):
+    raise ValueError(f"{folder} holds other tensors than its config:\n{report}")
+
+
+@contextlib.contextmanager
+def _opened(file):
+  try:
+    with safetensors.safe_open(file, "np") as f:
+      yield f
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f"{file} is no safetensors file, or cut short: {error}; copy it again"
+    ) from error
+
+
+def _shards(shapes, dtype, shard):
+  """Returns {file: [names]}, none with more bytes than `shard` if it can."""
+  groups, room = [], 0
+  for name, shape in shapes.items():
+    size = _num_bytes(shape, dtype)
+    if size > room or not groups:
+      groups.append([])
+      room = shard
+    groups[-1].append(name)
+    room -= size
+  if len(groups) == 1:
+    return {"model.safetensors": groups[0]}
+  return {
+    f"model-{i:05}-of-{len(groups):05}.safetensors": names
+    for i, names in enumerate(groups, 1)
+  }
+
+
+def _header(shapes, dtype):
+  """Returns the start of a safetensors file: its length, then JSON."""
+  header, end = {"__metadata__": {"format": "pt"}}, 0
+  for name, shape in shapes.items():
+    start, end = end, end + _num_bytes(shape, dtype)
+    header[name] = dict(
+      dtype=_CODES[dtype], shape=shape, data_offsets=[start, end]
+    )
+  text = json.dumps(header).encode()
+  text += b" " * (-len(text) % 8)
+  return len(text).to_bytes(8, "little") + text
+
+
+def _num_bytes(shape, dtype):
+  return int(np.prod(shape)) * dtype.itemsize
+
+
+def _dump(folder, name, value):
+  with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+    json.dump(value, f, indent=2)
+    f.write("\n")

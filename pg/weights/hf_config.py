@@ -1,0 +1,275 @@
+"""The JSON files of a Hugging Face folder, and what they say about a model.
+
+What a `config.json` leaves out has the default of transformers' config classes.
+"""
+
+import json
+import math
+import os
+
+from pg import config
+from pg.models import gemma, paligemma, siglip
+
+_TEXT = {
+  "gemma": dict(
+    vocab_size=256_000,
+    hidden_size=3072,
+    intermediate_size=24_576,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=16,
+    head_dim=256,
+  ),
+  "gemma2": dict(
+    vocab_size=256_000,
+    hidden_size=2304,
+    intermediate_size=9216,
+    num_hidden_layers=26,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=256,
+    query_pre_attn_scalar=256,
+    sliding_window=4096,
+    attn_logit_softcapping=50.0,
+    final_logit_softcapping=30.0,
+  ),
+}
+_VISION = dict(
+  hidden_size=768,
+  intermediate_size=3072,
+  num_hidden_layers=12,
+  num_attention_heads=12,
+  patch_size=16,
+  image_size=224,
+)
+# What this model cannot do otherwise; a key that is absent or null is fine.
+_GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu_new")
+_ONLY = {
+  "text_config": dict(
+    attention_bias=(False,),
+    hidden_activation=_GELU,
+    rms_norm_eps=(1e-6,),
+    rope_scaling=(),
+    rope_theta=(1e4,),
+  ),
+  "vision_config": dict(
+    hidden_act=_GELU, layer_norm_eps=(1e-6,), num_channels=(3,)
+  ),
+}
+
+
+def read(folder):
+  """Reads the `config.json` of a folder into a dict.
+
+  Raises:
+    ValueError: there is none, it is not JSON, or not PaliGemma's.
+  """
+  path = os.path.join(folder, "config.json")
+  try:
+    with open(path, encoding="utf-8") as f:
+      raw = json.load(f)
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise ValueError(
+      f"no config.json in {folder}; wanted a Hugging Face folder with it and"
+      " *.safetensors"
+    ) from error
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON: {error}") from error
+  if not isinstance(raw, dict) or raw.get("model_type") != "paligemma":
+    found = raw.get("model_type") if isinstance(raw, dict) else raw
+    raise ValueError(f'{path}: wanted model_type "paligemma", found {found!r}')
+  return raw
+
+
+def config_of(raw):
+  """Returns the paligemma.Config that a `config.json` describes.
+
+  Args:
+    raw: dict, as `read` returns it.
+
+  Raises:
+    ValueError: a decoder that is neither Gemma nor Gemma 2, or a setting that
+      this model has not.
+  """
+  generation = raw.get("text_config", {}).get("model_type", "gemma")
+  text = config.lookup(_TEXT, generation, "text_config model_type")
+  text = text | raw.get("text_config", {})
+  vision = _VISION | raw.get("vision_config", {})
+  _check_settings(raw)
+  llm = gemma.Config(
+    width=text["hidden_size"],
+    depth=text["num_hidden_layers"],
+    mlp_dim=text["intermediate_size"],
+    num_heads=text["num_attention_heads"],
+    num_kv_heads=text["num_key_value_heads"],
+    head_dim=text["head_dim"],
+    vocab_size=_vocab_size(raw),
+    **(_second_generation(text) if generation == "gemma2" else {}),
+  )
+  img = siglip.Config(
+    width=vision["hidden_size"],
+    depth=vision["num_hidden_layers"],
+    mlp_dim=vision["intermediate_size"],
+    num_heads=vision["num_attention_heads"],
+    patch=vision["patch_size"],
+    res=vision["image_size"],
+  )
+  return paligemma.Config(img, llm)
+
+
+def num_rows(raw):
+  """Returns the rows of a folder's embedding, padding included."""
+  text = raw.get("text_config", {})
+  generation = _TEXT[text.get("model_type", "gemma")]
+  return text.get("vocab_size", generation["vocab_size"])
+
+
+def padded(vocab_size):
+  """Returns the rows for a vocabulary, `<image>` and padding to 64.
+
+  257152 gives 257216.
+  """
+  return (vocab_size // 64 + 1) * 64
+
+
+def raw_of(cfg):
+  """Returns the `config.json` of a model, as the released ones are.
+
+  Args:
+    cfg: paligemma.Config.
+
+  Raises:
+    ValueError: a model that transformers has not.
+  """
+  llm, img = cfg.llm, cfg.img
+  _check_generation(llm)
+  text = dict(
+    model_type="gemma2" if llm.post_norms else "gemma",
+    hidden_size=llm.width,
+    intermediate_size=llm.mlp_dim,
+    num_hidden_layers=llm.depth,
+    num_attention_heads=llm.num_heads,
+    num_key_value_heads=llm.num_kv_heads,
+    head_dim=llm.head_dim,
+    vocab_size=padded(llm.vocab_size),
+    num_image_tokens=img.num_tokens,
+    hidden_activation="gelu_pytorch_tanh",
+    **(_raw_second_generation(llm) if llm.post_norms else {}),
+  )
+  vision = dict(
+    model_type="siglip_vision_model",
+    hidden_size=img.width,
+    intermediate_size=img.mlp_dim,
+    num_hidden_layers=img.depth,
+    num_attention_heads=img.num_heads,
+    patch_size=img.patch,
+    image_size=img.res,
+    num_image_tokens=img.num_tokens,
+    projection_dim=llm.width,
+    projector_hidden_act="gelu_fast",
+    vision_use_head=False,
+  )
+  return dict(
+    architectures=["PaliGemmaForConditionalGeneration"],
+    model_type="paligemma",
+    bos_token_id=2,
+    eos_token_id=1,
+    pad_token_id=0,
+    ignore_index=-100,
+    image_token_index=llm.vocab_size,
+    hidden_size=llm.width,
+    projection_dim=llm.width,
+    vocab_size=llm.vocab_size,
+    text_config=text,
+    vision_config=vision,
+  )
+
+
+def generation_config():
+  """Returns the `generation_config.json`: ids, and a cache that has room."""
+  return dict(
+    _from_model_config=True, bos_token_id=2, eos_token_id=1, pad_token_id=0
+  )
+
+
+def preprocessor_config(img):
+  """Returns the `preprocessor_config.json` of a siglip.Config."""
+  return dict(
+    processor_class="PaliGemmaProcessor",
+    image_processor_type="SiglipImageProcessor",
+    image_seq_length=img.num_tokens,
+    size=dict(height=img.res, width=img.res),
+    do_convert_rgb=True,
+    do_resize=True,
+    resample=3,  # bicubic
+    do_rescale=True,
+    rescale_factor=1 / 255,
+    do_normalize=True,
+    image_mean=[0.5, 0.5, 0.5],
+    image_std=[0.5, 0.5, 0.5],
+  )
+
+
+def _vocab_size(raw):
+  """Returns how many rows are tokens: up to `<image>`, where it is padding."""
+  rows, image = num_rows(raw), raw.get("image_token_index", 256_000)
+  return image if rows == padded(image) else rows
+
+
+def _second_generation(text):
+  scalar, window = text["query_pre_attn_scalar"], text["sliding_window"]
+  default = scalar == text["head_dim"]
+  return dict(
+    post_norms=True,
+    attn_softcap=text["attn_logit_softcapping"] or 0.0,
+    final_softcap=text["final_logit_softcapping"] or 0.0,
+    query_scale=None if default else scalar**-0.5,
+    window=window,
+  )
+
+
+def _raw_second_generation(llm):
+  scalar = llm.head_dim if llm.query_scale is None else llm.query_scale**-2
+  if math.isclose(scalar, round(scalar), rel_tol=1e-9):
+    scalar = round(scalar)  # 144 of the 28B, through its square root and back
+  return dict(
+    query_pre_attn_scalar=scalar,
+    # Where we look everywhere, what the released files say: it is the same up
+    # to 4096 tokens.
+    sliding_window=_TEXT["gemma2"]["sliding_window"]
+    if llm.window is None
+    else llm.window,
+    attn_logit_softcapping=llm.attn_softcap or None,
+    final_logit_softcapping=llm.final_softcap or None,
+  )
+
+
+def _check_generation(llm):
+  if llm.post_norms:
+    return
+  wrong = [
+    f"{key}={value}"
+    for key in ("attn_softcap", "final_softcap", "query_scale", "window")
+    if (value := getattr(llm, key))
+  ]
+  if wrong:
+    raise ValueError(
+      f"transformers' Gemma 1 has no {', '.join(wrong)}; set them to 0 or None,"
+      " or write npz"
+    )
+
+
+def _check_settings(raw):
+  wrong = []
+  for group, only in _ONLY.items():
+    found = raw.get(group, {})
+    found = (found.get("rope_parameters") or {}) | found
+    if found.get("rope_type") not in (None, "default"):
+      wrong.append(f"{group}.rope_type={found['rope_type']}")
+    for key, known in only.items():
+      if found.get(key) is not None and found[key] not in known:
+        wrong.append(f"{group}.{key}={found[key]}")
+  if wrong:
+    raise ValueError(
+      f"config.json has settings that this model has not: {', '.join(wrong)}"
+    )

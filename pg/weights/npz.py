@@ -1,0 +1,262 @@
+"""Weights as big_vision releases them: one `.npz`, layers stacked for a scan.
+
+An `.npz` is a zip with one `.npy` per tensor. The names are ours, or ours
+behind `params/`; bfloat16, which numpy does not know, is stored as a void of
+two bytes. Nothing is ever unpickled.
+"""
+
+import dataclasses
+import math
+import os
+import zipfile
+import zlib
+
+import jax
+import numpy as np
+
+from pg.models import gemma, paligemma, siglip
+from pg.weights import tensors
+
+_BF16 = tensors.DTYPES["bfloat16"]
+_DTYPES = {
+  np.dtype(np.float32): tensors.DTYPES["float32"],
+  np.dtype(np.float16): tensors.DTYPES["float16"],
+  np.dtype("V2"): _BF16,
+}
+_PREFIX, _SUFFIX = "params/", ".npy"
+_SKIP = 1 << 24  # bytes
+# What the shapes of a decoder do not tell.
+_SWITCHES = ("attn_softcap", "final_softcap", "query_scale", "window")
+
+
+class Reader:
+  """Reads an `.npz` tensor by tensor and layer by layer, in any order.
+
+  In the order of the file it reads each byte once, and compares the checksum
+  when a tensor ends. See `pg/weights/tensors.py` for its methods.
+  """
+
+  def __init__(self, path):
+    """Opens the file and reads what its tensors are.
+
+    Raises:
+      ValueError: no such file, not an `.npz`, cut short, or with an entry that
+        is no array of f32, f16 or bf16; all of these are listed.
+    """
+    self._path = os.fspath(path)
+    try:
+      self._zip = zipfile.ZipFile(self._path)
+    except FileNotFoundError as error:
+      raise ValueError(f"no file {self._path}") from error
+    except (zipfile.BadZipFile, EOFError) as error:
+      raise ValueError(
+        f"{self._path} is no .npz, or cut short: {error}; copy it again"
+      ) from error
+    self._streams, self._entries, self.specs = {}, {}, {}
+    try:
+      self._read_headers()
+    except BaseException:
+      self.close()
+      raise
+
+  def read(self, name, layer=None):
+    """Returns one layer of a tensor, or all of it, in the stored dtype.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    spec = self.specs[name]
+    entry, fortran = self._entries[name]
+    if fortran and layer is not None:
+      return self.read(name)[layer]
+    shape = spec.shape if layer is None else spec.shape[1:]
+    num_bytes = math.prod(shape) * spec.dtype.itemsize
+    start = (layer or 0) * num_bytes
+    try:
+      data = self._bytes(name, entry, start, num_bytes)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+      raise ValueError(
+        f"{self._path} is damaged at {name}: {error}; copy it again"
+      ) from error
+    array = np.frombuffer(data, spec.dtype)
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+
+  def close(self):
+    """Closes the file."""
+    for stream, _ in self._streams.values():
+      stream.close()
+    self._zip.close()
+
+  def _read_headers(self):
+    names = [i.filename for i in self._zip.infolist() if not i.is_dir()]
+    if any(name.startswith(_PREFIX) for name in names):  # the rest is not ours
+      names = [name for name in names if name.startswith(_PREFIX)]
+    wrong = []
+    for entry in sorted(names):
+      name = entry.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+      try:
+        shape, fortran, dtype = self._header(entry)
+      except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        wrong.append(f"! {name}: {error}")
+        continue
+      self.specs[name] = jax.ShapeDtypeStruct(shape, dtype)
+      self._entries[name] = entry, fortran and len(shape) > 1
+    if wrong or not self.specs:
+      listed = "\n".join(wrong) or "it is empty"
+      raise ValueError(
+        f"{self._path}: wanted arrays of float32, float16 or bfloat16 (as a"
+        f" void of 2 bytes), found\n{listed}"
+      )
+
+  def _header(self, entry):
+    with self._zip.open(entry) as f:
+      return _read_header(f)
+
+  def _bytes(self, name, entry, start, num_bytes):
+    """Returns bytes of a tensor, going on from where it was last read."""
+    stream, position = self._streams.pop(name, (None, 0))
+    if stream is None or position > start:
+      stream, position = self._zip.open(entry), 0
+      _read_header(stream)
+    while position < start:
+      position += len(_exactly(stream, min(_SKIP, start - position)))
+    data = _exactly(stream, num_bytes)
+    spec = self.specs[name]
+    if start + num_bytes < math.prod(spec.shape) * spec.dtype.itemsize:
+      self._streams[name] = stream, start + num_bytes
+      return data
+    with stream:  # one more read: the checksum is compared at the very end
+      if stream.read(1):
+        raise EOFError("there is more than its shape says")
+    return data
+
+
+def load_params(path, cfg):
+  """Reads an `.npz` into a nested dict of numpy arrays, f32 or bf16.
+
+  Args:
+    path: str.
+    cfg: paligemma.Config that the tensors must fit.
+
+  Raises:
+    ValueError: a file that cannot be read, or of another model.
+  """
+  return tensors.load(Reader(path), cfg, os.fspath(path))
+
+
+def config_of(specs):
+  """Returns the paligemma.Config of tensors, whose file does not state it.
+
+  Sizes follow from shapes. Soft-caps, query scale and window do not: they are
+  those of the variant with these sizes, whatever its resolution, or else the
+  usual ones of its generation.
+
+  Args:
+    specs: {name: shape}, a reader's.
+
+  Raises:
+    ValueError: tensors that are needed for it are missing.
+  """
+  cfg = _sizes_of({name: spec.shape for name, spec in specs.items()})
+  for known in paligemma.VARIANTS.values():
+    if _comparable(known) == _comparable(cfg):
+      return dataclasses.replace(known, img=cfg.img)
+  caps = dict(attn_softcap=50.0, final_softcap=30.0)
+  caps = caps if cfg.llm.post_norms else {}
+  return dataclasses.replace(cfg, llm=dataclasses.replace(cfg.llm, **caps))
+
+
+def write(path, specs, read):
+  """Writes an `.npz` that numpy and big_vision open, a layer at a time.
+
+  Args:
+    path: str, a file that does not exist.
+    specs: {name: shape and dtype} to write.
+    read: function (name, layer) -> array, of any dtype, as a reader's.
+
+  Raises:
+    ValueError: the file exists, or a value does not fit its dtype.
+    OSError: it cannot be written; nothing is left of it.
+  """
+  tensors.check_free(path, tensors.size(specs))
+  with (
+    tensors.replacing(path) as partial,
+    zipfile.ZipFile(partial, "w") as archive,
+  ):
+    for name, spec in specs.items():
+      entry = zipfile.ZipInfo(name + _SUFFIX)  # of 1980: the same bytes always
+      with archive.open(entry, "w", force_zip64=True) as f:
+        void = spec.dtype == _BF16
+        descr = "|V2" if void else np.lib.format.dtype_to_descr(spec.dtype)
+        np.lib.format.write_array_header_1_0(
+          f, dict(descr=descr, fortran_order=False, shape=spec.shape)
+        )
+        for layer in tensors.parts(name, spec.shape):
+          tensors.write_array(f, read(name, layer), spec.dtype)
+
+
+def _comparable(cfg):
+  """Returns a model's sizes without resolution and switches."""
+  llm = {k: v for k, v in vars(cfg.llm).items() if k not in _SWITCHES}
+  return {k: v for k, v in vars(cfg.img).items() if k != "res"}, llm
+
+
+def _sizes_of(shapes):
+  """Returns the Config of {name: shape}, without what shapes do not say."""
+  block, attn = "img/Transformer/encoderblock", "llm/layers/attn"
+  try:
+    patch, _, _, width = shapes["img/embedding/kernel"]
+    query = f"{block}/MultiHeadDotProductAttention_0/query/kernel"
+    img = siglip.Config(
+      width=width,
+      depth=shapes[query][0],
+      mlp_dim=shapes[f"{block}/MlpBlock_0/Dense_0/kernel"][2],
+      num_heads=shapes[query][2],
+      patch=patch,
+      res=patch * math.isqrt(shapes["img/pos_embedding"][1]),
+    )
+    depth, num_heads, head_dim, width = shapes[f"{attn}/attn_vec_einsum/w"]
+    llm = gemma.Config(
+      width=width,
+      depth=depth,
+      mlp_dim=shapes["llm/layers/mlp/linear"][1],
+      num_heads=num_heads,
+      num_kv_heads=shapes.get(f"{attn}/kv_einsum/w", (0, 0, num_heads))[2],
+      head_dim=head_dim,
+      vocab_size=shapes["llm/embedder/input_embedding"][0],
+      post_norms="llm/layers/post_ffw_norm/scale" in shapes,
+    )
+  except (KeyError, IndexError, ValueError) as error:
+    raise ValueError(
+      f"this is no PaliGemma: {error} is missing or has an unusual shape; found"
+      f" {', '.join(shapes)}"
+    ) from error
+  return paligemma.Config(img, llm)
+
+
+def _read_header(f):
+  """Reads shape, whether it is in Fortran order, and dtype.
+
+  Raises:
+    ValueError: not an array, or of a dtype that weights do not have.
+  """
+  try:
+    version = np.lib.format.read_magic(f)
+    if version == (1, 0):
+      shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
+    else:
+      shape, fortran, dtype = np.lib.format.read_array_header_2_0(f)
+  except ValueError as error:
+    raise ValueError(f"not an array ({error})") from error
+  if dtype.hasobject:
+    raise ValueError("a pickle, which is never opened: it could run anything")
+  if dtype not in _DTYPES:
+    raise ValueError(f"dtype {dtype}")
+  return shape, fortran, _DTYPES[dtype]
+
+
+def _exactly(stream, num_bytes):
+  data = stream.read(num_bytes)
+  if len(data) < num_bytes:
+    raise EOFError(f"it ends {num_bytes - len(data)} bytes too early")
+  return data

@@ -1,0 +1,212 @@
+"""What the formats of released weights have in common: a reader and a disk.
+
+A reader of any format has our names and reads a layer at a time, so that no
+conversion holds more of a model than it is working on:
+
+    reader.specs               {"llm/layers/mlp/linear": shape and dtype, ...}
+    reader.read(name, layer)   one layer of a stacked tensor
+    reader.read(name)          a tensor that is not stacked
+    reader.close()
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pg import config, tree
+from pg.models import paligemma
+
+DTYPES = {
+  "float32": np.dtype(np.float32),
+  "float16": np.dtype(np.float16),
+  "bfloat16": np.dtype(jnp.bfloat16),
+}
+_STACKED = ("img/Transformer/encoderblock/", "llm/layers/")
+_PIECE = 1 << 24  # elements that are cast and written at once
+
+
+def dtype(name):
+  """Returns the numpy dtype that "float32", "bfloat16" or "float16" names.
+
+  Raises:
+    ValueError: another name.
+  """
+  return config.lookup(DTYPES, name, "dtype")
+
+
+def is_stacked(name):
+  """Returns whether a tensor's first axis counts layers."""
+  return name.startswith(_STACKED)
+
+
+@functools.cache
+def shapes(cfg):
+  """Returns `paligemma.shapes` of a model, flat: {name: shape and dtype}."""
+  return tree.flatten(paligemma.shapes(cfg))
+
+
+def parts(name, shape):
+  """Returns the `layer` arguments that read a whole tensor in order."""
+  return range(shape[0]) if is_stacked(name) else [None]
+
+
+def cast(specs, dtype):
+  """Returns specs with another dtype; None keeps theirs."""
+  if dtype is None:
+    return specs
+  return {k: jax.ShapeDtypeStruct(v.shape, dtype) for k, v in specs.items()}
+
+
+def check(specs, cfg, where):
+  """Raises ValueError listing each tensor that the model has otherwise.
+
+  Args:
+    specs: {name: anything with a shape}.
+    cfg: paligemma.Config.
+    where: str, the file, for the message.
+  """
+  if report := tree.diff(shapes(cfg), dict(specs)):
+    raise ValueError(f"{where} holds other tensors than the model:\n{report}")
+
+
+def load(reader, cfg, where):
+  """Reads all parameters into memory.
+
+  Args:
+    reader: see above; it is closed.
+    cfg: paligemma.Config that the tensors must fit.
+    where: str, for messages.
+
+  Returns:
+    Nested dict of numpy arrays, f32 or bf16 as stored; f16 becomes f32.
+
+  Raises:
+    ValueError: missing, unexpected or differently shaped tensors, all listed.
+  """
+  with contextlib.closing(reader):
+    check(reader.specs, cfg, where)
+    flat = {}
+    for name, spec in reader.specs.items():
+      kept = DTYPES["bfloat16"]
+      kept = kept if spec.dtype == kept else DTYPES["float32"]
+      flat[name] = out = np.empty(spec.shape, kept)
+      for layer in parts(name, spec.shape):
+        out[... if layer is None else layer] = reader.read(name, layer)
+  return tree.unflatten(flat)
+
+
+def write_array(f, array, dtype):
+  """Writes an array's values to a binary file in C order, a piece at a time.
+
+  Raises:
+    ValueError: a finite value is out of the range of the dtype.
+  """
+  rows = max(1, _PIECE // max(1, array[:1].size))
+  for i in range(0, len(array), rows):
+    piece = array[i : i + rows]
+    with np.errstate(over="ignore"):
+      values = np.ascontiguousarray(piece, dtype)
+    if dtype == np.float16 and (np.isinf(values) & np.isfinite(piece)).any():
+      most = float(np.abs(piece).max())
+      raise ValueError(
+        f"a value of {most:.3g} does not fit float16; write bfloat16 or float32"
+      )
+    f.write(values.view(np.uint8).data)
+
+
+def mean_row(array):
+  """Returns the mean of the rows of [V, D], f32[D]."""
+  total = np.zeros(array.shape[1], np.float64)
+  for i in range(0, len(array), 4096):
+    total += array[i : i + 4096].astype(np.float64).sum(axis=0)
+  return (total / len(array)).astype(np.float32)
+
+
+def same_bits(want, got, dtype):
+  """Returns whether two arrays have the same bits after a cast to `dtype`."""
+  rows = max(1, _PIECE // max(1, want[:1].size))
+  bits = lambda x: np.ascontiguousarray(x, dtype).view(np.uint8)
+  return want.shape == got.shape and all(
+    np.array_equal(bits(want[i : i + rows]), bits(got[i : i + rows]))
+    for i in range(0, len(want), rows)
+  )
+
+
+@contextlib.contextmanager
+def scratch(path):
+  """Yields the name of a file beside `path` that is gone at the end."""
+  folder = os.path.dirname(os.path.abspath(path))
+  with tempfile.TemporaryDirectory(prefix=".scratch.", dir=folder) as made:
+    yield os.path.join(made, "file")
+
+
+@contextlib.contextmanager
+def replacing(path):
+  """Yields a temporary name; what is written there gets its name at the end.
+
+  Whatever ends the block with an exception removes it.
+
+  Raises:
+    ValueError: `path` exists.
+    OSError: it cannot be written, for example because the disk is full.
+  """
+  path = os.path.abspath(path)
+  if os.path.lexists(path):
+    raise ValueError(f"{path} exists; remove it or choose another name")
+  folder, name = os.path.split(path)
+  os.makedirs(folder, exist_ok=True)
+  partial = os.path.join(folder, f".{name}.{os.getpid()}.partial")
+  try:
+    yield partial
+    _sync(partial)
+    os.rename(partial, path)
+    _sync_one(folder)
+  except OSError as error:
+    raise OSError(
+      f"could not write {path}: {error}; nothing of it was kept. Is the disk"
+      " full?"
+    ) from error
+  finally:
+    if os.path.isdir(partial):
+      shutil.rmtree(partial)
+    elif os.path.lexists(partial):
+      os.remove(partial)
+
+
+def check_free(path, num_bytes):
+  """Raises OSError when the disk of `path` has fewer bytes free."""
+  folder = os.path.abspath(path)
+  while not os.path.isdir(folder):
+    folder = os.path.dirname(folder)
+  free = shutil.disk_usage(folder).free
+  if free < num_bytes:
+    raise OSError(
+      f"{path} needs {num_bytes / 1e9:.2f} GB and {folder} has"
+      f" {free / 1e9:.2f} GB free"
+    )
+
+
+def size(specs):
+  """Returns the bytes of all tensors."""
+  return sum(np.prod(s.shape) * s.dtype.itemsize for s in specs.values())
+
+
+def _sync(path):
+  for folder, _, files in os.walk(path):
+    for name in files:
+      _sync_one(os.path.join(folder, name))
+  _sync_one(path)
+
+
+def _sync_one(path):
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
