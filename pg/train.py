@@ -30,7 +30,7 @@ from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.log import run as log_run
 from pg.models import paligemma
-from pg.weights import checkpoint
+from pg.weights import checkpoint, released
 
 # Training rows whose texts make the blind baseline.
 NUM_BLIND = 8192
@@ -56,13 +56,32 @@ def init_state(c, cfg, tx, mesh):
 
   if not c.init:
     return jax.jit(fresh, out_shardings=place)(jax.random.key(c.seed))
-  params = checkpoint.restore_params(c.init, abstract["params"])
+  params = load_init(c.init, cfg, abstract["params"])
   opt = jax.jit(tx.init, out_shardings=place["opt"])(params)
   step = jax.device_put(jnp.int32(0), place["step"])
   return dict(params=params, opt=opt, step=step)
 
 
+def load_init(init, cfg, abstract):
+  """Reads the parameters to start from, cast and placed like `abstract`.
+
+  Args:
+    init: str, a run or checkpoint, or released weights.
+    cfg: paligemma.Config.
+    abstract: tree of ShapeDtypeStruct with shardings.
+  """
+  path = released.find(init)
+  if path is None:
+    return checkpoint.restore_params(init, abstract)
+  return jax.tree.map(
+    lambda x, a: jax.device_put(x.astype(a.dtype), a.sharding),
+    released.load_params(path, cfg),
+    abstract,
+  )
+
+
 def state_of(params, tx):
+  """Returns the train state of fresh parameters."""
   return dict(params=params, opt=tx.init(params), step=jnp.int32(0))
 
 
@@ -307,9 +326,11 @@ def workdir_of(path):
 
 
 def inherited_tokenizer(init):
-  """Returns the tokenizer of the run that `init` is from, else the tiny one."""
+  """Returns the tokenizer that comes with `init`, else the tiny one."""
   if not init:
     return tokenizer.NANO
+  if path := released.find(init):
+    return released.tokenizer_of(path)
   return os.path.join(workdir_of(init), "tokenizer.model")
 
 

@@ -3,14 +3,16 @@
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from pg import config, evaluate, predict, train
+from pg import config, convert, evaluate, predict, train
 from pg.weights import checkpoint
 from tests import tiny
 
@@ -74,12 +76,13 @@ def test_predict_finds_boxes_in_pixels_and_draws_them(run, photo, monkeypatch):
   model = predict.load(run)
   text = "<loc0000><loc0256><loc0512><loc1023> red ring"
   tokens = [*model.form.tok.encode(text), model.form.tok.eos]
-  answer = predict.loop.Answer(
-    np.array([tokens]), np.zeros((1, len(tokens)), np.float32)
-  )
+  padded = np.array([tokens + [0, 0]])
+  answer = predict.loop.Answer(padded, np.zeros(padded.shape, np.float32))
   monkeypatch.setattr(predict.loop, "generate", lambda *_, **__: answer)
   image = predict.read(photo)
-  found = predict.predict(model, [image], "detect red ring").boxes
+  said = predict.predict(model, [image], "detect red ring")
+  found = said.boxes
+  assert said.tokens == tokens and len(said.logp) == len(tokens)
   # 60 pixels high, 90 wide.
   assert found == [{"label": "red ring", "box": [0.0, 22.5, 30.0, 90.0]}]
   assert "22.5" in predict.table(found)
@@ -141,6 +144,35 @@ def test_forkme_fine_tunes_a_run_on_a_users_file(run, mine, tmp_path):
   before = checkpoint.restore_params(run)["img"]["head"]["kernel"]
   after = checkpoint.restore_params(tmp_path / "out")["img"]["head"]["kernel"]
   assert np.abs(before - after).max() > 0
+
+
+@pytest.mark.parametrize("form, name", (("npz", "out.npz"), ("hf", "out")))
+def test_a_run_goes_out_and_another_starts_from_it(
+  run, mine, tmp_path, form, name
+):
+  out = str(tmp_path / name)
+  convert.convert(run, out, form)
+  ours = checkpoint.restore_params(run)
+  for res in (48, 96):
+    c = forkme(mine, out)
+    c.unlock()
+    c.res = res
+    r = train.open_run(c)
+    state = train.init_state(c, r.cfg, r.tx, r.mesh)
+    params = jax.device_get(state["params"])
+    assert params["img"]["pos_embedding"].shape[1] == (res // 12) ** 2
+    params["img"]["pos_embedding"] = ours["img"]["pos_embedding"]
+    jax.tree.map(np.testing.assert_array_equal, params, ours)
+
+
+def test_weights_without_a_tokenizer_say_where_there_is_one(
+  run, mine, tmp_path
+):
+  out = str(tmp_path / "out.npz")
+  convert.convert(run, out, "npz")
+  shutil.rmtree(tmp_path / "out.hf")
+  with pytest.raises(ValueError, match="comes without a tokenizer.*hf.co|http"):
+    train.open_run(forkme(mine, out))
 
 
 def test_a_broken_row_is_named_before_training(run, mine, tmp_path):
