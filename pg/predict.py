@@ -24,6 +24,7 @@ from pg.data import pipeline
 from pg.decode import loop, sampling
 from pg.log import draw
 from pg.models import paligemma
+from pg.pp import image as image_ops
 from pg.pp import parse
 from pg.weights import checkpoint
 
@@ -108,9 +109,7 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
   tokens, logp = answer.tokens[0].tolist(), answer.logp[0].tolist()
   end = tokens.index(eos) + 1 if eos in tokens else max_len
   text = form.tok.decode(tokens[:end])
-  height, width = parse.build("decode")({"image": images[0]}, None)[
-    "image"
-  ].shape[:2]
+  height, width = image_ops.to_rgb(images[0]).shape[:2]
   objects, _ = box_codec.parse(text)
   pixels = box_codec.to_pixels(
     np.array([box for box, _ in objects]).reshape(-1, 4), height, width
@@ -133,7 +132,7 @@ def table(found):
 
 def picture(image, found):
   """Draws boxes on an encoded image; returns u8[H, W, 3]."""
-  pixels = parse.build("decode")({"image": image}, None)["image"]
+  pixels = image_ops.to_rgb(image)
   large, scale = draw.enlarge(pixels)
   boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
   return draw.boxes(large, boxes, [item["label"] for item in found])

@@ -121,13 +121,6 @@ def replicated(mesh):
   return NamedSharding(mesh, PartitionSpec())
 
 
-def shard_tree(shapes, mesh, rules):
-  """Returns the NamedSharding of every leaf of a tree of shapes."""
-  return tree.map_named(
-    lambda k, x: NamedSharding(mesh, spec(k, x.shape, mesh, rules)), shapes
-  )
-
-
 def put(batch, mesh):
   """Makes global arrays, split along the batch, of this process' rows.
 

@@ -261,20 +261,26 @@ def fit(c, workdir):
 
   # 1) The state, and where in the data it stands.
   with checkpoint.Manager(workdir, keep=c.keep) as manager:
-    step = manager.latest() or 0
+    step, position = manager.latest() or 0, 0
     if step:
       abstract = abstract_state(c, r.cfg, r.tx, r.mesh)
       state, meta = manager.restore(step, abstract)
       check_order(meta["data"], r.order, workdir)
+      position = meta["next_example"]
     else:
       state = init_state(c, r.cfg, r.tx, r.mesh)
     log = log_run.Log(c, r, workdir, step)
     log.start(state["params"], cut)
 
+    def score(tasks):
+      place = dict(step=step, workdir=workdir, baseline=baseline)
+      params = state["params"]
+      return evaluate(tasks, r.cfg, params, r.form, r.mesh, **place)
+
     # 2) The loop: dispatch step k + 1, then look at step k.
     step_fn = compile_update(c, r)
     batches = pipeline.train_batches(
-      r.data, r.form, c.seed, c.batch_size, start=step * c.batch_size
+      r.data, r.form, c.seed, c.batch_size, start=position
     )
     results, pending = {}, None
     while step < r.total:
@@ -291,10 +297,7 @@ def fit(c, workdir):
       if due or last or step % save_every == 0:
         check_finite(*pending, manager)
       if due:
-        params, at = state["params"], dict(step=step, workdir=workdir)
-        results |= evaluate(
-          due, r.cfg, params, r.form, r.mesh, **at, baseline=baseline
-        )
+        results |= score(due)
         log.scores(step, {t.name: results[t.name] for t in due})
       if last or step % save_every == 0:
         meta = dict(step=step, next_example=step * c.batch_size, data=r.order)
@@ -302,10 +305,7 @@ def fit(c, workdir):
 
     # 3) A run that was complete already is only scored again.
     if not results:
-      params, at = state["params"], dict(step=step, workdir=workdir)
-      results = evaluate(
-        r.tasks, r.cfg, params, r.form, r.mesh, **at, baseline=baseline
-      )
+      results = score(r.tasks)
   results = {t.name: results[t.name] for t in r.tasks}
   log.end(results)
   return results
