@@ -15,7 +15,8 @@ import fsspec
 import pytest
 from huggingface_hub import constants, file_download
 
-from pg.weights import hub, remote
+from pg.data import remote
+from pg.weights import hub
 
 REPO = "google/paligemma-test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg.data import source
+from pg.data import jsonl as jsonl_lib
 
 
 def png(shade):
@@ -40,7 +40,7 @@ def jsonl(folder, *lines, **options):
   """A source of lines, given as text or as what becomes JSON."""
   lines = [x if isinstance(x, str) else json.dumps(x) for x in lines]
   (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
-  return source.Jsonl(folder / "train.jsonl", **options)
+  return jsonl_lib.Jsonl(folder / "train.jsonl", **options)
 
 
 def test_rows_are_read_in_any_order_with_their_images(folder):
@@ -80,7 +80,7 @@ def test_blank_lines_are_skipped_and_line_numbers_stay_true(folder):
 def test_windows_line_ends_and_a_byte_order_mark_are_read(folder):
   text = "\ufeff" + json.dumps(row(0)) + "\r\n" + json.dumps(row(1)) + "\r\n"
   (folder / "x.jsonl").write_text(text, encoding="utf-8", newline="")
-  rows = source.Jsonl(folder / "x.jsonl")
+  rows = jsonl_lib.Jsonl(folder / "x.jsonl")
   assert [x["suffix"] for x in rows] == ["shade 0", "shade 1"]
 
 
@@ -119,7 +119,7 @@ def test_a_broken_line_is_named_when_it_is_read_and_by_check(
 def test_a_line_that_is_not_utf8_is_named(folder):
   (folder / "x.jsonl").write_bytes(b'{"image": "\xff"}\n')
   with pytest.raises(ValueError, match="x.jsonl:1 is not JSON"):
-    source.Jsonl(folder / "x.jsonl")[0]
+    jsonl_lib.Jsonl(folder / "x.jsonl")[0]
 
 
 def test_check_passes_sound_data(folder):
@@ -157,7 +157,7 @@ def test_other_keys_can_be_asked_for_instead_of_prefix_and_suffix(folder):
 
 def test_a_missing_or_empty_file_is_named(folder):
   with pytest.raises(ValueError, match="nowhere.jsonl: No such file"):
-    source.Jsonl(folder / "nowhere.jsonl")
+    jsonl_lib.Jsonl(folder / "nowhere.jsonl")
   with pytest.raises(ValueError, match="has no rows"):
     jsonl(folder, "", " ")
 
@@ -173,7 +173,7 @@ def test_the_text_of_the_file_is_not_kept_in_memory(folder):
   rows = jsonl(folder, row(0))
   (folder / "big.jsonl").write_text("\n".join(map(json.dumps, lines)))
   tracemalloc.clear_traces()
-  rows = source.Jsonl(folder / "big.jsonl")
+  rows = jsonl_lib.Jsonl(folder / "big.jsonl")
   kept, _ = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert len(rows) == 300
