@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pg.data import jsonl as jsonl_lib
+from pg.data import source
 
 
 def png(shade):
