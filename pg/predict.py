@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from pg import command, train
+from pg import command, pp, train
 from pg.codecs import boxes as box_codec
 from pg.codecs import tokenizer
 from pg.data import pipeline
@@ -91,8 +91,8 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
       is too long.
   """
   form = model.form
-  pp = parse.build(f"decode | resize({form.res})")
-  done = pp({"image": images, "prefix": prompt, "suffix": ""}, None)
+  ops = parse.build(f"decode | resize({form.res})")
+  done = ops({"image": images, "prefix": prompt, "suffix": ""}, pp.Turn())
   rows = pipeline.stack([pipeline.row(form, done, 0, 0)])
   need = len(form.tok.encode(prompt)) + 2
   if need > form.text_len:

@@ -190,4 +190,3 @@ def test_every_named_source_gives_rows_with_an_image():
     assert len(rows) > 1
     assert np.asarray(rows[1]["image"]).dtype == np.uint8
     assert rows.where(1)
-  assert set(source.SOURCES) == {"jsonl", "shapes", "digits"}

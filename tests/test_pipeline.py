@@ -31,8 +31,8 @@ class Numbers:
 class Draw:
   """An op that draws a number for the suffix."""
 
-  def __call__(self, example, rng):
-    return {**example, "suffix": str(rng.integers(10**9))}
+  def __call__(self, example, turn):
+    return {**example, "suffix": str(turn.rng().integers(10**9))}
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import grain
 import jax
 import numpy as np
 
-from pg import config
+from pg import config, pp
 from pg.data import prefix_lm
 from pg.data import source as source_lib
 from pg.pp import parse
@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
 
   name: str
   source: object  # len(), [i], where(i)
-  pp: Callable  # (example, rng) -> example
+  pp: Callable  # (example, pp.Turn) -> example
   weight: float  # share of the mixture, any unit
   spec: str  # how it was described, for the fingerprint
 
@@ -98,14 +98,19 @@ def num_examples(data):
   return sum(len(d.source) for d in data)
 
 
-def example(dataset, i, rng):
+def example(dataset, i, turn):
   """Returns example i after its ops.
+
+  Args:
+    dataset: Dataset.
+    i: int, the row.
+    turn: pp.Turn, which visit of the row this is.
 
   Raises:
     ValueError: what the source or an op objects to, with the row's name.
   """
   try:
-    return dataset.pp(dataset.source[i], rng)
+    return dataset.pp(dataset.source[i], turn)
   except ValueError as e:
     where = dataset.source.where(i)
     text = str(e) if where in str(e) else f"{where}: {e}"
@@ -199,12 +204,15 @@ def train_texts(data, seed):
 
 
 def _dataset_stream(dataset, finish, seed, number):
-  def visit(i, rng):
-    return finish(example(dataset, i, rng), number, i)
+  n = len(dataset.source)
 
-  indices = grain.MapDataset.range(len(dataset.source))
+  def visit(position, i):
+    turn = pp.Turn((seed, number), i, position // n)
+    return finish(example(dataset, i, turn), number, i)
+
+  indices = grain.MapDataset.range(n)
   indices = indices.seed(seed + 1_000_003 * number).shuffle().repeat()
-  return indices.random_map(visit)
+  return indices.map_with_index(visit)
 
 
 def eval_batches(dataset, form, batch_size, num_examples=None):
@@ -224,7 +232,7 @@ def eval_batches(dataset, form, batch_size, num_examples=None):
   n = n if num_examples is None else min(n, num_examples)
 
   def visit(i):
-    done = example(dataset, i % n, np.random.default_rng((0, i % n)))
+    done = example(dataset, i % n, pp.Turn(row=i % n))
     text = {k: v for k, v in done.items() if k != "image"}
     return row(form, done, 0, i if i < n else -1), text if i < n else None
 
@@ -264,7 +272,8 @@ def check(data, form, limit=200):
       d.source.check(limit=1000)
     n = min(limit, len(d.source))
     at = np.linspace(0, len(d.source) - 1, n).astype(int)
-    rng = np.random.default_rng(0)
-    rows = [row(form, example(d, int(i), rng), 0, i) for i in at]
+    rows = [
+      row(form, example(d, int(i), pp.Turn(row=int(i))), 0, i) for i in at
+    ]
     cut[d.name] = (int(prefix_lm.is_cut(stack(rows)).sum()), n)
   return cut

@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from PIL import Image
 
-from pg import config, evals, sharding
+from pg import config, evals, pp, sharding
 from pg.data import pipeline
 from pg.decode import beam, loop, sampling
 from pg.learn import loss as loss_lib
@@ -228,7 +228,7 @@ def _run_generate(task, cfg, params, form, mesh, baseline):
 
 def _reread(data, i):
   """Returns an example that another host has read."""
-  return pipeline.example(data, i, np.random.default_rng((0, i)))
+  return pipeline.example(data, i, pp.Turn(row=i))
 
 
 def _record(i, text, logp, done, pictures):

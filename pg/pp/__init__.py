@@ -2,9 +2,14 @@
 
 An op is a function `op(example, ...) -> updates`: it reads what it needs from
 the example (a dict), takes its other arguments from the pipeline string (see
-parse.py), and returns the keys that change. It never modifies its input. An op
-with a parameter `rng` gets the example's `np.random.Generator`. Annotated
-parameters (`size: int`) are checked when the string is parsed.
+parse.py), and returns the keys that change. It never modifies its input.
+Annotated parameters (`size: int`) are checked when the string is parsed.
+
+Two parameters are never written in the string, they say which visit of which
+row this is: `rng`, a `np.random.Generator` of this visit and this op alone, and
+`turn`, a `Turn`, for what goes on from one epoch to the next. An op that finds
+that a row does not belong to the task raises `Skip`; an op that cannot work
+with what the row has raises ValueError.
 
 To add one, write it in a file of this folder and give it one worked example as
 its test:
@@ -14,7 +19,34 @@ its test:
     return {key: pp.text_of(example, key).upper()}
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from pg import config
+
+
+class Turn(NamedTuple):
+  """Which visit of which row: all that an op's randomness is a function of."""
+
+  seed: tuple = (0,)  # ints >= 0: of the run, and the dataset's number in it
+  row: int = 0  # of the dataset
+  epoch: int = 0  # of the dataset
+
+  def rng(self, *more, epoch=None):
+    """Returns a `np.random.Generator` of this visit.
+
+    Args:
+      *more: ints >= 0 that tell one stream of the same visit from another.
+      epoch: int, instead of this visit's: the same stream in several epochs.
+    """
+    epoch = self.epoch if epoch is None else epoch
+    return np.random.default_rng((*self.seed, self.row, epoch, *more))
+
+
+class Skip(Exception):  # noqa: N818, it is no error
+  """The row does not belong to the task; the dataset's next one is taken."""
+
 
 OPS = {}  # name in a pipeline string -> function
 

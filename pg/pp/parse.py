@@ -16,6 +16,9 @@ import typing
 from pg import config, pp
 from pg.pp import image, text  # noqa: F401, they put their ops into OPS
 
+# Parameters that are given by `run` and not in the string.
+_GIVEN = ("rng", "turn")
+
 
 class Step(typing.NamedTuple):
   """One op of a pipeline."""
@@ -24,11 +27,11 @@ class Step(typing.NamedTuple):
   function: typing.Callable
   args: list
   kwargs: dict
-  wants_rng: bool
+  wants: tuple  # of "rng" and "turn"
 
 
 def build(string):
-  """Returns the function `(example, rng) -> example` that a string describes.
+  """Returns the function `(example, turn) -> example` that a string describes.
 
   The function leaves its input as it is and can be pickled. What an op objects
   to comes out as a ValueError that begins with that op as it was written.
@@ -45,18 +48,20 @@ def build(string):
   return functools.partial(run, steps)
 
 
-def run(steps, example, rng):
+def run(steps, example, turn):
   """Applies the steps of a pipeline to one example, each to the last result.
 
   Args:
     steps: list of Step.
     example: dict.
-    rng: np.random.Generator, for the ops that want it.
+    turn: pp.Turn, for the ops that want it or an rng.
   """
-  for step in steps:
-    random = {"rng": rng} if step.wants_rng else {}
+  for number, step in enumerate(steps):
+    given = {"turn": turn} if "turn" in step.wants else {}
+    if "rng" in step.wants:
+      given["rng"] = turn.rng(number)
     try:
-      updates = step.function(example, *step.args, **step.kwargs, **random)
+      updates = step.function(example, *step.args, **step.kwargs, **given)
     except ValueError as e:
       raise ValueError(f"{step.source}: {e}") from e
     example = {**example, **updates}
@@ -95,11 +100,11 @@ def _step(node, code):
   try:
     function = config.lookup(pp.OPS, name.id, "op")
     args, kwargs = _arguments(node) if call else ([], {})
-    wants_rng = _check(function, args, kwargs)
+    wants = _check(function, args, kwargs)
   except ValueError as e:
     raise _at(node, code, str(e)) from e
   source = ast.get_source_segment(code, node)
-  return Step(source, function, args, kwargs, wants_rng)
+  return Step(source, function, args, kwargs, wants)
 
 
 def _arguments(call):
@@ -124,7 +129,7 @@ def _literal(node):
 
 
 def _check(function, args, kwargs):
-  """Checks arguments against the signature; returns whether it wants an rng.
+  """Checks arguments against the signature; returns what else the op wants.
 
   Raises:
     ValueError: missing, unknown or repeated arguments, or of another type than
@@ -132,7 +137,7 @@ def _check(function, args, kwargs):
   """
   signature = inspect.signature(function)
   example, *parameters = signature.parameters.values()
-  taken = [p for p in parameters if p.name != "rng"]
+  taken = [p for p in parameters if p.name not in _GIVEN]
   call = inspect.Signature(taken)
   try:
     bound = call.bind(*args, **kwargs).arguments
@@ -142,7 +147,7 @@ def _check(function, args, kwargs):
     wanted = signature.parameters[name].annotation
     if not _fits(value, wanted):
       raise ValueError(f"{name}={value!r} is not allowed; wanted {call}")
-  return "rng" in signature.parameters
+  return tuple(name for name in _GIVEN if name in signature.parameters)
 
 
 def _fits(value, annotation):
