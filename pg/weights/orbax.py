@@ -1,14 +1,17 @@
 """Our own checkpoints as a source and a target of conversions.
 
-Orbax stores a tensor as one chunk, so here a tensor is in memory at a time.
+A checkpoint is stored in chunks of one layer or less (`checkpoint.save_args`),
+so a layer is read and written at a time, whatever the size of the model.
 """
 
-import os
+import dataclasses
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from etils import epath
+from orbax.checkpoint import type_handlers
 
 from pg import tree
 from pg.weights import checkpoint, tensors
@@ -24,7 +27,7 @@ class Reader:
       ValueError: there is none.
     """
     self._folder = checkpoint.find(path) / "state"
-    self._last = None, None
+    self._stores, self._block = {}, (None, 0, None)
     stored = ocp.PyTreeCheckpointHandler().metadata(self._folder).tree
     self.specs = {
       name: jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
@@ -32,26 +35,79 @@ class Reader:
     }
 
   def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype."""
-    if self._last[0] != name:
-      self._last = None, None  # freed before the next one is read
-      self._last = name, self._tensor(name)
-    return self._last[1] if layer is None else self._last[1][layer]
+    """Returns one layer of a tensor, or all of it, in the stored dtype.
+
+    Raises:
+      ValueError: the checkpoint is damaged.
+    """
+    try:
+      store = self._store(name)
+      if layer is None:
+        return store.read().result()
+      # What was sharded or small when it was saved has chunks of many layers.
+      step = store.chunk_layout.read_chunk.shape[0]
+      start = layer // step * step
+      if self._block[:2] != (name, start):
+        self._block = None, 0, None  # freed before the next one is read
+        block = store[start : start + step].read().result()
+        self._block = name, start, block
+      return self._block[2][layer - start]
+    except ValueError as error:
+      raise ValueError(
+        f"{self._folder} is damaged at {name}: {error}"
+      ) from error
 
   def close(self):
-    """Forgets the last tensor."""
-    self._last = None, None
+    """Forgets what was opened."""
+    self._stores, self._block = {}, (None, 0, None)
 
-  def _tensor(self, name):
-    flat = {f"params/{name}": ocp.RestoreArgs(restore_type=np.ndarray)}
-    args = tree.unflatten(flat)
-    restored = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(
-      self._folder,
-      args=ocp.args.PyTreeRestore(
-        item=args, restore_args=args, partial_restore=True
-      ),
-    )
-    return tree.flatten(restored)[f"params/{name}"]
+  def _store(self, name):
+    if name not in self._stores:
+      path = "params." + name.replace("/", ".") + "/"
+      base = f"{self._folder}/"
+      base = base if "://" in base else f"file://{base}"
+      kvstore = {"driver": "ocdbt", "base": base, "path": path}
+      spec = {"driver": "zarr", "kvstore": kvstore}
+      self._stores[name] = tensorstore.open(spec, read=True).result()
+    return self._stores[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lazy:
+  """A tensor that is read when it is written."""
+
+  name: str
+  shape: tuple
+  dtype: np.dtype
+  read: object  # function (name, layer) -> array
+
+  @property
+  def size(self):
+    return int(np.prod(self.shape))
+
+  @property
+  def nbytes(self):
+    return self.size * self.dtype.itemsize
+
+
+class _Handler(type_handlers.NumpyHandler):
+  """Stores lazy tensors as Orbax stores arrays, one after another."""
+
+  def __init__(self):
+    super().__init__(deepcopy_host_arrays=False)
+
+  async def _open_and_write(self, value, tspec, ts_context):
+    # It waits without letting others go on: one layer is in memory at a time.
+    store = tensorstore.open(
+      tensorstore.Spec(tspec), create=True, open=True, context=ts_context
+    ).result()
+    for layer in tensors.parts(value.name, value.shape):
+      array = value.read(value.name, layer)
+      target = store if layer is None else store[layer]
+      rows = store.chunk_layout.write_chunk.shape[layer is not None]
+      for i in range(0, len(array), rows):
+        piece = np.asarray(array[i : i + rows], value.dtype)
+        target[i : i + len(piece)].write(piece).result()
 
 
 def write(folder, specs, read):
@@ -65,24 +121,27 @@ def write(folder, specs, read):
   Raises:
     OSError: it cannot be written.
   """
-  # Orbax wants all arrays at once: on the disk they need no memory.
-  scratch = os.path.join(folder, "scratch")
-  os.makedirs(scratch)
-  flat = {}
-  for i, (name, spec) in enumerate(specs.items()):
-    path = os.path.join(scratch, str(i))
-    with open(path, "wb") as f:
-      for layer in tensors.parts(name, spec.shape):
-        tensors.write_array(f, read(name, layer), spec.dtype)
-    flat[name] = np.memmap(path, spec.dtype, "r", shape=spec.shape)
-  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as saver:
+  flat = {
+    name: _Lazy(name, spec.shape, spec.dtype, read)
+    for name, spec in specs.items()
+  }
+  args = {
+    f"params/{name}": checkpoint.save_args(name, lazy)
+    for name, lazy in flat.items()
+  }
+  handlers = type_handlers.create_type_handler_registry((_Lazy, _Handler()))
+  state = ocp.PyTreeCheckpointHandler(type_handler_registry=handlers)
+  composite = ocp.CompositeCheckpointHandler(
+    state=state, meta=ocp.JsonCheckpointHandler()
+  )
+  with ocp.Checkpointer(composite) as saver:
     saver.save(
       epath.Path(folder).resolve() / "checkpoints" / "0",
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave({"params": tree.unflatten(flat)}),
+        state=ocp.args.PyTreeSave(
+          tree.unflatten({f"params/{k}": v for k, v in flat.items()}),
+          tree.unflatten(args),
+        ),
         meta=ocp.args.JsonSave({"step": 0}),
       ),
     )
-  for i in range(len(specs)):
-    os.remove(os.path.join(scratch, str(i)))
-  os.rmdir(scratch)

@@ -14,6 +14,7 @@ import functools
 import os
 import shutil
 import tempfile
+import time
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ DTYPES = {
   "float16": np.dtype(np.float16),
   "bfloat16": np.dtype(jnp.bfloat16),
 }
-_STACKED = ("img/Transformer/encoderblock/", "llm/layers/")
+STACKED = ("img/Transformer/encoderblock/", "llm/layers/")
 _PIECE = 1 << 24  # elements that are cast and written at once
 
 
@@ -42,7 +43,7 @@ def dtype(name):
 
 def is_stacked(name):
   """Returns whether a tensor's first axis counts layers."""
-  return name.startswith(_STACKED)
+  return name.startswith(STACKED)
 
 
 @functools.cache
@@ -173,10 +174,7 @@ def replacing(path):
       " full?"
     ) from error
   finally:
-    if os.path.isdir(partial):
-      shutil.rmtree(partial)
-    elif os.path.lexists(partial):
-      os.remove(partial)
+    _remove(partial)
 
 
 def check_free(path, num_bytes):
@@ -195,6 +193,18 @@ def check_free(path, num_bytes):
 def size(specs):
   """Returns the bytes of all tensors."""
   return sum(np.prod(s.shape) * s.dtype.itemsize for s in specs.values())
+
+
+def _remove(path):
+  if not os.path.isdir(path):
+    return os.path.lexists(path) and os.remove(path)
+  for attempt in range(50):
+    try:
+      return shutil.rmtree(path)
+    except OSError:  # a thread of TensorStore still writes into it
+      if attempt == 49:
+        raise
+      time.sleep(0.1)
 
 
 def _sync(path):
