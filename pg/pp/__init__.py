@@ -9,7 +9,7 @@ Two parameters are never written in the string, they say which visit of which
 row this is: `rng`, a `np.random.Generator` of this visit and this op alone, and
 `turn`, a `Turn`, for what goes on from one epoch to the next. An op that finds
 that a row does not belong to the task raises `Skip`; an op that cannot work
-with what the row has raises ValueError.
+with what the row has raises ValueError. A key goes away with the value `DROP`.
 
 To add one, write it in a file of this folder and give it one worked example as
 its test:
@@ -49,6 +49,7 @@ class Skip(Exception):  # noqa: N818, it is no error
 
 
 OPS = {}  # name in a pipeline string -> function
+DROP = object()  # the value of a key that is to go
 
 
 def op(function):
@@ -74,3 +75,35 @@ def text_of(example, key):
   if not isinstance(value, str):
     raise ValueError(f"{key!r} should be text, but is {type(value).__name__}")
   return value
+
+
+def list_of(example, key):
+  """Returns the list `example[key]`: a list, tuple or array of any length.
+
+  Raises:
+    ValueError: no such key, or not a list.
+  """
+  value = get(example, key)
+  if isinstance(value, np.ndarray) and value.ndim:
+    return value
+  if not isinstance(value, list | tuple):
+    raise ValueError(
+      f"{key!r} should be a list, but is {type(value).__name__}"
+    )
+  return value
+
+
+def texts_of(example, key):
+  """Returns the list of str `example[key]`.
+
+  Raises:
+    ValueError: no such key, not a list, or a list with something else.
+  """
+  texts = list(list_of(example, key))
+  for i, text in enumerate(texts):
+    if not isinstance(text, str):
+      raise ValueError(
+        f"{key!r} should be a list of texts, but its item {i} is"
+        f" {type(text).__name__}"
+      )
+  return texts

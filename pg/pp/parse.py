@@ -11,6 +11,7 @@ Everything that can be known without data is checked when it is built.
 import ast
 import functools
 import inspect
+import types
 import typing
 
 from pg import config, pp
@@ -65,6 +66,9 @@ def run(steps, example, turn):
     except ValueError as e:
       raise ValueError(f"{step.source}: {e}") from e
     example = {**example, **updates}
+    for key, value in updates.items():
+      if value is pp.DROP:
+        del example[key]
   return example
 
 
@@ -156,6 +160,8 @@ def _fits(value, annotation):
     return True
   if typing.get_origin(annotation) is typing.Literal:
     return value in typing.get_args(annotation)
+  if isinstance(annotation, types.UnionType):
+    return any(_fits(value, one) for one in typing.get_args(annotation))
   # True is an int to Python, but not to who writes resize(True).
   return type(value) is annotation
 
