@@ -8,10 +8,10 @@ The same command continues a run that was stopped, from its last checkpoint.
 Read it from the bottom: `main` -> `fit` -> `update`.
 """
 
+import contextlib
 import functools
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.log import run as log_run
 from pg.models import paligemma
-from pg.weights import checkpoint, released
+from pg.weights import checkpoint, load
 
 # Training rows whose texts make the blind baseline.
 NUM_BLIND = 8192
@@ -56,28 +56,29 @@ def init_state(c, cfg, tx, mesh):
 
   if not c.init:
     return jax.jit(fresh, out_shardings=place)(jax.random.key(c.seed))
-  params = load_init(c.init, cfg, abstract["params"])
+
+  def draw():
+    init = functools.partial(paligemma.init, cfg)
+    return jax.jit(init, out_shardings=place["params"])(jax.random.key(c.seed))
+
+  params = load_init(c, cfg, abstract["params"], draw)
   opt = jax.jit(tx.init, out_shardings=place["opt"])(params)
   step = jax.device_put(jnp.int32(0), place["step"])
   return dict(params=params, opt=opt, step=step)
 
 
-def load_init(init, cfg, abstract):
+def load_init(c, cfg, abstract, draw):
   """Reads the parameters to start from, cast and placed like `abstract`.
 
   Args:
-    init: str, a run or checkpoint, or released weights.
+    c: the config; `c.init` is a name of weights (see pg/weights/load.py).
     cfg: paligemma.Config.
     abstract: tree of ShapeDtypeStruct with shardings.
+    draw: function () -> parameters, where `c.init` is one tower alone.
   """
-  path = released.find(init)
-  if path is None:
-    return checkpoint.restore_params(init, abstract)
-  return jax.tree.map(
-    lambda x, a: jax.device_put(x.astype(a.dtype), a.sharding),
-    released.load_params(path, cfg),
-    abstract,
-  )
+  weights = load.open(c.init, seed=c.seed)
+  with contextlib.closing(weights.reader):
+    return load.params(weights, cfg, abstract, draw)
 
 
 def state_of(params, tx):
@@ -326,12 +327,16 @@ def workdir_of(path):
 
 
 def inherited_tokenizer(init):
-  """Returns the tokenizer that comes with `init`, else the tiny one."""
+  """Returns the tokenizer that comes with `init`, else the tiny one.
+
+  Raises:
+    ValueError, OSError: `init` comes without one, or cannot be opened.
+  """
   if not init:
     return tokenizer.NANO
-  if path := released.find(init):
-    return released.tokenizer_of(path)
-  return os.path.join(workdir_of(init), "tokenizer.model")
+  weights = load.open(init)
+  weights.reader.close()
+  return load.need_tokenizer(weights)
 
 
 def timed(function, *args):

@@ -21,6 +21,10 @@ SHARD = 5_000_000_000  # bytes of tensors in one file, at most
 
 _HEAD = "language_model.lm_head.weight"
 _BUFFER = r".*\.(position_ids|inv_freq)"  # computed, in some old files
+# Without the pooling head that SigLIP has for itself.
+_TOWERS = dict(
+  img=r"vision_tower\.vision_model\.(?!head\.)", llm=r"language_model\."
+)
 _DTYPES = {
   "F32": tensors.DTYPES["float32"],
   "F16": tensors.DTYPES["float16"],
@@ -39,27 +43,40 @@ class Reader:
     padding: [rows, D], what the embedding has behind our vocabulary.
   """
 
-  def __init__(self, folder):
-    """Opens the folder and compares all its tensors with its config.
+  def __init__(self, folder, tower=None):
+    """Opens the folder and compares its tensors with its config.
+
+    Args:
+      folder: str.
+      tower: "img" or "llm" to read one alone, of a PaliGemma or of a SigLIP or
+        Gemma folder; None is all of a PaliGemma.
 
     Raises:
       ValueError: no such folder or config; files that are missing or damaged;
         missing, unexpected or wrong tensors, which are listed.
     """
     self._folder = os.fspath(folder)
-    self.raw = hf_config.read(self._folder)
+    self.raw = hf_config.read(self._folder, tower)
     self.cfg = hf_config.config_of(self.raw)
-    self._table = hf_names.rows_of(self.cfg)
+    self._table = {
+      name: row
+      for name, row in hf_names.rows_of(self.cfg).items()
+      if tensors.within(name, tower)
+    }
     num_rows = hf_config.num_rows(self.raw)
     found = _found(self._folder)  # {hub name: (file, key, spec)}
     self._head = found.pop(_HEAD, None)
+    if tower:
+      found = {k: v for k, v in found.items() if re.match(_TOWERS[tower], k)}
     specs = {name: spec for name, (_, _, spec) in found.items()}
-    _check(specs, self.cfg, num_rows, self._folder)
+    _check(specs, self.cfg, num_rows, self._folder, tower)
     self._found = found
     shapes = tensors.shapes(self.cfg)
     self.specs = {
-      name: jax.ShapeDtypeStruct(shape.shape, self._dtype(name, shape.shape))
-      for name, shape in shapes.items()
+      name: jax.ShapeDtypeStruct(
+        shapes[name].shape, self._dtype(name, shapes[name].shape)
+      )
+      for name in self._table
     }
 
   def read(self, name, layer=None):
@@ -240,11 +257,12 @@ def _found(folder):
   return found
 
 
-def _check(specs, cfg, num_rows, folder):
+def _check(specs, cfg, num_rows, folder, tower):
   wanted = {
     name: jax.ShapeDtypeStruct(shape, np.float32)
-    for _, _, hub in hf_names.plan(cfg, num_rows)
+    for ours, _, hub in hf_names.plan(cfg, num_rows)
     for name, shape in hub.items()
+    if tensors.within(ours, tower)
   }
   if report := tree.diff(wanted, specs):
     raise ValueError(f"{folder} holds other tensors than its config:\n{report}")

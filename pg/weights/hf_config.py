@@ -42,6 +42,14 @@ _VISION = dict(
   patch_size=16,
   image_size=224,
 )
+_KINDS = dict(img=("siglip", "siglip_vision_model"), llm=("gemma", "gemma2"))
+_TOWER = (
+  "; a tower alone is named as img=... or llm=..., see pg/weights/load.py"
+)
+_HINTS = {kind: _TOWER for kinds in _KINDS.values() for kind in kinds} | {
+  "siglip2": "; that is a NaFlex model, whose images have no fixed size: take"
+  " one with a fixed resolution, such as google/siglip2-so400m-patch14-224"
+}
 # What this model cannot do otherwise; a key that is absent or null is fine.
 _GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu_new")
 _ONLY = {
@@ -58,11 +66,15 @@ _ONLY = {
 }
 
 
-def read(folder):
-  """Reads the `config.json` of a folder into a dict.
+def read(folder, tower=None):
+  """Reads the `config.json` of a folder into a dict, as PaliGemma's are.
+
+  Args:
+    folder: str.
+    tower: "img" takes a SigLIP's too, "llm" a Gemma's; None only a PaliGemma's.
 
   Raises:
-    ValueError: there is none, it is not JSON, or not PaliGemma's.
+    ValueError: there is none, it is not JSON, or of another model.
   """
   path = os.path.join(folder, "config.json")
   try:
@@ -75,10 +87,20 @@ def read(folder):
     ) from error
   except ValueError as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
-  if not isinstance(raw, dict) or raw.get("model_type") != "paligemma":
-    found = raw.get("model_type") if isinstance(raw, dict) else raw
-    raise ValueError(f'{path}: wanted model_type "paligemma", found {found!r}')
-  return raw
+  kind = raw.get("model_type") if isinstance(raw, dict) else raw
+  if kind == "paligemma":
+    return raw
+  if tower == "img" and kind == "siglip":
+    return dict(vision_config=raw.get("vision_config", {}))
+  if tower == "img" and kind == "siglip_vision_model":
+    return dict(vision_config=raw)
+  if tower == "llm" and kind in _TEXT:
+    return dict(text_config=raw)
+  wanted = ["paligemma", *_KINDS.get(tower, ())]
+  raise ValueError(
+    f"{path}: wanted model_type {' or '.join(wanted)}, found {kind!r}"
+    f"{_HINTS.get(kind, '')}"
+  )
 
 
 def config_of(raw):
@@ -182,6 +204,21 @@ def raw_of(cfg):
     vocab_size=llm.vocab_size,
     text_config=text,
     vision_config=vision,
+  )
+
+
+def at_resolution(raw, img):
+  """Returns a `config.json` for images of another size.
+
+  Args:
+    raw: dict, a `config.json`.
+    img: siglip.Config, the new one.
+  """
+  vision = dict(image_size=img.res, num_image_tokens=img.num_tokens)
+  text = dict(num_image_tokens=img.num_tokens)
+  return raw | dict(
+    vision_config=raw.get("vision_config", {}) | vision,
+    text_config=raw.get("text_config", {}) | text,
   )
 
 

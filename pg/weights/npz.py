@@ -8,6 +8,7 @@ two bytes. Nothing is ever unpickled.
 import dataclasses
 import math
 import os
+import re
 import zipfile
 import zlib
 
@@ -26,7 +27,13 @@ _DTYPES = {
 _PREFIX, _SUFFIX = "params/", ".npy"
 _SKIP = 1 << 24  # bytes
 # What the shapes of a decoder do not tell.
-_SWITCHES = ("attn_softcap", "final_softcap", "query_scale", "window")
+_SWITCHES = (
+  "attn_softcap",
+  "final_softcap",
+  "query_scale",
+  "window",
+  "vocab_size",
+)
 
 
 class Reader:
@@ -131,6 +138,103 @@ class Reader:
     return data
 
 
+class Tower:
+  """Reads one tower of a PaliGemma, SigLIP or Gemma `.npz` by our names.
+
+  Elsewhere the tower may be the whole file, and each layer a tensor of its own
+  (`encoderblock_0`, `layer_0`). See `pg/weights/tensors.py` for its methods.
+
+  Attributes:
+    cfg: paligemma.Config of which only this tower means something.
+  """
+
+  def __init__(self, path, tower):
+    """Opens the file.
+
+    Args:
+      path: str.
+      tower: "img" or "llm".
+
+    Raises:
+      ValueError: a file that cannot be read or has no such tower, or tensors
+        that are missing or have other shapes, which are listed.
+    """
+    self._reader = Reader(path)
+    self._stored = {}  # our name -> {layer, or None: stored name}
+    for stored in self._reader.specs:
+      name, layer = _ours(stored, tower)
+      if name:
+        self._stored.setdefault(name, {})[layer] = stored
+    self.specs = {
+      name: self._spec(path, name, layers)
+      for name, layers in self._stored.items()
+    }
+    shapes = {name: spec.shape for name, spec in self.specs.items()}
+    try:
+      made = dict(img=_img_of, llm=_llm_of)[tower](shapes)
+    except (KeyError, IndexError, ValueError) as error:
+      raise ValueError(
+        f"{path} has no tower {tower!r}: {error} is missing or has an unusual"
+        f" shape; found {', '.join(self._reader.specs)}"
+      ) from error
+    parts = dict(img=siglip.Config(), llm=gemma.Config()) | {tower: made}
+    self.cfg = paligemma.Config(**parts)
+    tensors.check(self.specs, self.cfg, os.fspath(path), tower)
+
+  def read(self, name, layer=None):
+    """Returns one layer of a tensor, or all of it, in the stored dtype.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    layers = self._stored[name]
+    if None in layers:
+      return self._reader.read(layers[None], layer)
+    if layer is None:
+      return np.stack([self._reader.read(layers[i]) for i in sorted(layers)])
+    return self._reader.read(layers[layer])
+
+  def close(self):
+    """Closes the file."""
+    self._reader.close()
+
+  def _spec(self, path, name, layers):
+    """Returns shape and dtype of a tensor that may be stored in layers."""
+    specs = {k: self._reader.specs[stored] for k, stored in layers.items()}
+    if None in specs:
+      return specs[None]
+    first = specs.get(0)
+    if list(sorted(specs)) != list(range(len(specs))) or any(
+      (x.shape, x.dtype) != (first.shape, first.dtype) for x in specs.values()
+    ):
+      raise ValueError(
+        f"{path}: the layers of {name} are not alike or not all there: found"
+        f" {', '.join(f'{k} {x.shape} {x.dtype}' for k, x in specs.items())}"
+      )
+    return jax.ShapeDtypeStruct((len(specs), *first.shape), first.dtype)
+
+
+# What a tensor is called inside its tower; Gemma's own files say "layer_0" and
+# have an array "w" in every module.
+_INSIDE = dict(
+  img=r"(?:img/)?(?P<start>Transformer/encoderblock|Transformer/encoder_norm"
+  r"|embedding|pos_embedding)(?:_(?P<layer>\d+))?(?P<rest>(?:/.*)?)",
+  llm=r"(?:llm/|transformer/)?(?P<start>layer|embedder|final_norm)"
+  r"(?:s|_(?P<layer>\d+))?(?P<rest>/.*)",
+)
+
+
+def _ours(stored, tower):
+  """Returns our name of a stored tensor and its layer; None if not wanted."""
+  match = re.fullmatch(_INSIDE[tower], stored)
+  if not match:
+    return None, None
+  start = match["start"] + "s" * (match["start"] == "layer")
+  rest = re.sub(r"^(/mlp/\w+)/w$", r"\1", match["rest"])
+  layer = match["layer"]
+  return f"{tower}/{start}{rest}", layer and int(layer)
+
+
 def load_params(path, cfg):
   """Reads an `.npz` into a nested dict of numpy arrays, f32 or bf16.
 
@@ -157,13 +261,14 @@ def config_of(specs):
   Raises:
     ValueError: tensors that are needed for it are missing.
   """
-  cfg = _sizes_of({name: spec.shape for name, spec in specs.items()})
-  for known in paligemma.VARIANTS.values():
-    if _comparable(known) == _comparable(cfg):
-      return dataclasses.replace(known, img=cfg.img)
-  caps = dict(attn_softcap=50.0, final_softcap=30.0)
-  caps = caps if cfg.llm.post_norms else {}
-  return dataclasses.replace(cfg, llm=dataclasses.replace(cfg.llm, **caps))
+  shapes = {name: spec.shape for name, spec in specs.items()}
+  try:
+    return paligemma.Config(_img_of(shapes), _llm_of(shapes))
+  except (KeyError, IndexError, ValueError) as error:
+    raise ValueError(
+      f"this is no PaliGemma: {error} is missing or has an unusual shape; found"
+      f" {', '.join(shapes)}. A tower alone is named as img=... or llm=..."
+    ) from error
 
 
 def write(path, specs, read):
@@ -195,43 +300,44 @@ def write(path, specs, read):
           tensors.write_array(f, read(name, layer), spec.dtype)
 
 
-def _comparable(cfg):
-  """Returns a model's sizes without resolution and switches."""
-  llm = {k: v for k, v in vars(cfg.llm).items() if k not in _SWITCHES}
-  return {k: v for k, v in vars(cfg.img).items() if k != "res"}, llm
+def _img_of(shapes):
+  """Returns the siglip.Config of {name: shape}."""
+  block = "img/Transformer/encoderblock"
+  patch, _, _, width = shapes["img/embedding/kernel"]
+  query = f"{block}/MultiHeadDotProductAttention_0/query/kernel"
+  return siglip.Config(
+    width=width,
+    depth=shapes[query][0],
+    mlp_dim=shapes[f"{block}/MlpBlock_0/Dense_0/kernel"][2],
+    num_heads=shapes[query][2],
+    patch=patch,
+    res=patch * math.isqrt(shapes["img/pos_embedding"][1]),
+  )
 
 
-def _sizes_of(shapes):
-  """Returns the Config of {name: shape}, without what shapes do not say."""
-  block, attn = "img/Transformer/encoderblock", "llm/layers/attn"
-  try:
-    patch, _, _, width = shapes["img/embedding/kernel"]
-    query = f"{block}/MultiHeadDotProductAttention_0/query/kernel"
-    img = siglip.Config(
-      width=width,
-      depth=shapes[query][0],
-      mlp_dim=shapes[f"{block}/MlpBlock_0/Dense_0/kernel"][2],
-      num_heads=shapes[query][2],
-      patch=patch,
-      res=patch * math.isqrt(shapes["img/pos_embedding"][1]),
-    )
-    depth, num_heads, head_dim, width = shapes[f"{attn}/attn_vec_einsum/w"]
-    llm = gemma.Config(
-      width=width,
-      depth=depth,
-      mlp_dim=shapes["llm/layers/mlp/linear"][1],
-      num_heads=num_heads,
-      num_kv_heads=shapes.get(f"{attn}/kv_einsum/w", (0, 0, num_heads))[2],
-      head_dim=head_dim,
-      vocab_size=shapes["llm/embedder/input_embedding"][0],
-      post_norms="llm/layers/post_ffw_norm/scale" in shapes,
-    )
-  except (KeyError, IndexError, ValueError) as error:
-    raise ValueError(
-      f"this is no PaliGemma: {error} is missing or has an unusual shape; found"
-      f" {', '.join(shapes)}"
-    ) from error
-  return paligemma.Config(img, llm)
+def _llm_of(shapes):
+  """Returns the gemma.Config of {name: shape}, caps by its sizes."""
+  attn = "llm/layers/attn"
+  depth, num_heads, head_dim, width = shapes[f"{attn}/attn_vec_einsum/w"]
+  llm = gemma.Config(
+    width=width,
+    depth=depth,
+    mlp_dim=shapes["llm/layers/mlp/linear"][1],
+    num_heads=num_heads,
+    num_kv_heads=shapes.get(f"{attn}/kv_einsum/w", (0, 0, num_heads))[2],
+    head_dim=head_dim,
+    vocab_size=shapes["llm/embedder/input_embedding"][0],
+    post_norms="llm/layers/post_ffw_norm/scale" in shapes,
+  )
+  for known in paligemma.VARIANTS.values():
+    if _sizes(known.llm) == _sizes(llm):
+      return dataclasses.replace(known.llm, vocab_size=llm.vocab_size)
+  caps = dict(attn_softcap=50.0, final_softcap=30.0) if llm.post_norms else {}
+  return dataclasses.replace(llm, **caps)
+
+
+def _sizes(llm):
+  return {k: v for k, v in vars(llm).items() if k not in _SWITCHES}
 
 
 def _read_header(f):

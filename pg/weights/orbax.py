@@ -106,8 +106,11 @@ class _Handler(type_handlers.NumpyHandler):
       target = store if layer is None else store[layer]
       rows = store.chunk_layout.write_chunk.shape[layer is not None]
       for i in range(0, len(array), rows):
-        piece = np.asarray(array[i : i + rows], value.dtype)
-        target[i : i + len(piece)].write(piece).result()
+        piece = tensors.as_dtype(array[i : i + rows], value.dtype)
+        try:
+          target[i : i + len(piece)].write(piece).result()
+        except ValueError as error:  # TensorStore's of a full disk
+          raise OSError(str(error)) from error
 
 
 def write(folder, specs, read):

@@ -52,6 +52,16 @@ def shapes(cfg):
   return tree.flatten(paligemma.shapes(cfg))
 
 
+def within(name, tower):
+  """Returns whether a tensor belongs to a tower: "img", "llm", None for both.
+
+  The projector `img/head` belongs to neither: it joins them.
+  """
+  if tower is None:
+    return True
+  return name.startswith(f"{tower}/") and not name.startswith("img/head/")
+
+
 def parts(name, shape):
   """Returns the `layer` arguments that read a whole tensor in order."""
   return range(shape[0]) if is_stacked(name) else [None]
@@ -64,15 +74,17 @@ def cast(specs, dtype):
   return {k: jax.ShapeDtypeStruct(v.shape, dtype) for k, v in specs.items()}
 
 
-def check(specs, cfg, where):
+def check(specs, cfg, where, tower=None):
   """Raises ValueError listing each tensor that the model has otherwise.
 
   Args:
     specs: {name: anything with a shape}.
     cfg: paligemma.Config.
     where: str, the file, for the message.
+    tower: str or None, the only one that is to be there.
   """
-  if report := tree.diff(shapes(cfg), dict(specs)):
+  wanted = {k: v for k, v in shapes(cfg).items() if within(k, tower)}
+  if report := tree.diff(wanted, dict(specs)):
     raise ValueError(f"{where} holds other tensors than the model:\n{report}")
 
 
@@ -110,15 +122,23 @@ def write_array(f, array, dtype):
   """
   rows = max(1, _PIECE // max(1, array[:1].size))
   for i in range(0, len(array), rows):
-    piece = array[i : i + rows]
-    with np.errstate(over="ignore"):
-      values = np.ascontiguousarray(piece, dtype)
-    if dtype == np.float16 and (np.isinf(values) & np.isfinite(piece)).any():
-      most = float(np.abs(piece).max())
-      raise ValueError(
-        f"a value of {most:.3g} does not fit float16; write bfloat16 or float32"
-      )
-    f.write(values.view(np.uint8).data)
+    f.write(as_dtype(array[i : i + rows], dtype).view(np.uint8).data)
+
+
+def as_dtype(array, dtype):
+  """Returns an array's values in C order in another dtype.
+
+  Raises:
+    ValueError: a finite value is out of the range of the dtype.
+  """
+  with np.errstate(over="ignore"):
+    values = np.ascontiguousarray(array, dtype)
+  if dtype == np.float16 and (np.isinf(values) & np.isfinite(array)).any():
+    most = float(np.abs(array).max())
+    raise ValueError(
+      f"a value of {most:.3g} does not fit float16; write bfloat16 or float32"
+    )
+  return values
 
 
 def mean_row(array):

@@ -1,0 +1,303 @@
+"""Weights of any form, wherever they lie, under one name.
+
+pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
+                                  ours or one checkpoint in it
+hf://google/paligemma-3b-pt-224   the same elsewhere; see pg/weights/hub.py
+weights.npz:img                   one tower of it, "img" or "llm"
+img=SIGLIP,llm=GEMMA              a new PaliGemma of two towers; one alone
+                                  is the same as NAME:img
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pg import config, tree
+from pg.codecs import tokenizer as tokenizer_lib
+from pg.models import paligemma
+from pg.weights import (
+  checkpoint,
+  hf,
+  hf_config,
+  hub,
+  npz,
+  orbax,
+  resize,
+  tensors,
+  towers,
+)
+
+BESIDE = "hf"  # the folder beside an .npz, or in a run, with the rest
+PADDING = "padding.npy"
+_TOWERS = ("img", "llm")
+_POSITIONS = "img/pos_embedding"
+_PART = re.compile(r"(img|llm)=")
+
+
+@dataclasses.dataclass
+class Weights:
+  """Opened weights, and what comes with them."""
+
+  name: str
+  reader: object  # see pg/weights/tensors.py
+  cfg: paligemma.Config
+  raw: dict | None = None  # as a config.json; None: what `cfg` says
+  padding: np.ndarray | None = None  # rows of the embedding behind ours
+  files: str | None = None  # folder of tokenizer and processor files
+  tokenizer: str | None = None  # SentencePiece file
+  tower: str | None = None  # the only one there is; None is all
+  run: str | None = None  # the run of ours, or a checkpoint in it
+  resampled: bool = False  # for another resolution than that of the files
+
+
+def open(name, *, seed=0):  # noqa: A001, it is load.open
+  """Opens weights; nothing is read but what they are.
+
+  Args:
+    name: str, see above.
+    seed: int, of the rows that a new PaliGemma's embedding gets.
+
+  Returns:
+    Weights.
+
+  Raises:
+    ValueError, OSError: there are none, they cannot be had or read.
+  """
+  name = os.fspath(name)
+  if _PART.match(name):
+    return _open_towers(name, seed)
+  path, tower = hub.split_subtree(name)
+  if tower:
+    config.lookup(dict.fromkeys(_TOWERS), tower, "tower")
+    return _open_tower(path, tower)
+  path = _local(path)
+  if os.path.isfile(path):
+    reader = npz.Reader(path)
+    if os.path.isdir(folder := beside(path)):
+      return _with_beside(name, reader, folder)
+    return Weights(name, reader, npz.config_of(reader.specs))
+  if hf.is_folder(path):
+    reader = hf.Reader(path)
+    model = _file(path, "tokenizer.model")
+    rest = dict(padding=reader.padding, files=path, tokenizer=model)
+    return Weights(name, reader, reader.cfg, reader.raw, **rest)
+  return _open_run(name, path)
+
+
+def beside(path):
+  """Returns the folder that holds what an .npz has no place for."""
+  return f"{os.fspath(path).removesuffix('.npz')}.{BESIDE}"
+
+
+def need_tokenizer(weights):
+  """Returns the SentencePiece file that comes with weights.
+
+  Raises:
+    ValueError: there is none; the message says where to get it.
+  """
+  if weights.tokenizer is None:
+    raise ValueError(
+      f"{weights.name} comes without a tokenizer; name the file it was trained"
+      f" with (--config.tokenizer, --tokenizer): {hub.tokenizer_hint()}"
+    )
+  return weights.tokenizer
+
+
+def at_resolution(weights, res):
+  """Returns the same weights with position embeddings for `res` pixels.
+
+  Raises:
+    ValueError: `res` is not a multiple of the patch size.
+  """
+  if weights.tower == "llm" or res == weights.cfg.img.res:
+    return weights
+  img = dataclasses.replace(weights.cfg.img, res=res)
+  return dataclasses.replace(
+    weights,
+    reader=_Resampled(weights.reader, img.num_tokens),
+    cfg=dataclasses.replace(weights.cfg, img=img),
+    raw=weights.raw and hf_config.at_resolution(weights.raw, img),
+    resampled=True,
+  )
+
+
+def params(weights, cfg, abstract, draw):
+  """Reads parameters, a tensor at a time, cast and placed like `abstract`.
+
+  Args:
+    weights: Weights, of any resolution.
+    cfg: paligemma.Config that all tensors must fit.
+    abstract: nested dict of `jax.ShapeDtypeStruct` with shardings.
+    draw: function () -> nested dict of arrays like `abstract`, called where the
+      weights are one tower alone.
+
+  Returns:
+    Nested dict of jax arrays like `abstract`.
+
+  Raises:
+    ValueError: a file that cannot be read, or of another model.
+  """
+  weights = at_resolution(weights, cfg.img.res)
+  reader = weights.reader
+  tensors.check(reader.specs, cfg, weights.name, weights.tower)
+  if weights.run and not weights.resampled:
+    return checkpoint.restore_params(weights.run, abstract)
+  flat = tree.flatten(draw()) if weights.tower else {}
+  for name, leaf in tree.flatten(abstract).items():
+    if name in reader.specs:
+      array = _whole(reader, name, leaf.dtype)
+      flat[name] = jax.make_array_from_callback(
+        leaf.shape, leaf.sharding, array.__getitem__
+      )
+  return tree.unflatten(flat)
+
+
+def unrolled(weights, cfg):
+  """Reads parameters for decoding, each layer straight into its place.
+
+  Args:
+    weights: Weights, of any resolution.
+    cfg: paligemma.Config; matrices are kept in its dtype, scales and biases in
+      f32.
+
+  Returns:
+    Parameters as `decode.loop.unroll` returns them, jax arrays.
+
+  Raises:
+    ValueError: a file that cannot be read, or of another model.
+  """
+  weights = at_resolution(weights, cfg.img.res)
+  reader = weights.reader
+  tensors.check(reader.specs, cfg, weights.name)
+  flat, layers = {}, [{} for _ in range(cfg.llm.depth)]
+  for name in reader.specs:
+    small = name.endswith(("/scale", "/bias"))
+    dtype = np.dtype(np.float32) if small else tensors.dtype(cfg.dtype)
+    if not name.startswith("llm/layers/"):
+      flat[name] = jnp.asarray(_whole(reader, name, dtype))
+      continue
+    for i, layer in enumerate(layers):
+      array = jnp.asarray(tensors.as_dtype(reader.read(name, i), dtype))
+      layer[name.removeprefix("llm/layers/")] = array
+  nested = tree.unflatten(flat)
+  nested["llm"]["layers"] = tuple(tree.unflatten(x) for x in layers)
+  return nested
+
+
+class _Resampled:
+  """A reader whose position embeddings have another number of tokens."""
+
+  def __init__(self, reader, num_tokens):
+    self._reader, self._num_tokens = reader, num_tokens
+    old = reader.specs[_POSITIONS]
+    shape = (1, num_tokens, old.shape[-1])
+    new = jax.ShapeDtypeStruct(shape, old.dtype)
+    self.specs = {**reader.specs, _POSITIONS: new}
+    self.close = reader.close
+
+  def read(self, name, layer=None):
+    array = self._reader.read(name, layer)
+    if name != _POSITIONS:
+      return array
+    return resize.position_embedding(array, self._num_tokens)
+
+
+def _local(path):
+  """Returns a path that can be opened; runs of ours are not downloaded."""
+  if "://" in path and not path.startswith("hf:"):
+    try:
+      return str(checkpoint.find(path))
+    except (ValueError, OSError, ImportError):
+      pass
+  return hub.resolve(path)
+
+
+def _whole(reader, name, dtype):
+  """Reads a tensor, a layer at a time."""
+  spec = reader.specs[name]
+  if not tensors.is_stacked(name):
+    return tensors.as_dtype(reader.read(name), dtype)
+  out = np.empty(spec.shape, dtype)
+  for layer in range(len(out)):
+    out[layer] = reader.read(name, layer)
+  return out
+
+
+def _file(folder, name):
+  path = os.path.join(folder, name)
+  return path if os.path.isfile(path) else None
+
+
+def _with_beside(name, reader, folder, **more):
+  """Returns Weights whose config and tokenizer lie in a folder."""
+  raw, padding = hf_config.read(folder), _file(folder, PADDING)
+  return Weights(
+    name,
+    reader,
+    hf_config.config_of(raw),
+    raw,
+    np.load(padding, allow_pickle=False) if padding else None,
+    folder,
+    _file(folder, "tokenizer.model"),
+    **more,
+  )
+
+
+def _open_run(name, path):
+  """Opens a run of ours, or a checkpoint in it."""
+  reader = orbax.Reader(path)
+  workdir = str(checkpoint.find(path).parent.parent)
+  if os.path.isdir(folder := os.path.join(workdir, BESIDE)):
+    return _with_beside(name, reader, folder, run=path)
+  file, model = (
+    os.path.join(workdir, x) for x in ("config.json", "tokenizer.model")
+  )
+  try:
+    c = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
+  except OSError as error:
+    raise ValueError(
+      f"no config.json in {workdir}; is it a run's --workdir?"
+    ) from error
+  cfg = paligemma.from_config(
+    {**c["model"], "res": c["res"], "dtype": "float32"},
+    tokenizer_lib.Tokenizer(model).vocab_size,
+  )
+  return Weights(name, reader, cfg, tokenizer=model, run=path)
+
+
+def _open_tower(name, tower):
+  path = _local(name)
+  if not (os.path.isfile(path) or hf.is_folder(path)):
+    raise ValueError(
+      f"{name}: one tower is read from an .npz or a Hugging Face folder;"
+      " convert a run of ours first (python -m pg.convert)"
+    )
+  reader = towers.reader(path, tower)
+  folder = path if os.path.isdir(path) else beside(path)
+  model = _file(folder, "tokenizer.model")
+  rest = dict(tokenizer=model, tower=tower)
+  return Weights(f"{name}:{tower}", reader, reader.cfg, **rest)
+
+
+def _open_towers(name, seed):
+  """Opens `img=NAME,llm=NAME`, or one of both."""
+  parts = [x.partition("=") for x in re.split(r",(?=img=|llm=)", name)]
+  found = {tower: _open_tower(path, tower) for tower, _, path in parts}
+  if len(found) < len(parts):
+    raise ValueError(f"{name} names the same tower twice")
+  if len(found) == 1:
+    return next(iter(found.values()))
+  model = found["llm"].tokenizer
+  num_pieces = None
+  if model:
+    tok = tokenizer_lib.Tokenizer(model)
+    num_pieces = tok.vocab_size - len(tokenizer_lib.ADDED)
+  readers = [found[tower].reader for tower in _TOWERS]
+  joined = towers.Joined(*readers, num_pieces, seed)
+  return Weights(name, joined, joined.cfg, tokenizer=model)
