@@ -15,7 +15,8 @@ def run(main, doc, *, with_config=True, **arguments):
       loaded one.
     doc: str, the verb's docstring, shown by --help.
     with_config: bool, whether --config FILE[:args] is taken; then so is
-      --config.key=value for every key.
+      --config.key=value for every key. "optional": without one
+      `args.config` is None. `args.config_file` is what was written.
     **arguments: name -> keyword arguments of `add_argument`.
 
   A ValueError or OSError, which is what a user can cause, ends the program with
@@ -29,7 +30,10 @@ def run(main, doc, *, with_config=True, **arguments):
   )
   if with_config:
     parser.add_argument(
-      "--config", required=True, metavar="FILE[:ARGS]", help="config file"
+      "--config",
+      required=with_config is True,
+      metavar="FILE[:ARGS]",
+      help="config file",
     )
   for name, options in arguments.items():
     parser.add_argument(f"--{name.replace('_', '-')}", **options)
@@ -38,7 +42,10 @@ def run(main, doc, *, with_config=True, **arguments):
     overrides = _overrides(rest) if with_config else []
     if rest and not with_config:
       raise ValueError(f"unknown argument {rest[0]}; see --help")
-    if with_config:
+    if overrides and not args.config:
+      raise ValueError(f"{rest[0]} needs a --config")
+    if with_config and args.config:
+      args.config_file = args.config
       args.config = config.load(args.config, overrides)
     main(args)
   except (ValueError, OSError, FloatingPointError) as error:

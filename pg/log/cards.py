@@ -8,7 +8,8 @@ A card is made from one line of a predictions file:
 
 `image` is an encoded image in base64; `answers` are all the texts that count as
 right; `score` is the example's score in 0..1 where its metric has one, else
-the card tells whether the texts are equal. The last four may be missing.
+the card tells whether the texts are equal. All but prompt and truth may be
+missing.
 """
 
 import base64
@@ -46,19 +47,24 @@ def grid(rows, note):
 
 def _card(row):
   truths = list(dict.fromkeys(row.get("answers") or [row["truth"]]))
-  score = row.get("score")
-  if score is None:
-    accepted = {truth.strip() for truth in truths}
-    score = float(row["prediction"].strip() in accepted)
   truth = " / ".join(map(_text, truths[:3])) + " / …" * (len(truths) > 3)
+  said = ""
+  if "prediction" in row:
+    said = f"<dt>prediction</dt><dd>{_prediction(row, truths)}</dd>"
   task = html.escape(row.get("task", ""))
   return (
     f"<figure>{_picture(row)}<figcaption>"
     f"<p>{_text(row['prompt'])} <small>{task}</small></p><dl>"
-    f"<dt>truth</dt><dd>{truth}</dd>"
-    f"<dt>prediction</dt><dd>{_text(row['prediction'])} {_mark(score)}</dd>"
-    "</dl></figcaption></figure>"
+    f"<dt>truth</dt><dd>{truth}</dd>{said}</dl></figcaption></figure>"
   )
+
+
+def _prediction(row, truths):
+  score = row.get("score")
+  if score is None:
+    accepted = {truth.strip() for truth in truths}
+    score = float(row["prediction"].strip() in accepted)
+  return f"{_text(row['prediction'])} {_mark(score)}"
 
 
 def _mark(score):
@@ -93,7 +99,7 @@ def _picture(row):
     for kind, text in (
       ("prompt", row["prompt"]),
       ("true", row["truth"]),
-      ("said", row["prediction"]),
+      ("said", row.get("prediction", "")),
     )
     for shape in boxes.parse(text)[0]
   ]
