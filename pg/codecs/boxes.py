@@ -8,19 +8,34 @@ coordinate is one token, in that order: `round(x * 1023)`, read back as
     "<loc0000><loc0000><loc1023><loc1023> cat ; "
     "<loc0000><loc0256><loc0512><loc1023> red car"
 
+A segmented object has the 16 codes of its mask, `<seg000>`..`<seg127>`, right
+behind its locations: "<loc....>x4<seg...>x16 cat ; ..." (see masks.py for what
+they mean).
+
 The scale is that of google-research/big_vision (evaluators and data ops), which
 made the released checkpoints; some demos divide by 1024.
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
 _LOC = re.compile(r"<loc([0-9]{4})>")
+_SEG = re.compile(r"<seg([0-9]{3})>")
 # One object: a run of locations, and a name up to the next ";" or location.
 _OBJECT = re.compile(
   r"((?:<loc[0-9]{4}>)+)((?:(?!;|<loc[0-9]{4}>).)*)", re.DOTALL
 )
+_CODES = re.compile(r"(?:<seg(?:0[0-9]{2}|1[01][0-9]|12[0-7])>){16}(?!<seg)")
+
+
+class Object(NamedTuple):
+  """What a text says about one object."""
+
+  box: tuple  # y1 x1 y2 x2, floats in 0..1
+  label: str
+  codes: tuple = ()  # 16 ints in 0..127; none without a mask
 
 
 def encode(box):
@@ -38,8 +53,31 @@ def encode(box):
   box = np.asarray(box, np.float64)
   if box.shape != (4,) or not np.isfinite(box).all():
     raise ValueError(f"wanted a box of four numbers y1 x1 y2 x2, got {box}")
-  bins = np.clip(np.round(box * 1023), 0, 1023).astype(int)
+  # In f32 as the reference, or a product near a half could round elsewhere.
+  bins = np.round(np.clip(box, 0, 1).astype(np.float32) * 1023).astype(int)
   return "".join(f"<loc{i:04}>" for i in bins)
+
+
+def encode_codes(codes):
+  """Returns the 16 codes of a mask as segmentation tokens.
+
+  Args:
+    codes: 16 ints in 0..127.
+
+  Returns:
+    str, such as "<seg017><seg003>..." with 16 tokens.
+
+  Raises:
+    ValueError: not 16 such ints.
+  """
+  found = np.asarray(codes)
+  if (
+    found.shape != (16,)
+    or found.dtype.kind not in "iu"
+    or not ((0 <= found) & (found < 128)).all()
+  ):
+    raise ValueError(f"wanted 16 codes in 0..127, got {codes}")
+  return "".join(f"<seg{i:03}>" for i in found)
 
 
 def decode(text):
@@ -60,30 +98,42 @@ def decode(text):
   return np.array(bins, np.float32) / np.float32(1023)
 
 
-def detect(boxes, labels):
+def detect(boxes, labels, codes=None):
   """Returns the suffix that names several objects and their boxes.
 
   Args:
     boxes: f32[N, 4], y1 x1 y2 x2 in 0..1.
     labels: N strings; an empty one leaves the box alone.
+    codes: i32[N, 16], the codes of their masks; None writes none.
 
   Raises:
-    ValueError: not as many labels as boxes, or a label that could not be read
-      back because it has a ";" or a location token.
+    ValueError: not as many labels or codes as boxes, or a label that could not
+      be read back because it has a ";" or a location or segmentation token.
   """
-  if len(boxes) != len(labels):
-    raise ValueError(f"got {len(boxes)} boxes and {len(labels)} labels")
-  for label in labels:
-    if ";" in label or _LOC.search(label):
-      raise ValueError(
-        f'label {label!r} has a ";" or <loc>, which ends an object; replace it'
-      )
-  objects = (f"{encode(b)} {n}".strip() for b, n in zip(boxes, labels))
-  return " ; ".join(objects)
+  codes = [None] * len(boxes) if codes is None else codes
+  for name, values in (("labels", labels), ("codes", codes)):
+    if len(boxes) != len(values):
+      raise ValueError(f"got {len(boxes)} boxes and {len(values)} {name}")
+  return " ; ".join(map(_write, boxes, labels, codes))
+
+
+def check_label(label):
+  """Raises ValueError for a label that could not be read back."""
+  if ";" in label or _LOC.search(label) or _SEG.search(label):
+    raise ValueError(
+      f'label {label!r} has a ";" or <loc> or <seg>, which'
+      " ends an object; replace it"
+    )
+
+
+def _write(box, label, codes):
+  check_label(label)
+  place = encode(box) + ("" if codes is None else encode_codes(codes))
+  return f"{place} {label}".strip()
 
 
 def parse(text):
-  """Reads objects from what a model wrote; never fails.
+  """Reads boxes and labels from what a model wrote; never fails.
 
   An object is a run of exactly four locations and the name after it, up to a
   ";" or the next location:
@@ -93,7 +143,20 @@ def parse(text):
 
   Returns:
     objects: list of ((y1, x1, y2, x2), label), floats in 0..1 as written: y1
-      may exceed y2, `iou` then takes the box as empty.
+      may exceed y2, `iou` then takes the box as empty. The codes of a mask are
+      left out: `read` has them.
+    rest: list of str, each part of the text that is not an object.
+  """
+  objects, rest = read(text)
+  return [(o.box, o.label) for o in objects], rest
+
+
+def read(text):
+  """Reads objects from what a model wrote, with their masks; never fails.
+
+  Returns:
+    objects: list of Object; codes are exactly 16 right behind the box, fewer or
+      more are part of the label.
     rest: list of str, each part of the text that is not an object.
   """
   objects, rest, end = [], [], 0
@@ -102,12 +165,51 @@ def parse(text):
     end = match.end()
     try:
       box = decode(match[1])
-      objects.append((tuple(box.tolist()), match[2].strip()))
     except ValueError:
       rest.append(match[0])
+      continue
+    run = _CODES.match(match[2])
+    codes = tuple(map(int, _SEG.findall(run[0]))) if run else ()
+    label = match[2][run.end() if run else 0 :].strip()
+    objects.append(Object(tuple(box.tolist()), label, codes))
   rest.append(text[end:])
   rest = [part.strip() for gap in rest for part in gap.split(";")]
   return objects, [part for part in rest if part]
+
+
+def write(objects):
+  """Returns the text of a list of Object, such as `read` gives.
+
+  Raises:
+    ValueError: as in `detect`.
+  """
+  return " ; ".join(_write(o.box, o.label, o.codes or None) for o in objects)
+
+
+def raster(boxes):
+  """Returns the order in which boxes are read: line by line, left to right.
+
+  Two boxes are on one line if the middle of each is between the upper and lower
+  edge of the other.
+
+  Args:
+    boxes: f32[N, 4], y1 x1 y2 x2 in any one unit.
+
+  Returns:
+    i32[N], indices of the boxes.
+  """
+  boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+  middle = (boxes[:, 0] + boxes[:, 2]) / 2
+  lines = []
+  for i in np.argsort(middle, kind="stable"):
+    first = lines[-1][0] if lines else i
+    (top, _, bottom, _), (above, _, below, _) = boxes[i], boxes[first]
+    if lines and above <= middle[i] <= below and top <= middle[first] <= bottom:
+      lines[-1].append(i)
+    else:
+      lines.append([i])
+  left = lambda i: (boxes[i, 1], i)
+  return np.array([i for line in lines for i in sorted(line, key=left)], int)
 
 
 def to_pixels(boxes, height, width):

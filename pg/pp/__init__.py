@@ -87,9 +87,7 @@ def list_of(example, key):
   if isinstance(value, np.ndarray) and value.ndim:
     return value
   if not isinstance(value, list | tuple):
-    raise ValueError(
-      f"{key!r} should be a list, but is {type(value).__name__}"
-    )
+    raise ValueError(f"{key!r} should be a list, but is {type(value).__name__}")
   return value
 
 
@@ -107,3 +105,27 @@ def texts_of(example, key):
         f" {type(text).__name__}"
       )
   return texts
+
+
+def names(keys):
+  """Returns one key, or a list of keys, as a list.
+
+  Raises:
+    ValueError: something else than str in it.
+  """
+  names = [keys] if isinstance(keys, str) else list(keys)
+  for name in names:
+    if not isinstance(name, str):
+      raise ValueError(f"a key should be text, got {name!r} in {keys!r}")
+  return names
+
+
+def texts_in(example, texts):
+  """Returns texts that are given as a list, or as the key of one.
+
+  Raises:
+    ValueError: no such key, or something else than str in the list.
+  """
+  if isinstance(texts, str):
+    return texts_of(example, texts)
+  return texts_of({"names": texts}, "names")

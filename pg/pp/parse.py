@@ -15,7 +15,15 @@ import types
 import typing
 
 from pg import config, pp
-from pg.pp import image, text  # noqa: F401, they put their ops into OPS
+from pg.pp import (  # noqa: F401, they put their ops into OPS
+  answers,
+  ask,
+  detection,
+  image,
+  keys,
+  objects,
+  text,
+)
 
 # Parameters that are given by `run` and not in the string.
 _GIVEN = ("rng", "turn")

@@ -1,0 +1,63 @@
+"""How many parts of a long answer a row can hold, found by tokenising it.
+
+Text has no fixed number of tokens, so nothing short of the tokenizer of the run
+says where a row ends.
+"""
+
+import functools
+
+from pg.codecs import tokenizer
+from pg.data import prefix_lm
+
+_open = functools.lru_cache(maxsize=8)(tokenizer.Tokenizer)
+
+
+def fits(prefix, suffix, text_len, path):
+  """Says whether a training row holds both texts and eos; see `most`.
+
+  Raises:
+    ValueError: no tokenizer for a text_len.
+  """
+  if text_len is None:
+    return True
+  if not path:
+    raise ValueError(
+      f"text_len={text_len} needs the tokenizer that counts tokens; add"
+      ' tokenizer="..."'
+    )
+  row = prefix_lm.make(prefix, suffix, _open(path), text_len, "train")
+  return not prefix_lm.is_cut(row)
+
+
+def most(num, write, text_len, path, least=0):
+  """Writes as many parts as a training row holds together with its eos.
+
+  Args:
+    num: int, how many parts there are.
+    write: function from a number of parts to (prefix, suffix, ...), str and
+      str.
+    text_len: int, as in the config; None: everything fits.
+    path: str, the SentencePiece file.
+    least: int, the number of parts that a row must hold.
+
+  Returns:
+    `write(k)` of a k that fits where k + 1 does not, or of `num`.
+
+  Raises:
+    ValueError: `least` parts do not fit, or no tokenizer for a text_len.
+  """
+  if fits(*write(num)[:2], text_len, path):
+    return write(num)
+  fit, full = least - 1, num  # not even `least` is known to fit
+  while full - fit > 1:
+    middle = (fit + full) // 2
+    if fits(*write(middle)[:2], text_len, path):
+      fit = middle
+    else:
+      full = middle
+  if fit < least:
+    prefix, suffix, *_ = write(least)
+    raise ValueError(
+      f"text_len={text_len} is too short for {prefix!r}, {suffix!r}"
+    )
+  return write(fit)
