@@ -7,11 +7,23 @@ from), and whatever else the data has. A config names a source by its key in
 SOURCES and gives it keyword arguments.
 """
 
-from pg.data import digits, jsonl, shapes
+from pg.data import (
+  array_record,
+  digits,
+  jsonl,
+  parquet,
+  shapes,
+  tfds,
+  tfrecord,
+)
 
 # name in a config's data spec -> class
 SOURCES = {
+  "array_record": array_record.ArrayRecord,
   "digits": digits.Digits,
   "jsonl": jsonl.Jsonl,
+  "parquet": parquet.Parquet,
   "shapes": shapes.Shapes,
+  "tfds": tfds.Tfds,
+  "tfrecord": tfrecord.TfRecord,
 }
