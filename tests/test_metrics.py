@@ -17,8 +17,13 @@ def suffixes(*texts):
   return [{"suffix": text} for text in texts]
 
 
+count = evals.METRICS["count"]
+
+
 def test_exact_is_the_share_of_equal_texts():
-  score = exact.score(["cat", "dog", "cow"], suffixes("cat", "dog", "ox"))
+  score = evals.METRICS["exact"](
+    ["cat", "dog", "cow"], suffixes("cat", "dog", "ox")
+  )
   assert score == {"exact": pytest.approx(2 / 3)}
 
 
@@ -44,7 +49,7 @@ def test_answers_that_are_missing_or_one_text_are_refused():
 
 def test_count_gives_accuracy_mean_error_and_share_unparsable():
   predictions = ["3", "5", "many", "2.5"]
-  score = exact.count(predictions, suffixes("3", "4", "2", "4"))
+  score = count(predictions, suffixes("3", "4", "2", "4"))
   # Errors 0, 1 and 1.5 of the three numbers.
   assert score == {
     "accuracy": 0.25,
@@ -55,24 +60,24 @@ def test_count_gives_accuracy_mean_error_and_share_unparsable():
 
 def test_count_reads_only_plain_numbers():
   texts = ["nan", "inf", "1e3", "1_0", "3 cats", "", "three"]
-  assert exact.count(texts, suffixes(*"1" * len(texts)))["unparsable"] == 1.0
-  assert exact.count([" +3 ", "-1"], suffixes("3", "-1"))["accuracy"] == 1.0
+  assert count(texts, suffixes(*"1" * len(texts)))["unparsable"] == 1.0
+  assert count([" +3 ", "-1"], suffixes("3", "-1"))["accuracy"] == 1.0
 
 
 def test_count_without_any_number_has_no_mean_error():
-  assert math.isnan(exact.count(["many"], suffixes("2"))["mae"])
+  assert math.isnan(count(["many"], suffixes("2"))["mae"])
 
 
 def test_count_takes_the_nearest_of_several_answers():
   example = {"answers": ["2", "5"]}
-  assert exact.count(["4"], [example])["mae"] == 1.0
+  assert count(["4"], [example])["mae"] == 1.0
   assert exact.per_example_count("5", example) == 1.0
   assert exact.per_example_count("5 or so", example) == 0.0
 
 
 def test_count_refuses_true_answers_that_are_words():
   with pytest.raises(ValueError, match='"exact"'):
-    exact.count(["2"], suffixes("two"))
+    count(["2"], suffixes("two"))
 
 
 def test_detect_is_the_overlap_of_one_box():

@@ -2,19 +2,71 @@
 
 A metric is `score(predictions: list[str], examples: list[dict]) ->
 dict[str, float]`; an example is a row after the text ops, so with the `suffix`
-the model was to write, or a list of `answers`. PER_EXAMPLE has, where a metric
-is a mean over examples, the function `(prediction, example) -> float` of one.
+the model was to write, or a list of `answers`. Most are sums over examples:
+TABLES has the function that makes the summands (pg/evals/table.py), from which
+`interval.bootstrap` gives each score's number of examples and an interval.
+PER_EXAMPLE has, where a metric is a mean over examples, the function
+`(prediction, example) -> float` of one.
 """
 
-from pg.evals import detect, exact
+import functools
 
-METRICS = {
+from pg.evals import (
+  anls,
+  counting,
+  detect,
+  exact,
+  languages,
+  letters,
+  pairs,
+  relaxed,
+  table,
+  vqa,
+  yesno,
+)
+
+TABLES = {
+  "anls": anls.anls,  # DocVQA, InfographicVQA, ST-VQA
   "count": exact.count,
+  "exact": exact.exact,  # GQA, AI2D, OCR-VQA (lower), video QA, A-OKVQA (MC)
+  "exact_languages": functools.partial(languages.split, exact.exact),  # xGQA
+  "exact_lower": exact.exact_lower,
+  "mmvp": pairs.mmvp,
+  "nlvr2": pairs.nlvr2,
+  "pope": yesno.pope,
+  "pope_equal": yesno.pope_equal,  # as big_vision scores it
+  "relaxed": relaxed.relaxed,  # ChartQA
+  "rsvqa": exact.rsvqa,
+  "scienceqa": letters.scienceqa,
+  "soft": vqa.soft,  # OKVQA, A-OKVQA, VizWiz
+  "soft_lower": vqa.soft_lower,
+  "tallyqa": counting.tallyqa,  # and CountBenchQA
+  "textvqa": vqa.textvqa,
+  "vizwiz": vqa.vizwiz,  # the official code on annotations without ids
+  "vqav2": vqa.vqav2,
+}
+METRICS = {
+  **{n: functools.partial(table.score, make) for n, make in TABLES.items()},
   "detect": detect.score,
-  "exact": exact.score,
 }
 PER_EXAMPLE = {
+  "anls": anls.per_example,
   "count": exact.per_example_count,
   "detect": detect.per_example,
   "exact": exact.per_example,
+  "exact_languages": exact.per_example,
+  "exact_lower": exact.per_example_lower,
+  "mmvp": exact.per_example_lower,
+  "nlvr2": exact.per_example_lower,
+  "pope": yesno.per_example,
+  "pope_equal": yesno.per_example_equal,
+  "relaxed": relaxed.per_example,
+  "rsvqa": exact.per_example_lower,
+  "scienceqa": letters.per_example,
+  "soft": vqa.per_example_soft,
+  "soft_lower": vqa.per_example_soft_lower,
+  "tallyqa": counting.per_example,
+  "textvqa": vqa.per_example_textvqa,
+  "vizwiz": vqa.per_example_vizwiz,
+  "vqav2": vqa.per_example,
 }

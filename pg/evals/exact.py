@@ -1,14 +1,15 @@
 """Exact match of texts, and of the numbers in them."""
 
-import math
 import re
+
+from pg.evals import table
 
 # "3", "-1", "2.5"; not "three", "1e3", "nan" or "3 cats".
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
-def score(predictions, examples):
-  """Returns the share of predictions that equal an accepted answer.
+def exact(predictions, examples):
+  """Makes the Table of the share of predictions that equal an accepted answer.
 
   Case counts; white space around a text does not.
 
@@ -18,15 +19,45 @@ def score(predictions, examples):
       accepted, or else `suffix`.
 
   Returns:
-    {"exact": share in 0..1}.
+    Table of `exact`, in 0..1.
 
   Raises:
     ValueError: no predictions, not as many as examples, or an example without
       an answer.
   """
   check_lengths(predictions, examples)
-  right = [per_example(p, e) for p, e in zip(predictions, examples)]
-  return {"exact": sum(right) / len(right)}
+  values = [per_example(p, e) for p, e in zip(predictions, examples)]
+  return table.means({"exact": values})
+
+
+def exact_lower(predictions, examples):
+  """As `exact`, without regard to case."""
+  check_lengths(predictions, examples)
+  values = [per_example_lower(p, e) for p, e in zip(predictions, examples)]
+  return table.means({"exact": values})
+
+
+def rsvqa(predictions, examples):
+  """Makes the Table of RSVQA, without regard to case.
+
+  Args:
+    predictions: list of str.
+    examples: list of dicts with accepted answers and a `question_type`: comp,
+      presence, rural_urban, count or area.
+
+  Returns:
+    Table of acc, acc/<type>, acc/mean over types and acc/mean_nonum over those
+    that are not numbers (count, area): the published average accuracy.
+  """
+  check_lengths(predictions, examples)
+  values = [per_example_lower(p, e) for p, e in zip(predictions, examples)]
+  types = table.required(examples, "question_type")
+  average = table.mean_of("acc", types)
+  words = table.mean_of("acc", types, ("count", "area"), to="mean_nonum")
+  return table.means(
+    table.by("acc", values, types),
+    lambda scores: average(scores) | words(scores),
+  )
 
 
 def per_example(prediction, example):
@@ -34,34 +65,42 @@ def per_example(prediction, example):
   return float(prediction.strip() in [a.strip() for a in answers(example)])
 
 
-def count(predictions, examples):
-  """Compares predictions with true numbers.
+def per_example_lower(prediction, example):
+  """As `per_example`, without regard to case."""
+  prediction = prediction.strip().lower()
+  return float(prediction in [a.strip().lower() for a in answers(example)])
 
-    count(["3", "5", "many"], [{"suffix": "3"}, {"suffix": "4"},
-      {"suffix": "2"}]) == {"accuracy": 1/3, "mae": 0.5, "unparsable": 1/3}
+
+def count(predictions, examples):
+  """Makes the Table of a comparison of predictions with true numbers.
+
+  The numbers 3 and 5 and a "many" for true ones of 3, 4 and 2 have an accuracy
+  of 1/3, a mean absolute error of 0.5, and 1/3 is unparsable.
 
   Args:
     predictions: list of str.
-    examples: list of dicts as for `score`; of several answers the nearest
+    examples: list of dicts as for `exact`; of several answers the nearest
       number counts.
 
   Returns:
+    Table of
     accuracy: share of predictions that are a right number, in 0..1.
     mae: mean absolute error of the predictions that are numbers; nan where
       none is.
     unparsable: share of predictions that are not a number, in 0..1.
 
   Raises:
-    ValueError: as `score`; also a true answer that is not a number.
+    ValueError: as `exact`; also a true answer that is not a number.
   """
   check_lengths(predictions, examples)
   errors = [_error(p, e) for p, e in zip(predictions, examples)]
-  parsed = [error for error in errors if error is not None]
-  return {
-    "accuracy": parsed.count(0) / len(errors),
-    "mae": sum(parsed) / len(parsed) if parsed else math.nan,
-    "unparsable": 1 - len(parsed) / len(errors),
-  }
+  return table.means(
+    {
+      "accuracy": [float(error == 0) for error in errors],
+      "mae": errors,
+      "unparsable": [float(error is None) for error in errors],
+    }
+  )
 
 
 def per_example_count(prediction, example):

@@ -1,0 +1,156 @@
+"""How sure a score is, and whether two differ by more than chance."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Of a block of drawn examples, numbers held at a time.
+_BLOCK = 1 << 22
+
+
+class Interval(NamedTuple):
+  """A score with the range in which others of its kind would lie."""
+
+  value: float
+  low: float
+  high: float
+  num: int  # examples that the score is about
+
+
+class Difference(NamedTuple):
+  """How much better the second of two sets of scores is than the first."""
+
+  mean: float
+  low: float
+  high: float
+  p: float  # of a difference at least as large where neither is better
+  num: int
+
+
+def bootstrap(table, *, resamples=1000, level=0.95, seed=0):
+  """Returns an Interval for each score of a Table: percentile bootstrap.
+
+  Examples (pairs, sentences: rows of the table) are drawn again with
+  replacement and the scores computed from the new sums. That is exact for
+  means, quotients and BLEU. For CIDEr the weights of n-grams stay those of the
+  whole set: what a caption contributes is drawn, not what it contributes given
+  other captions. Scores that no example supports, nan, are left out; so are
+  draws in which a score has no example.
+
+  Args:
+    table: table.Table.
+    resamples: number of draws.
+    level: share of the draws that an interval holds.
+    seed: of the draws; the same seed gives the same interval.
+
+  Returns:
+    dict of Interval. One row gives an interval without width: it says nothing.
+
+  Raises:
+    ValueError: a summand that is not a finite number, or no rows.
+  """
+  _check(table.sums)
+  draws = table.finish(_draw(table.sums, resamples, seed))
+  found = {}
+  for name, value in table.finish(table.sums.sum(axis=0)).items():
+    kept = draws[name][np.isfinite(draws[name])]
+    if np.isfinite(value) and kept.size:
+      low, high = np.quantile(kept, _tails(level))
+      ends = float(value), float(low), float(high)
+      found[name] = Interval(*ends, table.num[name])
+  return found
+
+
+def _tails(level):
+  return 0.5 - level / 2, 0.5 + level / 2
+
+
+def _draw(sums, resamples, seed):
+  """Returns sums over rows drawn with replacement, f64[resamples, K].
+
+  Equal rows are drawn together: how often each kind is drawn is multinomial,
+  and of a hundred thousand answers that are right or wrong there are two kinds.
+  """
+  rng = np.random.default_rng(seed)
+  kinds, counts = np.unique(sums, axis=0, return_counts=True)
+  shares = counts / counts.sum()
+  step = max(1, _BLOCK // len(kinds))
+  blocks = [
+    rng.multinomial(len(sums), shares, size=min(step, resamples - i)) @ kinds
+    for i in range(0, resamples, step)
+  ]
+  return np.concatenate(blocks)
+
+
+def paired(before, after, *, resamples=10_000, level=0.95, seed=0):
+  """Compares the scores of two models on the same examples.
+
+  Sign-flipping permutation test of the mean difference: were both as good, each
+  example's difference could as well have had the other sign.
+
+  Args:
+    before, after: the scores of each, both as sequences of float in the same
+      order, or both as dicts of an example's id to float.
+    resamples, level, seed: as for `bootstrap`.
+
+  Returns:
+    Difference. Its p is two-sided and at least 1 / (resamples + 1).
+
+  Raises:
+    ValueError: other ids or lengths, no examples, or a score that is not a
+      finite number.
+  """
+  a, b = _aligned(before, after)
+  differences = (b - a)[:, None]
+  _check(differences)
+  mean = float(differences.mean())
+  low, high = np.quantile(
+    _draw(differences, resamples, seed) / len(a),
+    (0.5 - level / 2, 0.5 + level / 2),
+  )
+  rng = np.random.default_rng((seed, 1))
+  sizes, counts = np.unique(np.abs(differences), return_counts=True)
+  step = max(1, _BLOCK // len(sizes))
+  as_large = 0
+  for i in range(0, resamples, step):
+    # Of n differences of a size, this many more are positive than negative.
+    shape = min(step, resamples - i), len(sizes)
+    signs = 2 * rng.binomial(counts, 0.5, size=shape) - counts
+    # Sums in another order differ by rounding: those count as equal.
+    bound = abs(mean) * len(a) * (1 - 1e-12)
+    as_large += int(np.sum(np.abs(signs @ sizes) >= bound))
+  p = (1 + as_large) / (1 + resamples)
+  return Difference(mean, float(low), float(high), p, len(a))
+
+
+def _aligned(before, after):
+  if isinstance(before, dict) != isinstance(after, dict):
+    raise ValueError("one set of scores has ids and the other has none")
+  if isinstance(before, dict):
+    only = [
+      sorted(map(str, x.keys() - y.keys()))
+      for x, y in ((before, after), (after, before))
+    ]
+    if any(only):
+      raise ValueError(
+        f"the two sets of scores are about other examples: {len(only[0])} ids"
+        f" are only in the first ({', '.join(only[0][:3])}) and {len(only[1])}"
+        f" only in the second ({', '.join(only[1][:3])})"
+      )
+    before, after = list(before.values()), [after[key] for key in before]
+  if len(before) != len(after) or not len(before):
+    raise ValueError(
+      f"got {len(before)} and {len(after)} scores; wanted as many of both, and"
+      " at least one"
+    )
+  return np.asarray(before, np.float64), np.asarray(after, np.float64)
+
+
+def _check(values):
+  bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+  if bad.size or not len(values):
+    raise ValueError(
+      f"{bad.size} of {len(values)} rows of scores have a number that is not"
+      f" finite{f', the first is row {bad[0]}' if bad.size else ''}; wanted at"
+      " least one row and finite numbers"
+    )
