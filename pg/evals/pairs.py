@@ -18,9 +18,6 @@ def nlvr2(predictions, examples):
     Table of acc and consistency, the share of sentences whose examples are all
     right. Its rows are sentences.
   """
-  values = [
-    exact.per_example_lower(p, e) for p, e in zip(predictions, examples)
-  ]
   return _table(predictions, examples, "consistency")
 
 
@@ -34,9 +31,6 @@ def mmvp(predictions, examples):
   Raises:
     ValueError: a pair that is not two examples.
   """
-  values = [
-    exact.per_example_lower(p, e) for p, e in zip(predictions, examples)
-  ]
   return _table(predictions, examples, "acc/pairs", size=2)
 
 
