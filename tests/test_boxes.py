@@ -65,15 +65,17 @@ def test_detect_and_parse_are_inverse():
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("label", ["a ; b", "a;b", "cat <loc0001>"])
+@pytest.mark.parametrize("label", ["a ; b", "a;b", "cat <loc0001>", "<seg001>"])
 def test_a_label_that_could_not_be_read_back_is_refused(label):
   with pytest.raises(ValueError, match="ends an object; replace it"):
     boxes.detect([(0, 0, 1, 1)], [label])
 
 
-def test_boxes_and_labels_must_be_as_many():
+def test_boxes_labels_and_codes_must_be_as_many():
   with pytest.raises(ValueError, match="1 boxes and 2 labels"):
     boxes.detect([(0, 0, 1, 1)], ["a", "b"])
+  with pytest.raises(ValueError, match="1 boxes and 0 codes"):
+    boxes.detect([(0, 0, 1, 1)], ["a"], [])
 
 
 def test_parse_returns_what_is_no_object_as_rest():
@@ -96,17 +98,69 @@ def test_parse_returns_what_is_no_object_as_rest():
     assert found == rest or (rest is None and len(found) == 1), text
 
 
+def test_codes_are_exactly_sixteen_behind_the_box():
+  box, codes = "<loc0000><loc0000><loc1023><loc1023>", "<seg127>" * 16
+  for text, label, found in [
+    (f"{box}{codes} cat", "cat", (127,) * 16),
+    (f"{box}{codes}", "", (127,) * 16),
+    (f"{box}{codes}<seg001> cat", f"{codes}<seg001> cat", ()),
+    (f"{box}{codes[:-8]} cat", f"{codes[:-8]} cat", ()),
+    (f"{box} {codes} cat", f"{codes} cat", ()),
+    (f"{box}{codes[:-8]}<seg128> cat", f"{codes[:-8]}<seg128> cat", ()),
+  ]:
+    objects, rest = boxes.read(text)
+    assert objects == [boxes.Object((0, 0, 1, 1), label, found)] and not rest
+    assert boxes.parse(text) == ([((0, 0, 1, 1), label)], [])
+
+
+def test_what_was_written_with_codes_is_read_and_written_again():
+  rng = np.random.default_rng(0)
+  for n in range(6):
+    wanted = [
+      boxes.Object(
+        tuple(float(np.float32(x) / np.float32(1023)) for x in place),
+        ["cat", "red car", ""][rng.integers(3)],
+        tuple(rng.integers(128, size=16).tolist()) if rng.integers(2) else (),
+      )
+      for place in rng.integers(1024, size=(n, 4))
+    ]
+    text = boxes.write(wanted)
+    found, rest = boxes.read(text)
+    assert found == wanted and rest == []
+    assert boxes.write(found) == text
+
+
+@pytest.mark.parametrize(
+  "bad",
+  [[0] * 15, [0] * 17, [128] * 16, [-1] * 16, [0.0] * 16, [[0] * 16], None],
+)
+def test_what_is_no_mask_code_is_not_encoded(bad):
+  with pytest.raises(ValueError, match="wanted 16 codes"):
+    boxes.encode_codes(bad)
+
+
+def test_a_coordinate_is_rounded_in_f32_as_the_reference_does():
+  halves = ((np.arange(1020) + 0.5) / 1023).astype(np.float32)
+  text = "".join(map(boxes.encode, halves.reshape(-1, 4)))
+  wanted = np.round(halves * np.float32(1023)).astype(int)
+  assert [int(i) for i in re.findall("[0-9]{4}", text)] == wanted.tolist()
+
+
 def test_parse_survives_any_string_and_loses_none_of_it():
   rng = np.random.default_rng(0)
   parts = ["<loc0000>", "<loc1023>", "<loc9999>", "<loc１２３４>", "<loc", ">"]
   parts += ["<seg001>", ";", " ; ", " ", "\n", "\0", "cat", "é", "\ud800", "0"]
   parts += ["<loc0001><loc0002><loc0003><loc0004>"] * 3
+  parts += ["<seg003>" * 16, "<seg128>", "<seg127>" * 15]
   for _ in range(5000):
     text = "".join(rng.choice(parts, size=rng.integers(12)))
-    objects, rest = boxes.parse(text)
-    for box, _ in objects:
+    objects, rest = boxes.read(text)
+    for box, _, _ in objects:
       assert all(0 <= x <= 1 for x in box)
-    read = "".join(boxes.encode(b) + label for b, label in objects)
+    read = ""
+    for box, label, codes in objects:
+      read += boxes.encode(box) + label
+      read += boxes.encode_codes(codes) if codes else ""
     kept = sorted(re.sub(r"[\s;]", "", read + "".join(rest)))
     assert kept == sorted(re.sub(r"[\s;]", "", text))
 
