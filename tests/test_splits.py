@@ -93,7 +93,10 @@ def test_thousands_of_texts_mean_what_tensorflow_datasets_says():
     ("train[10:-5]", [("train", 10, 995)]),
     ("train[1_0:20]", [("train", 10, 20)]),
     ("train[:98%]+restval", [("train", 0, 980), ("restval", 0, 7)]),
-    (" train + validation[:-300] ", [("train", 0, 1000), ("validation", 0, 17)]),
+    (
+      " train + validation[:-300] ",
+      [("train", 0, 1000), ("validation", 0, 17)],
+    ),
     ("restval[:50%]", [("restval", 0, 4)]),
     ("validation[50%:]", [("validation", 158, 317)]),
     ("x-y_2+x-y_2", [("x-y_2", 0, 1), ("x-y_2", 0, 1)]),

@@ -111,7 +111,10 @@ LOOKED = [records.row(i) for i in range(200)]  # every other is looked at
 @pytest.mark.parametrize(
   ("record", "message"),
   [
-    (records.example(image=b"", question="", id=1), "no key 'answers', only id"),
+    (
+      records.example(image=b"", question="", id=1),
+      "no key 'answers', only id",
+    ),
     (records.row(1, id=[1, 2]), "'id' has 2 values, others have one"),
     (records.row(1, id="one"), "'id' should be int, but is bytes"),
     (records.row(1, question=b"\xff\xfe"), "'question' is not UTF-8 text"),
@@ -144,7 +147,9 @@ def test_a_byte_that_changed_is_found_by_its_checksum(file):
   data[size + 40] ^= 1
   file.write_bytes(data)
   assert raw(file)[0] == records.row(0)
-  with pytest.raises(ValueError, match=f"^{file} record 1: the checksum of its"):
+  with pytest.raises(
+    ValueError, match=f"^{file} record 1: the checksum of its"
+  ):
     raw(file)[1]
   assert len(raw(file, verify=False)[1]) == len(records.row(1))
 
@@ -170,7 +175,9 @@ def test_a_length_that_changed_is_found_when_the_file_is_opened(file):
     changed = bytearray(data)
     changed[size + bit // 8] ^= 1 << bit % 8
     file.write_bytes(changed)
-    with pytest.raises(ValueError, match="length of record 1 is wrong: .*broken"):
+    with pytest.raises(
+      ValueError, match="length of record 1 is wrong: .*broken"
+    ):
       raw(file)
 
 

@@ -168,6 +168,7 @@ def unpack(record, keys=None):
   start = _HEAD + struct.unpack_from("<I", record, len(_MAGIC))[0]
   try:
     row, sizes = json.loads(record[_HEAD:start])
+    row = {**row}
     for key, size in sizes.items():
       ends = [size] if isinstance(size, int) else size
       chunks = []
