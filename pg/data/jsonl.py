@@ -1,50 +1,70 @@
-"""JSON-lines files: text in the lines, images in files of their own."""
+"""JSON-lines files: text in the lines, images beside them or in them.
 
-import array
+One object per line; blank lines are skipped, keys of your own are kept:
+
+  {"image": "images/7.jpg", "prefix": "caption en", "suffix": "a red bus"}
+  {"image": ["a.png", "b.png"], "prefix": "same?", "suffix": "no", "id": 3}
+  {"image": "photos.tar/8.jpg", "prefix": "caption en", "suffix": "a cat"}
+
+pg/data/files.py says how a line may name its images.
+"""
+
+import bisect
+import itertools
 import json
 import os
+import re
 
+from pg.data import files, lines, shards, splits
 from pg.pp import image as image_ops
+
+SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
+# Lines that `check` parses, at most.
+_CHECKED = 50_000
 
 
 class Jsonl:
-  """Rows of a JSON-lines file; its images are files of their own.
+  """Rows of JSON-lines files; only where lines start is kept in memory."""
 
-  One object per line, blank lines are skipped:
-
-    {"image": "images/7.jpg", "prefix": "caption en", "suffix": "a red bus"}
-    {"image": ["a.png", "b.png"], "prefix": "same?", "suffix": "no", "id": 3}
-
-  Only the position of each line is kept in memory.
-  """
-
-  def __init__(self, path, image_root=None, keys=("prefix", "suffix")):
-    """Finds the lines of a file; reads no row yet.
+  def __init__(
+    self,
+    path,
+    image_root=None,
+    keys=("prefix", "suffix"),
+    split=None,
+    max_line_bytes=16 << 20,
+    timeout=20.0,
+  ):
+    """Finds the lines of the files; reads no row yet.
 
     Args:
-      path: str, the JSON-lines file, UTF-8.
-      image_root: str, the folder that image paths are relative to; None is the
-        folder of `path`.
+      path: str, a file (UTF-8), a pattern or a folder of files, or the URL of
+        one; a list of those; or a mapping from splits to those.
+      image_root: str, the folder that image paths are relative to, a tar file,
+        or the URL of one; None is the folder of each file.
       keys: what every line must have besides "image"; other keys than these
         two where the pp makes prefix and suffix from them.
+      split: str, split syntax as in "train[:98%]" (splits.parse); the names of
+        files say their splits (shards.find). None is all rows.
+      max_line_bytes: int, longer lines are bad ones and are not read.
+      timeout: seconds that the download of an image may take.
 
     Raises:
-      ValueError: no such file, or no rows in it.
+      ValueError: no such file or split, or no rows.
     """
-    self.path = os.fspath(path)
-    self.keys = ("image", *keys)
-    self.image_root = os.path.dirname(self.path)
-    if image_root is not None:
-      self.image_root = os.fspath(image_root)
-    try:
-      self._starts, self._lines = _index(self.path)
-    except OSError as e:
-      raise ValueError(f"cannot read {self.path}: {e.strerror}") from e
-    if not self._starts:
-      raise ValueError(f"{self.path} has no rows, only blank lines or nothing")
+    self.keys, self.timeout = ("image", *keys), timeout
+    self.image_root = image_root
+    # Pieces of files: name, lines, which of them is the first.
+    self._pieces, sizes = [], []
+    for name, found, start, stop in _pieces(path, split, max_line_bytes):
+      self._pieces.append((name, found, start))
+      sizes.append(stop - start)
+    self._ends = list(itertools.accumulate(sizes))
+    if not len(self):
+      raise ValueError(f"{path} has no rows, only blank lines or nothing")
 
   def __len__(self):
-    return len(self._starts)
+    return self._ends[-1] if self._ends else 0
 
   def __getitem__(self, i):
     """Returns row i with its image read (still encoded), or a list of them.
@@ -54,59 +74,80 @@ class Jsonl:
         image; the message names file and line.
     """
     row = self._row(i)
-    paths = row["image"]
-    if isinstance(paths, list):
-      return {**row, "image": [self._read(i, p) for p in paths]}
-    return {**row, "image": self._read(i, paths)}
+    names = row["image"]
+    if isinstance(names, list):
+      return {**row, "image": [self._read(i, name) for name in names]}
+    return {**row, "image": self._read(i, names)}
 
   def where(self, i):
     """Returns the file and line (from 1) of row i: "train.jsonl:17"."""
-    return f"{self.path}:{self._lines[i]}"
+    name, found, number = self._locate(i)
+    return f"{name}:{found.number(number)}"
 
   def check(self, limit=100):
-    """Validates every line, that every image is there, and that some decode.
+    """Validates lines, that their images are there, and that some decode.
+
+    Up to 50,000 lines are looked at, evenly spread. Images at URLs are not
+    downloaded for that.
 
     Args:
       limit: int, of how many rows to decode the images, evenly spread; None is
-        all.
+        all that are looked at.
 
     Raises:
       ValueError: names file, line and image of the first problem, and says how
         many rows have one.
     """
-    num_decoded = len(self) if limit is None else min(limit, len(self))
-    decoded = {i * len(self) // num_decoded for i in range(num_decoded)}
+    rows = _spread(len(self), _CHECKED)
+    decoded = {rows[k] for k in _spread(len(rows), limit)}
     problems = []
-    for i in range(len(self)):
+    for i in rows:
       try:
         self._check(i, decode=i in decoded)
       except ValueError as e:
         problems.append(e)
     if problems:
       raise ValueError(
-        f"{problems[0]} (rows with a problem: {len(problems)} of {len(self)})"
+        f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
       ) from problems[0]
 
   def _check(self, i, *, decode):
-    for path in _as_list(self._row(i)["image"]):
-      full = os.path.join(self.image_root, path)
-      if not os.path.isfile(full):
-        raise ValueError(f"{self.where(i)}: there is no image {full}")
-      if decode:
+    for name in _as_list(self._row(i)["image"]):
+      try:
+        files.check(name, self._root(i))
+      except (OSError, ValueError) as e:
+        raise ValueError(f"{self.where(i)}: {e}") from e
+      if decode and not files.is_url(name):
         try:
-          image_ops.to_rgb(self._read(i, path))
+          image_ops.to_rgb(self._read(i, name))
         except ValueError as e:
-          raise ValueError(f"{self.where(i)}: {full}: {e}") from e
+          raise ValueError(f"{self.where(i)}: {str(name)[:200]}: {e}") from e
+
+  def _locate(self, i):
+    """Returns name and lines of the file of row i, and which line it is."""
+    if not -len(self) <= i < len(self):
+      raise IndexError(f"row {i} of {len(self)}")
+    i %= len(self)
+    piece = bisect.bisect_right(self._ends, i)
+    name, found, start = self._pieces[piece]
+    return name, found, start + i - (self._ends[piece - 1] if piece else 0)
+
+  def _root(self, i):
+    if self.image_root is not None:
+      return self.image_root
+    return os.path.dirname(re.split("[?#]", self._locate(i)[0])[0])
 
   def _row(self, i):
-    """Returns row i with its image paths as they are in the file."""
-    with open(self.path, "rb") as f:
-      f.seek(self._starts[i])
-      line = f.readline()
+    """Returns row i with its images as they are named in the file."""
+    _, found, number = self._locate(i)
     try:
-      row = json.loads(line)
-    except (ValueError, RecursionError) as e:
+      row = json.loads(found[number].decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+      raise ValueError(f"{self.where(i)} is not JSON in UTF-8: {e}") from e
+    except (json.JSONDecodeError, RecursionError) as e:
       raise ValueError(f"{self.where(i)} is not JSON: {e}") from e
+    except (OSError, ValueError) as e:
+      raise ValueError(f"{self.where(i)}: {e}") from e
     if not isinstance(row, dict):
       raise ValueError(
         f'{self.where(i)}: wanted an object {{"image": ...}}, got'
@@ -116,7 +157,7 @@ class Jsonl:
     if missing:
       raise ValueError(
         f'{self.where(i)}: no key "{missing[0]}", only'
-        f" {', '.join(row) or 'an empty object'}"
+        f" {', '.join(row)[:200] or 'an empty object'}"
       )
     self._check_types(i, row)
     return row
@@ -127,34 +168,70 @@ class Jsonl:
         row.get(key, "").encode()
       except (AttributeError, UnicodeEncodeError) as e:
         raise ValueError(
-          f'{self.where(i)}: "{key}" should be Unicode text, got {row[key]!r}'
+          f'{self.where(i)}: "{key}" should be Unicode text, got'
+          f" {row[key]!r:.200}"
         ) from e
-    paths = _as_list(row["image"])
-    if not paths or not all(isinstance(p, str) and p for p in paths):
+    names = _as_list(row["image"])
+    if not names or not all(map(files.is_image, names)):
       raise ValueError(
         f'{self.where(i)}: "image" should be a path or a list of paths, got'
-        f" {row['image']!r}"
+        f" {row['image']!r:.200}"
       )
 
-  def _read(self, i, path):
+  def _read(self, i, name):
     """Returns the bytes of an image of row i."""
     try:
-      with open(os.path.join(self.image_root, path), "rb") as f:
-        return f.read()
+      return files.read(name, self._root(i), self.timeout)
     except (OSError, ValueError) as e:
       raise ValueError(f"{self.where(i)}: cannot read an image: {e}") from e
 
 
-def _index(path):
-  """Returns start and number of each line that is not blank, as arrays."""
-  starts, numbers, start = array.array("q"), array.array("q"), 0
-  with open(path, "rb") as f:
-    for number, line in enumerate(f, 1):
-      if line.strip():
-        starts.append(start)
-        numbers.append(number)
-      start += len(line)
-  return starts, numbers
+def _pieces(path, split, max_line_bytes):
+  """Yields name, Lines, first line and last + 1 of the pieces of a split."""
+  if hasattr(path, "items"):
+    names = {k: _names(p) for k, p in path.items()}
+  else:
+    names = {"all": _names(path)}
+    if split is not None:
+      names = shards.find(names["all"], SUFFIXES)
+  opened = {
+    k: [(name, _open(name, max_line_bytes)) for name in found]
+    for k, found in names.items()
+  }
+  sizes = {k: sum(len(x) for _, x in pairs) for k, pairs in opened.items()}
+  for part in splits.parse("all" if split is None else split, sizes):
+    start, stop = part.start, part.stop
+    for name, found in opened[part.split]:
+      if max(start, 0) < min(stop, len(found)):
+        yield name, found, max(start, 0), min(stop, len(found))
+      start, stop = start - len(found), stop - len(found)
+
+
+def _names(path):
+  """Returns the names of files that a path, pattern or list stands for."""
+  if not isinstance(path, str | os.PathLike):
+    return [name for p in path for name in _names(p)]
+  path = os.fspath(path)
+  wild = "*" if "://" in path else "*?["
+  if os.path.isdir(path) or (
+    set(wild) & set(path) and not os.path.exists(path)
+  ):
+    found = shards.find(path, SUFFIXES)
+    return sorted(itertools.chain(*found.values()))
+  return [path]
+
+
+def _open(name, max_line_bytes):
+  try:
+    return lines.Lines(shards.local(name).path, max_line_bytes)
+  except OSError as e:
+    raise ValueError(f"cannot read {name}: {e.strerror or e}") from e
+
+
+def _spread(num, limit):
+  """Returns up to `limit` numbers below `num`, evenly spread."""
+  count = num if limit is None else min(limit, num)
+  return [k * num // count for k in range(count)]
 
 
 def _as_list(value):

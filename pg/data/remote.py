@@ -12,6 +12,8 @@ import fsspec
 import tqdm
 from huggingface_hub import utils
 
+from pg.data import index
+
 # What tells one version of a remote file from another, in all of fsspec.
 _VERSION = ("size", "ETag", "etag", "md5Hash", "mtime", "Last-Modified")
 _CHUNK = 16 << 20  # bytes; what an interruption costs at most, with ranges
@@ -28,7 +30,7 @@ def fetch(name, cache=None):
 
   Args:
     name: str, the URL of a file or folder; a file's may end in `#sha256=<hex>`.
-    cache: folder, or None for `~/.cache/pg`.
+    cache: folder, or None for `~/.cache/pg` ($PG_CACHE).
 
   Raises:
     ValueError: the URL means nothing, or a library for it is missing.
@@ -51,7 +53,7 @@ def fetch(name, cache=None):
   # Another version of the file is another file: no half of each.
   version = [[name, *map(i.get, _VERSION)] for name, i in files.items()]
   key = hashlib.sha256(repr((url, sha256, version)).encode()).hexdigest()[:16]
-  cache = pathlib.Path(cache or "~/.cache/pg").expanduser()
+  cache = pathlib.Path(cache or index.folder()).expanduser()
   target = cache / key / title
   target.parent.mkdir(parents=True, exist_ok=True)
   with utils.WeakFileLock(cache / key / ".lock"):
