@@ -21,10 +21,10 @@ import numpy as np
 
 from pg import command, config, pp, train
 from pg.codecs import tokenizer
-from pg.data import doctor, options, pipeline, twins
+from pg.data import doctor, options, pipeline
+from pg.data import visit as visit_lib
 from pg.evals import run as evals_run
 from pg.log import check_page, check_text
-from pg.pp import image as image_ops
 
 # Rows that are read at once, rows of the batch and of a finding to show.
 CHUNK = 256
@@ -35,23 +35,6 @@ MEASURE, MEASURE_ROWS = 1.0, 256
 PLAIN = dict(
   val="", res=224, text_len=128, num_images=1, batch_size=32, tokenizer=""
 )
-
-
-class Tap:
-  """A source that remembers the row it gave last, as it was before the ops."""
-
-  def __init__(self, source):
-    self.source, self.row = source, None
-
-  def __len__(self):
-    return len(self.source)
-
-  def __getitem__(self, i):
-    self.row = self.source[i]
-    return self.row
-
-  def where(self, i):
-    return self.source.where(i)
 
 
 def check(c, title, *, num_examples=None, step_time=None, tell=None):
@@ -76,7 +59,7 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   form = pipeline.Form(tok, c.res, c.num_images, c.text_len)
   data = pipeline.datasets(c.data, c.pp)
   parts = [doctor.Part(d.name, d, train=True) for d in data]
-  parts += evaluated(evals_run.tasks(c))
+  parts += evaluated(evals_run.tasks(c), c.text_len)
   rows = [
     spread(part.size, n if num_examples is None else num_examples)
     for part, n in zip(parts, [*run_reads(c, data), *[None] * len(parts)])
@@ -112,7 +95,7 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   )
 
 
-def evaluated(tasks):
+def evaluated(tasks, text_len):
   """Returns a doctor.Part for each set of rows that evaluators look at."""
   groups = {}
   for task in tasks:
@@ -120,15 +103,14 @@ def evaluated(tasks):
     groups.setdefault(key, []).append(task)
   parts = []
   for (_, limit), group in groups.items():
-    scored = any(t.how["metric"] == "perplexity" for t in group)
-    lengths = [t.how["max_len"] for t in group if t.how["max_len"]]
+    said = [t for t in group if t.how["metric"] != "perplexity"]
     part = doctor.Part(
       ", ".join(f"evals.{t.name}" for t in group),
       group[0].data,
       train=False,
       limit=limit,
-      form="train" if scored else "decode",
-      max_len=min(lengths, default=None),
+      form="decode" if len(said) == len(group) else "train",
+      max_len=min((t.how["max_len"] or text_len for t in said), default=None),
     )
     parts.append(part)
   return parts
@@ -150,7 +132,7 @@ def spread(size, limit):
 
 
 def visits(parts, rows, form, seed, pool):
-  """Yields (number of the part, doctor.Visit) of all rows, in order."""
+  """Yields (number of the part, visit.Visit) of all rows, in order."""
   for number, (part, at) in enumerate(zip(parts, rows)):
     look = functools.partial(visit, part, form, (seed, number))
     for start in range(0, len(at), CHUNK):
@@ -166,7 +148,7 @@ def make(part, form, seed, i, tap=None):
     form: pipeline.Form.
     seed: tuple, of the row's randomness in training.
     i: int, the row.
-    tap: Tap to read through.
+    tap: visit.Tap to read through.
   """
   dataset = part.dataset._replace(source=tap or part.dataset.source)
   turn = pp.Turn(seed, i) if part.train else pp.Turn(row=i)
@@ -175,48 +157,15 @@ def make(part, form, seed, i, tap=None):
 
 
 def visit(part, form, seed, i):
-  """Examines a row: `make`'s arguments, returns doctor.Visit."""
-  tap = Tap(part.dataset.source)
+  """Examines a row, see `make`; returns visit.Visit."""
+  tap = visit_lib.Tap(part.dataset.source)
   try:
     done, _ = make(part, form, seed, i, tap)
   except pp.Skip:
-    return doctor.Visit(i, status="skipped")
-  except Exception as e:  # noqa: BLE001, whatever breaks, the rest is read
-    return doctor.Visit(i, (diagnose(tap.row, e),), "bad")
-  images = tap.row.get("image", done["image"])
-  images = images if isinstance(images, list | tuple) else [images]
-  prefix, suffix, tok = done["prefix"], done["suffix"], form.tok
-  return doctor.Visit(
-    i,
-    doctor.ailments(prefix, suffix),
-    images=tuple(map(twins.digest, images)),
-    prefix=prefix,
-    suffix=suffix,
-    num_prefix=1 + len(tok.encode(prefix)) + len(tok.sep),
-    num_suffix=len(tok.encode(suffix)) + 1,
-  )
-
-
-def diagnose(row, error):
-  """Returns kind and message of what is wrong with a row that cannot be used.
-
-  Args:
-    row: dict as the source has it, or None where it could not be read.
-    error: what was raised.
-  """
-  text, kind = str(error), "row"
-  if not isinstance(error, ValueError | OSError):
-    text = f"{type(error).__name__}: {text}"
-  while error:
-    kind = "image" if isinstance(error, OSError) else kind
-    error = error.__cause__
-  images = (row or {}).get("image", [])
-  for image in images if isinstance(images, list | tuple) else [images]:
-    try:
-      image_ops.to_rgb(image)
-    except ValueError:
-      kind = "image"
-  return kind, text
+    return visit_lib.Visit(i, status="skipped")
+  except Exception as e:  # whatever breaks: the other rows are read, too
+    return visit_lib.Visit(i, (visit_lib.diagnose(tap.row, e),), "bad")
+  return visit_lib.examine(i, tap.row, done, form.tok)
 
 
 def draw(seed, data, count):
@@ -233,7 +182,7 @@ def shown(form, parts, seed, rows):
   for number, i in rows:
     try:
       done, row = make(parts[number], form, (seed, number), i)
-    except Exception:  # noqa: BLE001, S112, it is among the findings
+    except Exception:  # it is among the findings
       continue
     where = parts[number].dataset.source.where(i)
     out.append(doctor.Shown(where, row, done["prefix"], done["suffix"]))
@@ -268,8 +217,8 @@ def measure(form, parts, seed, rows, pool, how):
 
 def plain(args):
   """Returns a config of JSON-lines files and the values of PLAIN."""
-  values = {k: getattr(args, k) or default for k, default in PLAIN.items()}
-  c = ml_collections.ConfigDict(values)
+  c = ml_collections.ConfigDict(PLAIN)
+  c.update({k: getattr(args, k) for k in PLAIN if getattr(args, k) is not None})
   c.seed, c.init, c.blind, c.total = 0, "", False, "1ep"
   c.pp = f"decode | resize({c.res})"
   c.data = dict(train=dict(source="jsonl", path=args.train))
@@ -287,6 +236,10 @@ def main(args):
     raise ValueError(f"--{word} is for files without a config; see --help")
   if not args.config and not args.train:
     raise ValueError("nothing to check: give --config FILE or --train FILE")
+  if args.examples is not None and args.examples < 1:
+    raise ValueError(f"--examples must be at least 1, got {args.examples}")
+  if args.step_time is not None and args.step_time <= 0:
+    raise ValueError(f"--step-time must be above 0, got {args.step_time}")
   files = " and ".join(filter(None, (args.train, args.val)))
   title = args.config_file if args.config else files
   c = args.config or plain(args)

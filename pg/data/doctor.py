@@ -1,10 +1,9 @@
 """Examines the rows of a run's datasets, one by one and against each other.
 
-What a row is like is a `Visit`, made where the row is read; `Doctor` adds the
-visits up, in memory that does not grow with the size of images and texts.
+What a row is like is a `visit.Visit`; `Doctor` adds them up, in memory that
+does not grow with the size of images and texts.
 """
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -13,32 +12,6 @@ from pg.data import findings, twins
 
 # The masks over text positions, of the batch contract.
 MASKS = ("mask_input", "mask_ar", "mask_loss")
-
-_CONTROL = re.compile(
-  r"<(?:pad|eos|bos|unk|mask|image|2mass|unused\d+|(?:start|end)_of_\w+)>"
-  r"|\[@BOS@\]"
-)
-_TOKEN = re.compile(r"<loc[0-9]{4}>|<seg[0-9]{3}>")
-# What somebody meant to be a location or segment token, right or wrong.
-_MEANT = re.compile(
-  r"</?\s*(?:loc|seg)(?![a-z])[\s_:=]*-?[\d.]*\s*/?>?"
-  r"|\b(?:loc\d{4}|seg\d{3})\b",
-  re.IGNORECASE,
-)
-_LOCS = re.compile(r"(?:<loc[0-9]{4}>)+")
-
-
-class Visit(NamedTuple):
-  """What one row is like."""
-
-  index: int
-  problems: tuple = ()  # (key of findings.KINDS, detail)
-  status: str = "good"  # or "bad", "skipped"
-  images: tuple = ()  # digests
-  prefix: str = ""
-  suffix: str = ""
-  num_prefix: int = 0  # tokens: bos, the prompt, the newline
-  num_suffix: int = 0  # tokens: the answer, eos
 
 
 class Speed(NamedTuple):
@@ -183,60 +156,6 @@ class Doctor:
     if part.max_len and visit.num_suffix > part.max_len:
       detail = f"{visit.num_suffix} tokens, max_len {part.max_len}"
       self._add(number, visit.index, "long_answer", detail)
-
-
-def ailments(prefix, suffix):
-  """Returns what is wrong with a prompt and its answer.
-
-  Returns:
-    tuple of (key of findings.KINDS, detail), each key once.
-  """
-  found = {}
-  for text in (prefix, suffix):
-    if match := _CONTROL.search(text):
-      found.setdefault("control", repr(match[0]))
-    for kind, detail in _locations(text):
-      found.setdefault(kind, detail)
-  if prefix != prefix.rstrip():
-    found["edges"] = repr(prefix[-20:])
-  if not suffix.strip():
-    found["empty"] = f"prompt {prefix[:60]!r}"
-  elif suffix.strip() == prefix.strip():
-    found["echo"] = repr(suffix[:60])
-  elif _gives_away(prefix, suffix):
-    found["leak"] = f"{suffix[:40]!r} in {prefix[-60:]!r}"
-  return tuple(found.items())
-
-
-def _gives_away(prefix, suffix):
-  """Says whether the prompt has a long answer in it, or ends with any.
-
-  A short one in the middle is mostly a choice ("red or blue?").
-  """
-  prefix, suffix = prefix.strip().lower(), suffix.strip().lower()
-  if suffix not in prefix:  # nearly always, and much faster
-    return False
-  end = "" if len(suffix.split()) >= 3 else "$"
-  return bool(re.search(rf"(?<!\w){re.escape(suffix)}(?!\w){end}", prefix))
-
-
-def _locations(text):
-  """Yields what is wrong with the locations and segments of a text."""
-  for match in _MEANT.finditer(text):
-    token = _TOKEN.fullmatch(match[0])
-    limit = 1023 if match[0].startswith("<loc") else 127
-    if not token or int(match[0][4:-1]) > limit:
-      yield "loc", repr(match[0])
-  for run in _LOCS.findall(text):
-    values = [int(n) for n in re.findall("[0-9]{4}", run)]
-    if len(values) != 4:
-      yield "loc_count", f"{len(values)} in {run[:60]!r}"
-      continue
-    y1, x1, y2, x2 = values
-    if y2 < y1 or x2 < x1:
-      yield "inverted", run
-    elif y2 == y1 or x2 == x1:
-      yield "flat", run
 
 
 def quantile(counts, share):

@@ -2,7 +2,7 @@
 
 What is compared is 8 bytes of a hash: 40 bytes a row, whatever its size. Two
 different things among n have the same hash with probability n**2 / 2**65: one
-in 37,000 for thirty million.
+in 41,000 for thirty million.
 """
 
 import array
@@ -110,15 +110,18 @@ def _asked_again(rows, questions, answers):
   order = np.lexsort((answers, questions))
   same = questions[order][1:] == questions[order][:-1]
   told = same & (answers[order][1:] == answers[order][:-1])
-  pairs = zip(order[1:][told], order[:-1][told])
-  for i, twin in sorted(pairs):
-    yield "duplicate", *_place(rows[i]), _place(rows[twin]), 1
+  yield from _pairs("duplicate", rows, order[1:][told], order[:-1][told])
   starts = np.flatnonzero(np.r_[True, ~same])
   sizes = np.diff(np.r_[starts, len(rows)])
   first = np.repeat(np.minimum.reduceat(order, starts), sizes)
   differ = answers[order] != answers[first]
-  for i, twin in sorted(zip(order[differ], first[differ])):
-    yield "contradiction", *_place(rows[i]), _place(rows[twin]), 1
+  yield from _pairs("contradiction", rows, order[differ], first[differ])
+
+
+def _pairs(kind, rows, later, earlier):
+  for k in np.argsort(later):
+    row, twin = rows[later[k]], rows[earlier[k]]
+    yield kind, *_place(row), _place(twin), 1
 
 
 def _said_again(rows, answers):

@@ -31,7 +31,8 @@ CSS = """
 .row img { height: 9rem; image-rendering: auto; display: block; }
 .row img.sharp { image-rendering: pixelated; }
 .row img.hidden { opacity: .15; }
-.row table { width: auto; font-size: .75rem; white-space: nowrap; }
+.row table { width: auto; margin-top: .4rem; font-size: .75rem;
+  white-space: nowrap; }
 .row th, .row td { padding: .05rem .45rem .05rem 0; }
 .row td { text-align: center; border-left: 1px solid var(--rule);
   padding-left: .45rem; }
