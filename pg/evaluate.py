@@ -19,7 +19,7 @@ def evaluate(c, path, workdir):
 
   Args:
     c: the config; its tokenizer is, if it names none, that of the checkpoint.
-    path: str, a workdir or a checkpoint in one.
+    path: str, a run, a checkpoint in it, or released weights.
     workdir: str, where results go.
 
   Returns:
@@ -28,15 +28,13 @@ def evaluate(c, path, workdir):
   Raises:
     ValueError: nothing to evaluate, or a checkpoint of another model.
   """
-  step = int(checkpoint.find(path).name)
   with c.unlocked():
     c.init = path
   r = train.open_run(c)
   if not r.tasks:
     raise ValueError("the config has no evaluators; add one to c.evals")
-  params = checkpoint.restore_params(
-    path, train.abstract_state(c, r.cfg, r.tx, r.mesh)["params"]
-  )
+  abstract = train.abstract_state(c, r.cfg, r.tx, r.mesh)["params"]
+  params = train.load_init(c, r.cfg, abstract, _no_draw)
   os.makedirs(workdir, exist_ok=True)
   results = train.evaluate(
     r.tasks,
@@ -44,7 +42,7 @@ def evaluate(c, path, workdir):
     params,
     r.form,
     r.mesh,
-    step=step,
+    step=step_of(path),
     workdir=workdir,
     baseline=train.blind_baseline(r),
   )
@@ -52,9 +50,27 @@ def evaluate(c, path, workdir):
   return results
 
 
+def step_of(path):
+  """Returns the step of a checkpoint of ours, 0 of other weights."""
+  try:
+    return int(checkpoint.find(path).name)
+  except ValueError:
+    return 0
+
+
+def _no_draw():
+  raise ValueError("one tower alone cannot be evaluated; name a whole model")
+
+
 def main(args):
-  run = train.workdir_of(args.checkpoint)
-  workdir = args.workdir or run
+  workdir = args.workdir
+  if workdir is None:
+    try:
+      workdir = train.workdir_of(args.checkpoint)
+    except ValueError as error:
+      raise ValueError(
+        f"{error}. Released weights have no folder for results: add --workdir"
+      ) from error
   evaluate(args.config, args.checkpoint, workdir)
 
 
@@ -62,6 +78,6 @@ if __name__ == "__main__":
   command.run(
     main,
     __doc__,
-    checkpoint=dict(required=True, help="a run's folder, or one step in it"),
+    checkpoint=dict(required=True, help="a run, or released weights"),
     workdir=dict(help="folder for the results"),
   )

@@ -2,18 +2,22 @@ r"""Asks a trained model about an image.
 
 python -m pg.predict --checkpoint runs/nano --image cat.jpg \
   --prompt "detect cat" --out out.png
+python -m pg.predict --checkpoint hf://google/paligemma-3b-mix-224 \
+  --image cat.jpg --prompt "caption en"
+
+--checkpoint is a run, or released weights in any form (see pg/weights/load.py).
 
 Prints the text, and a table of boxes in pixels; --out draws them, --json prints
 one object with everything: text, token ids, their log probabilities, boxes.
 """
 
+import contextlib
+import dataclasses
 import functools
 import json
-import os
 from typing import NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 from PIL import Image
 
@@ -26,7 +30,10 @@ from pg.log import draw
 from pg.models import paligemma
 from pg.pp import image as image_ops
 from pg.pp import parse
-from pg.weights import checkpoint
+from pg.weights import load as load_lib
+
+# Text positions where the weights do not say with how many they were trained.
+TEXT_LEN = 128
 
 
 class Model(NamedTuple):
@@ -46,30 +53,33 @@ class Prediction(NamedTuple):
   boxes: list  # {"label", "box": [y1, x1, y2, x2] in pixels}
 
 
-def load(path, tokenizer_path=None):
-  """Loads the model that a run has trained.
+def load(name, *, tokenizer_path=None, dtype=None, res=None):
+  """Loads a model to ask.
 
   Args:
-    path: str, a run's folder, or a checkpoint in it.
-    tokenizer_path: str or None, the run's own.
+    name: str, a run's folder, a checkpoint in it or released weights.
+    tokenizer_path: str or None, the model's own.
+    dtype: str or None, in which weights are kept and activations computed:
+      "float32" or "bfloat16"; None is float32 on a CPU, which is much faster
+      there, and bfloat16 elsewhere.
+    res: int or None, pixels per side; None is the model's own.
 
   Raises:
-    ValueError: no checkpoint there, or no config beside it.
+    ValueError, OSError: no weights there, or without a tokenizer.
   """
-  workdir = train.workdir_of(path)
-  config_file = os.path.join(workdir, "config.json")
-  if not os.path.isfile(config_file):
-    raise ValueError(f"no config.json in {workdir}; is it a run's --workdir?")
-  with open(config_file, encoding="utf-8") as f:
-    c = ml_collections.ConfigDict(json.load(f))
-  tok = tokenizer.Tokenizer(
-    tokenizer_path or os.path.join(workdir, "tokenizer.model")
-  )
-  cfg = train.model_config(c, tok)
-  params = checkpoint.restore_params(path, paligemma.shapes(cfg))
-  form = pipeline.Form(tok, c.res, c.num_images, c.text_len, form="decode")
+  weights = load_lib.open(name)
+  with contextlib.closing(weights.reader):
+    tok = tokenizer.Tokenizer(
+      tokenizer_path or load_lib.need_tokenizer(weights)
+    )
+    cfg = dataclasses.replace(weights.cfg, dtype=train.compute_dtype(dtype))
+    if res:
+      img = dataclasses.replace(cfg.img, res=res)
+      cfg = dataclasses.replace(cfg, img=img)
+    params = load_lib.unrolled(weights, cfg)
+  rows = dict(num_images=1, text_len=TEXT_LEN) | weights.rows
   return Model(
-    cfg, jax.jit(loop.unroll, static_argnums=1)(params, cfg.dtype), form
+    cfg, params, pipeline.Form(tok, cfg.img.res, **rows, form="decode")
   )
 
 
@@ -146,7 +156,12 @@ def read(path):
 
 def main(args):
   images = [read(path) for path in args.image]
-  model = load(args.checkpoint, args.tokenizer)
+  model = load(
+    args.checkpoint,
+    tokenizer_path=args.tokenizer,
+    dtype=args.dtype,
+    res=args.res,
+  )
   sampler = sampling.Sampler(
     args.temperature, args.top_k, args.top_p, args.seed
   )
@@ -168,10 +183,14 @@ if __name__ == "__main__":
     main,
     __doc__,
     with_config=False,
-    checkpoint=dict(required=True, help="a run's folder, or one step in it"),
+    checkpoint=dict(required=True, help="a run, or released weights"),
     image=dict(required=True, nargs="+", help="image file, or several"),
     prompt=dict(required=True, help='such as "caption en" or "detect cat"'),
     tokenizer=dict(help="SentencePiece file; default the run's own"),
+    dtype=dict(
+      choices=("float32", "bfloat16"), help="default: float32 on a CPU"
+    ),
+    res=dict(type=int, help="pixels per side; default the model's own"),
     out=dict(help="file to draw the boxes into"),
     json=dict(action="store_true", help="print one JSON object"),
     max_len=dict(type=int, help="tokens in the answer"),

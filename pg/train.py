@@ -23,7 +23,8 @@ import optax
 
 from pg import command, config, sharding, tree
 from pg.codecs import tokenizer
-from pg.data import pipeline
+from pg.data import options as options_lib
+from pg.data import pipeline, stream
 from pg.evals import blind
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
@@ -183,8 +184,9 @@ def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
   unrolled = evals_run.unroll(params, cfg.dtype)
   for task in tasks:
     scoring = task.how["metric"] == "perplexity"
+    weights = params if scoring else unrolled
     results[task.name] = result = evals_run.run(
-      task, cfg, params if scoring else unrolled, form, mesh, baseline
+      task, cfg, weights, form, mesh, baseline, workdir
     )
     evals_run.write_predictions(workdir, task.name, step, result.records)
   return results
@@ -197,6 +199,7 @@ class Run(NamedTuple):
   cfg: paligemma.Config
   form: pipeline.Form
   data: tuple  # pipeline.Dataset
+  options: options_lib.Options  # how they are read
   tasks: tuple  # evals.run.Task
   total: int  # steps
   period: Callable  # duration -> steps
@@ -227,6 +230,7 @@ def open_run(c):
     cfg=cfg,
     form=form,
     data=data,
+    options=options_lib.from_config(c),
     tasks=evals_run.tasks(c),
     total=total,
     period=functools.partial(config.steps, **durations, total=total),
@@ -251,26 +255,25 @@ def fit(c, workdir):
     FloatingPointError: the loss is not finite.
   """
   r = open_run(c)
-  cut = pipeline.check(r.data, r.form)
-  cut |= {
-    f"evals.{t.name}": pipeline.check((t.data,), r.form)[t.name]
-    for t in r.tasks
-  }
+  cut = check_data(r, workdir)
   baseline = blind_baseline(r) if r.tasks else None
   save_every = r.period(c.save_every) or r.total  # 0: only at the end
   every = {t.name: r.period(t.how["every"]) or r.total for t in r.tasks}
 
   # 1) The state, and where in the data it stands.
-  with checkpoint.Manager(workdir, keep=c.keep) as manager:
-    step, position = manager.latest() or 0, 0
+  with contextlib.ExitStack() as stack:
+    manager = checkpoint.Manager(workdir, keep=c.keep)
+    stack.enter_context(manager)
+    step, position, counts = manager.latest() or 0, 0, {}
     if step:
       abstract = abstract_state(c, r.cfg, r.tx, r.mesh)
       state, meta = manager.restore(step, abstract)
       check_order(meta["data"], r.order, workdir)
-      position = meta["next_example"]
+      position, counts = meta["next_example"], meta["counts"]
     else:
       state = init_state(c, r.cfg, r.tx, r.mesh)
-    log = log_run.Log(c, r, workdir, step)
+    record = stream.record(r.data, r.options, workdir)
+    log = log_run.Log(c, r, workdir, step, record, counts)
     log.start(state["params"], cut)
 
     def score(tasks):
@@ -280,20 +283,19 @@ def fit(c, workdir):
 
     # 2) The loop: dispatch step k + 1, then look at step k.
     step_fn = compile_update(c, r)
-    batches = pipeline.train_batches(
-      r.data, r.form, c.seed, c.batch_size, start=position
-    )
+    batches = train_batches(c, r, start=position)
+    stack.enter_context(contextlib.closing(batches))
     results, pending = {}, None
     while step < r.total:
-      rows, waited = timed(next, batches)
+      (rows, bad, batch), waited = timed(next, batches)
       with jax.set_mesh(r.mesh):
-        state, measured = step_fn(state, sharding.put(rows, r.mesh))
+        state, measured = step_fn(state, batch)
       if pending:
         check_finite(*pending, manager)
       step += 1
       pending = step, measured
       last = step == r.total
-      log.step(step, measured, rows, waited)
+      log.step(step, measured, rows, bad, waited)
       due = [t for t in r.tasks if last or step % every[t.name] == 0]
       if due or last or step % save_every == 0:
         check_finite(*pending, manager)
@@ -301,7 +303,8 @@ def fit(c, workdir):
         results |= score(due)
         log.scores(step, {t.name: results[t.name] for t in due})
       if last or step % save_every == 0:
-        meta = dict(step=step, next_example=step * c.batch_size, data=r.order)
+        place = dict(step=step, next_example=step * c.batch_size)
+        meta = dict(**place, data=r.order, counts=log.counts())
         manager.save(step, state, meta)
 
     # 3) A run that was complete already is only scored again.
@@ -312,13 +315,41 @@ def fit(c, workdir):
   return results
 
 
+def check_data(r, workdir):
+  """Reads some rows of all data; returns {dataset: (rows cut, rows read)}."""
+  cut = {}
+  for data in (r.data, *((t.data,) for t in r.tasks)):
+    record = stream.record(data, r.options, workdir)
+    cut |= pipeline.check(data, r.form, record=record)
+  return cut
+
+
+def train_batches(c, r, start=0):
+  """Yields (rows, bad, arrays on the devices) up to the end of the run."""
+  end = r.total * c.batch_size
+  batches = stream.train_batches(
+    r.data,
+    r.form,
+    c.seed,
+    c.batch_size,
+    start=start,
+    stop=end,
+    options=r.options,
+  )
+  return stream.on_devices(batches, r.mesh)
+
+
 def model_config(c, tok):
   """Returns the paligemma.Config of a run; "auto" is bfloat16 but on CPUs."""
-  model = dict(c.model, res=c.res)
-  if model["dtype"] == "auto":
-    cpu = jax.default_backend() == "cpu"
-    model["dtype"] = "float32" if cpu else "bfloat16"
+  model = dict(c.model, res=c.res, dtype=compute_dtype(c.model.dtype))
   return paligemma.from_config(model, tok.vocab_size)
+
+
+def compute_dtype(name):
+  """Returns the dtype of activations; None and "auto" choose by the device."""
+  if name not in (None, "auto"):
+    return name
+  return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def workdir_of(path):
@@ -347,14 +378,14 @@ def timed(function, *args):
 
 def check_order(saved, order, workdir):
   """Raises ValueError when a run would continue with other data."""
-  changed = [
-    k for k in order if json.loads(json.dumps(order[k])) != saved.get(k)
-  ]
+  # As JSON has them, in which the checkpoint was written.
+  old, new = tree.flatten(saved), tree.flatten(json.loads(json.dumps(order)))
+  changed = [k for k in {**new, **old} if new.get(k) != old.get(k)]
   if changed:
     k = changed[0]
     raise ValueError(
-      f"{workdir} was trained with other data: {k} was {saved.get(k)} and is"
-      f" {order[k]} now; the examples would not continue where they stopped."
+      f"{workdir} was trained with other data: {k} was {old.get(k)} and is"
+      f" {new.get(k)} now; the examples would not continue where they stopped."
       " Use another workdir, with --config.init to keep the weights"
     )
 
@@ -376,8 +407,9 @@ def check_finite(step, measured, manager):
 
 def blind_baseline(r):
   """Fits the baseline that sees prompts only to the texts of training."""
-  stream = pipeline.train_texts(r.data, seed=0)
-  return blind.Majority().fit(itertools.islice(stream, NUM_BLIND))
+  texts = stream.train_texts(r.data, seed=0, options=r.options)
+  with contextlib.closing(texts):
+    return blind.Majority().fit(itertools.islice(texts, NUM_BLIND))
 
 
 def main(args):

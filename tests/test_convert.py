@@ -116,7 +116,9 @@ def test_a_full_disk_leaves_nothing_behind(released, tmp_path, to):
 
 def test_a_folder_without_a_tokenizer_is_not_made(released, tmp_path):
   path, _ = released
-  with pytest.raises(ValueError, match="give --tokenizer FILE"):
+  with pytest.raises(
+    ValueError, match="comes without a tokenizer.*--tokenizer"
+  ):
     convert.convert(path, tmp_path / "hf", "hf")
   assert not (tmp_path / "hf").exists()
 

@@ -270,7 +270,9 @@ def test_a_folder_of_something_else_is_an_error(tmp_path):
   with pytest.raises(ValueError, match="no config.json"):
     hf.Reader(tmp_path)
   (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-  with pytest.raises(ValueError, match='wanted model_type "paligemma", found'):
+  with pytest.raises(
+    ValueError, match="wanted model_type paligemma, found 'llama'"
+  ):
     hf.Reader(tmp_path)
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(ValueError, match="is not JSON"):

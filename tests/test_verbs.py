@@ -102,7 +102,7 @@ def test_the_token_log_probabilities_are_those_of_the_model(run, photo):
 @pytest.mark.parametrize(
   "args, message",
   [
-    (("--checkpoint", "nowhere"), "no checkpoint in .*nowhere"),
+    (("--checkpoint", "nowhere"), "no file or folder .*nowhere"),
     (("--image", "nowhere.png"), "No such file .*nowhere.png"),
     (("--prompt", "where " * 60), "tokens and the model was trained with"),
   ],

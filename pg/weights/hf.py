@@ -73,10 +73,9 @@ class Reader:
     self._found = found
     shapes = tensors.shapes(self.cfg)
     self.specs = {
-      name: jax.ShapeDtypeStruct(
-        shapes[name].shape, self._dtype(name, shapes[name].shape)
-      )
-      for name in self._table
+      name: jax.ShapeDtypeStruct(shape.shape, self._dtype(name, shape.shape))
+      for name, shape in shapes.items()
+      if name in self._table
     }
 
   def read(self, name, layer=None):

@@ -8,6 +8,7 @@ img=SIGLIP,llm=GEMMA              a new PaliGemma of two towers; one alone
                                   is the same as NAME:img
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -36,6 +37,7 @@ from pg.weights import (
 BESIDE = "hf"  # the folder beside an .npz, or in a run, with the rest
 PADDING = "padding.npy"
 _TOWERS = ("img", "llm")
+_BUCKETS = ("gs://", "s3://", "az://")  # where Orbax reads by itself
 _POSITIONS = "img/pos_embedding"
 _PART = re.compile(r"(img|llm)=")
 
@@ -53,6 +55,7 @@ class Weights:
   tokenizer: str | None = None  # SentencePiece file
   tower: str | None = None  # the only one there is; None is all
   run: str | None = None  # the run of ours, or a checkpoint in it
+  rows: dict = dataclasses.field(default_factory=dict)  # text_len, num_images
   resampled: bool = False  # for another resolution than that of the files
 
 
@@ -151,7 +154,7 @@ def params(weights, cfg, abstract, draw):
   flat = tree.flatten(draw()) if weights.tower else {}
   for name, leaf in tree.flatten(abstract).items():
     if name in reader.specs:
-      array = _whole(reader, name, leaf.dtype)
+      array = whole(reader, name, leaf.dtype)
       flat[name] = jax.make_array_from_callback(
         leaf.shape, leaf.sharding, array.__getitem__
       )
@@ -180,7 +183,7 @@ def unrolled(weights, cfg):
     small = name.endswith(("/scale", "/bias"))
     dtype = np.dtype(np.float32) if small else tensors.dtype(cfg.dtype)
     if not name.startswith("llm/layers/"):
-      flat[name] = jnp.asarray(_whole(reader, name, dtype))
+      flat[name] = jnp.asarray(whole(reader, name, dtype))
       continue
     for i, layer in enumerate(layers):
       array = jnp.asarray(tensors.as_dtype(reader.read(name, i), dtype))
@@ -210,17 +213,16 @@ class _Resampled:
 
 def _local(path):
   """Returns a path that can be opened; runs of ours are not downloaded."""
-  if "://" in path and not path.startswith("hf:"):
-    try:
+  if path.startswith(_BUCKETS):
+    with contextlib.suppress(ValueError, OSError, ImportError):
       return str(checkpoint.find(path))
-    except (ValueError, OSError, ImportError):
-      pass
   return hub.resolve(path)
 
 
-def _whole(reader, name, dtype):
-  """Reads a tensor, a layer at a time."""
+def whole(reader, name, dtype=None):
+  """Reads a tensor, a layer at a time; in the stored dtype by default."""
   spec = reader.specs[name]
+  dtype = dtype or spec.dtype
   if not tensors.is_stacked(name):
     return tensors.as_dtype(reader.read(name), dtype)
   out = np.empty(spec.shape, dtype)
@@ -268,7 +270,8 @@ def _open_run(name, path):
     {**c["model"], "res": c["res"], "dtype": "float32"},
     tokenizer_lib.Tokenizer(model).vocab_size,
   )
-  return Weights(name, reader, cfg, tokenizer=model, run=path)
+  rows = {k: c[k] for k in ("num_images", "text_len")}
+  return Weights(name, reader, cfg, tokenizer=model, run=path, rows=rows)
 
 
 def _open_tower(name, tower):
