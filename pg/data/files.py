@@ -18,9 +18,12 @@ import binascii
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import posixpath
 import re
+
+from PIL import Image
 
 from pg.data import index, tar
 
@@ -96,9 +99,9 @@ def resolve(name, root):
   return path
 
 
-def is_url(name):
-  """Says whether a row names an image by its URL."""
-  return isinstance(name, str) and _URL.match(name) is not None
+def is_url(name, root=""):
+  """Says whether an image is somewhere else."""
+  return isinstance(name, str) and bool(_URL.match(name) or _URL.match(root))
 
 
 def is_image(value):
@@ -106,6 +109,19 @@ def is_image(value):
   if isinstance(value, dict):
     return list(map(type, value.values())) == [str] and "base64" in value
   return isinstance(value, str) and value != ""
+
+
+def size(image):
+  """Returns height and width of an encoded image.
+
+  Raises:
+    ValueError: it is no image.
+  """
+  try:
+    with Image.open(io.BytesIO(image)) as opened:
+      return opened.height, opened.width
+  except Exception as e:  # Pillow's readers raise nearly anything on bad files
+    raise ValueError(f"no image that can be read: {e}") from e
 
 
 def _outside(name, root):

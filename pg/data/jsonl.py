@@ -15,15 +15,12 @@ import json
 import os
 import re
 
-from pg.data import files, lines, shards, splits
-from pg.pp import image as image_ops
+from pg.data import files, lines, rows, shards, splits
 
 SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
-# Lines that `check` parses, at most.
-_CHECKED = 50_000
 
 
-class Jsonl:
+class Jsonl(rows.Rows):
   """Rows of JSON-lines files; only where lines start is kept in memory."""
 
   def __init__(
@@ -66,62 +63,10 @@ class Jsonl:
   def __len__(self):
     return self._ends[-1] if self._ends else 0
 
-  def __getitem__(self, i):
-    """Returns row i with its image read (still encoded), or a list of them.
-
-    Raises:
-      ValueError: malformed JSON, not an object, a missing key, or a missing
-        image; the message names file and line.
-    """
-    row = self._row(i)
-    names = row["image"]
-    if isinstance(names, list):
-      return {**row, "image": [self._read(i, name) for name in names]}
-    return {**row, "image": self._read(i, names)}
-
   def where(self, i):
     """Returns the file and line (from 1) of row i: "train.jsonl:17"."""
     name, found, number = self._locate(i)
     return f"{name}:{found.number(number)}"
-
-  def check(self, limit=100):
-    """Validates lines, that their images are there, and that some decode.
-
-    Up to 50,000 lines are looked at, evenly spread. Images at URLs are not
-    downloaded for that.
-
-    Args:
-      limit: int, of how many rows to decode the images, evenly spread; None is
-        all that are looked at.
-
-    Raises:
-      ValueError: names file, line and image of the first problem, and says how
-        many rows have one.
-    """
-    rows = _spread(len(self), _CHECKED)
-    decoded = {rows[k] for k in _spread(len(rows), limit)}
-    problems = []
-    for i in rows:
-      try:
-        self._check(i, decode=i in decoded)
-      except ValueError as e:
-        problems.append(e)
-    if problems:
-      raise ValueError(
-        f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
-      ) from problems[0]
-
-  def _check(self, i, *, decode):
-    for name in _as_list(self._row(i)["image"]):
-      try:
-        files.check(name, self._root(i))
-      except (OSError, ValueError) as e:
-        raise ValueError(f"{self.where(i)}: {e}") from e
-      if decode and not files.is_url(name):
-        try:
-          image_ops.to_rgb(self._read(i, name))
-        except ValueError as e:
-          raise ValueError(f"{self.where(i)}: {str(name)[:200]}: {e}") from e
 
   def _locate(self, i):
     """Returns name and lines of the file of row i, and which line it is."""
@@ -146,44 +91,31 @@ class Jsonl:
       raise ValueError(f"{self.where(i)} is not JSON in UTF-8: {e}") from e
     except (json.JSONDecodeError, RecursionError) as e:
       raise ValueError(f"{self.where(i)} is not JSON: {e}") from e
-    except (OSError, ValueError) as e:
-      raise ValueError(f"{self.where(i)}: {e}") from e
     if not isinstance(row, dict):
       raise ValueError(
-        f'{self.where(i)}: wanted an object {{"image": ...}}, got'
-        f" {type(row).__name__}"
+        f'wanted an object {{"image": ...}}, got {type(row).__name__}'
       )
-    missing = [key for key in self.keys if key not in row]
-    if missing:
-      raise ValueError(
-        f'{self.where(i)}: no key "{missing[0]}", only'
-        f" {', '.join(row)[:200] or 'an empty object'}"
-      )
-    self._check_types(i, row)
+    for key in self.keys:
+      if key not in row:
+        got = ", ".join(row)[:200] or "an empty object"
+        raise ValueError(f'no key "{key}", only {got}')
+    _check_types(row)
     return row
 
-  def _check_types(self, i, row):
-    for key in ("prefix", "suffix"):
-      try:
-        row.get(key, "").encode()
-      except (AttributeError, UnicodeEncodeError) as e:
-        raise ValueError(
-          f'{self.where(i)}: "{key}" should be Unicode text, got'
-          f" {row[key]!r:.200}"
-        ) from e
-    names = _as_list(row["image"])
-    if not names or not all(map(files.is_image, names)):
-      raise ValueError(
-        f'{self.where(i)}: "image" should be a path or a list of paths, got'
-        f" {row['image']!r:.200}"
-      )
 
-  def _read(self, i, name):
-    """Returns the bytes of an image of row i."""
+def _check_types(row):
+  for key in ("prefix", "suffix"):
     try:
-      return files.read(name, self._root(i), self.timeout)
-    except (OSError, ValueError) as e:
-      raise ValueError(f"{self.where(i)}: cannot read an image: {e}") from e
+      row.get(key, "").encode()
+    except (AttributeError, UnicodeEncodeError) as e:
+      got = repr(row[key])[:200]
+      raise ValueError(f'"{key}" should be Unicode text, got {got}') from e
+  names = row["image"] if isinstance(row["image"], list) else [row["image"]]
+  if not names or not all(map(files.is_image, names)):
+    raise ValueError(
+      '"image" should be a path or a list of paths, got'
+      f" {repr(row['image'])[:200]}"
+    )
 
 
 def _pieces(path, split, max_line_bytes):
@@ -226,13 +158,3 @@ def _open(name, max_line_bytes):
     return lines.Lines(shards.local(name).path, max_line_bytes)
   except OSError as e:
     raise ValueError(f"cannot read {name}: {e.strerror or e}") from e
-
-
-def _spread(num, limit):
-  """Returns up to `limit` numbers below `num`, evenly spread."""
-  count = num if limit is None else min(limit, num)
-  return [k * num // count for k in range(count)]
-
-
-def _as_list(value):
-  return value if isinstance(value, list) else [value]

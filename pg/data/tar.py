@@ -72,7 +72,7 @@ def write(path, sink):
     block = f.read(tarfile.BLOCKSIZE)
   if block != bytes(tarfile.BLOCKSIZE):
     raise ValueError(
-      f"{path} is broken off or damaged: at byte {end} there is neither a member"
+      f"{path} is broken off or damaged: at byte {end} is neither a member"
       " nor the end of a tar file; copy it again"
     )
   table = sorted((name, *place) for name, place in found.items())
