@@ -17,7 +17,7 @@ import time
 import jax
 
 from pg import command, sharding, train
-from pg.data import pipeline
+from pg.data import stream
 
 ROUNDS = 5
 
@@ -27,14 +27,14 @@ def rates(c, num_steps):
   r = train.open_run(c)
   state = train.init_state(c, r.cfg, r.tx, r.mesh)
   step = train.compile_update(c, r)
-  batches = pipeline.train_batches(r.data, r.form, c.seed, c.batch_size)
-  fixed = next(batches)
+  batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
+  fixed, _ = next(batches)
   found = {"step": [], "input": [], "both": []}
   for i in range(ROUNDS + 1):
     for name, times in found.items():
       start = time.perf_counter()
       for _ in range(num_steps):
-        rows = fixed if name == "step" else next(batches)
+        rows = fixed if name == "step" else next(batches)[0]
         if name != "input":
           with jax.set_mesh(r.mesh):
             state, _ = step(state, sharding.put(rows, r.mesh))

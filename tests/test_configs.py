@@ -26,7 +26,7 @@ def keys(node, prefix=""):
     f"{prefix}{k}" for k, v in node.items() if k not in ("arg", "data", "evals")
   } | {
     name
-    for k in ("model",)
+    for k in ("model", "input", "bad")
     if isinstance(node.get(k), ml_collections.ConfigDict)
     for name in keys(node[k], f"{k}.")
   }

@@ -22,9 +22,9 @@ PATHS = {
 }
 
 GROUND = r"pg\.(config|tree)"
-NUMPY = r"pg\.(pp|codecs|data(?!\.pipeline))(\..+)?"
+NUMPY = r"pg\.(pp|codecs|data(?!\.(pipeline|stream)))(\..+)?"
 ARRAYS = r"pg\.(models(\..+)?|learn(\..+)?|sharding)"
-ROOMS = r"pg\.(decode|weights|log|evals)(\..+)?|pg\.data\.pipeline"
+ROOMS = r"pg\.(decode|weights|log|evals)(\..+)?|pg\.data\.(pipeline|stream)"
 CONFIGS = r"(configs|transfers)(\..+)?"
 
 ANY = r".+"
@@ -45,7 +45,7 @@ LAYERS = (
       r"pg\.decode(\..+)?",
       r"pg\.weights(\..+)?",
       r"pg\.log(\..+)?",
-      r"pg\.data\.pipeline",
+      r"pg\.data\.(pipeline|stream)",
     )
   ),
   (r"pg\.evals\.run", f"{GROUND}|{NUMPY}|{ARRAYS}|{ROOMS}", ANY),
@@ -58,9 +58,7 @@ LAYERS = (
   (r"pg\.\w+|scripts\.\w+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
-PROCESS_INDEX = (
-  r"pg\.(data\.pipeline|log(\..+)?|weights\.checkpoint|evals\.run)"
-)
+PROCESS_INDEX = r"pg\.(data\.stream|log(\..+)?|weights\.checkpoint|evals\.run)"
 
 
 def layer(module):
@@ -138,7 +136,9 @@ def test_a_file_is_named_by_what_is_in_it(module):
 
 
 def test_everything_that_is_imported_is_a_requirement():
-  lines = (ROOT / "requirements.txt").read_text().splitlines()
+  lines = []
+  for name in ("requirements.txt", "requirements-fast.txt"):  # may be absent
+    lines += (ROOT / name).read_text().splitlines()
   required = {
     re.match(r"[\w-]+", line)[0].lower().replace("_", "-")
     for line in lines

@@ -69,11 +69,12 @@ def test_the_loss_falls():
 def run_steps(c, r, state, num_steps):
   """Takes steps outside of `fit`; returns their losses."""
   step = train.compile_update(c, r)
-  batches = train.pipeline.train_batches(r.data, r.form, c.seed, c.batch_size)
+  batches = train.train_batches(c, r)
   losses = []
   for _ in range(num_steps):
+    _, _, batch = next(batches)
     with jax.set_mesh(r.mesh):
-      state, measured = step(state, train.sharding.put(next(batches), r.mesh))
+      state, measured = step(state, batch)
     losses.append(float(measured["train/loss"]))
   return losses
 

@@ -47,6 +47,9 @@ def get(arg=None, *, model="pg2_3b", res=224, text_len=128, **more):
   c.data = ml_collections.ConfigDict()
   c.pp = f"decode | resize({arg.res})"
 
+  c.input = dict(workers=0, threads=4, ahead=8, cache="", cache_gb=1.0)
+  c.bad = dict(policy="raise", max_share=0.01)
+
   c.total = duration("1ep")
   c.batch_size = 256
   c.lr = 1e-5

@@ -61,6 +61,19 @@ def get_config(arg=None):
   c.data = dict(source="jsonl", path=arg.train)
   c.pp = f"decode | resize({c.res})"
 
+  # How rows are read; none of it changes which ones, or their order.
+  c.input = dict(
+    workers=0,  # processes; 0 reads in this one. Each takes seconds to start
+    threads=4,  # in each process; decoding images scales over threads
+    ahead=8,  # batches that are ready before they are wanted
+    cache="",  # "raw": keep rows as read; "examples": after a pp without chance
+    cache_gb=1.0,  # memory for that in each process; rows beyond are read again
+  )
+  # A row that cannot be read or that an op objects to ends the run ("raise"),
+  # or ("skip") is named in bad_examples.jsonl, and another row of its dataset
+  # trains instead; evaluators leave it out. More than that share ends the run.
+  c.bad = dict(policy="raise", max_share=0.01)
+
   # The recipe. Durations: 500 (steps), "15ep", "25%" (of the run), "64k ex".
   c.total = base.duration("15ep")
   c.batch_size = 32

@@ -1,28 +1,21 @@
-"""From rows of sources to batches: order, randomness, hosts, padding.
-
-Training is an endless stream of examples in which everything is a function of
-the seed and the position: per dataset shuffle -> repeat -> random map, then
-mix -> [start:] -> [host::hosts] -> batch. To resume is to slice; no iterator
-state is kept. Evaluation visits each row once, in order, and fills the last
-batch with padding examples (index -1).
-"""
+"""The datasets of a config: rows of sources, through ops, to batches."""
 
 import functools
+import glob
 import json
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-import grain
-import jax
 import numpy as np
 
 from pg import config, pp
+from pg.data import bad as bad_lib
+from pg.data import cache as cache_lib
 from pg.data import prefix_lm
 from pg.data import source as source_lib
 from pg.pp import parse
 
-# Threads that read rows, and rows or batches that they are ahead.
-READ = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 # Keys of a data spec that are not arguments of its source.
 _NOT_SOURCE = ("source", "weight", "pp")
 
@@ -78,6 +71,11 @@ def _open(name, spec, pp):
     raise ValueError(f'dataset "{name}" has no source: {spec}')
   make = config.lookup(source_lib.SOURCES, spec["source"], "source")
   spec = {"pp": pp, "weight": 1.0, **spec}
+  if not isinstance(spec["weight"], int | float) or spec["weight"] <= 0:
+    raise ValueError(
+      f'dataset "{name}" has weight {spec["weight"]!r}; give it a number above'
+      " 0, or leave the dataset out"
+    )
   try:
     source = make(**{k: v for k, v in spec.items() if k not in _NOT_SOURCE})
   except TypeError as e:
@@ -98,6 +96,12 @@ def num_examples(data):
   return sum(len(d.source) for d in data)
 
 
+def num_rows(dataset, num_examples=None):
+  """Returns how many rows an evaluation of the first ones visits."""
+  n = len(dataset.source)
+  return n if num_examples is None else min(n, num_examples)
+
+
 def example(dataset, i, turn):
   """Returns example i after its ops.
 
@@ -108,13 +112,36 @@ def example(dataset, i, turn):
 
   Raises:
     ValueError: what the source or an op objects to, with the row's name.
+    pp.Skip: the row does not belong to the task.
   """
   try:
     return dataset.pp(dataset.source[i], turn)
+  except (ValueError, OSError) as e:
+    raise ValueError(_named(dataset, i, e)) from e
+
+
+def _named(dataset, i, error):
+  where = dataset.source.where(i)
+  return str(error) if where in str(error) else f"{where}: {error}"
+
+
+def use(dataset, i, turn, finish, bad):
+  """Returns what `finish` makes of a row, None if the row cannot be used.
+
+  Args:
+    bad: list that takes a bad row; None raises its ValueError instead.
+  """
+  try:
+    done = example(dataset, i, turn)
+    return finish(done)
+  except pp.Skip:
+    return None
   except ValueError as e:
-    where = dataset.source.where(i)
-    text = str(e) if where in str(e) else f"{where}: {e}"
-    raise ValueError(text) from e
+    text = _named(dataset, i, e)
+    if bad is None:
+      raise ValueError(text) from e
+    bad.append(bad_lib.Bad(dataset.name, i, dataset.source.where(i), text))
+    return None
 
 
 def row(form, done, number, index):
@@ -166,81 +193,35 @@ def stack(rows):
   return {k: np.stack([r[k] for r in rows]) for k in rows[0]}
 
 
-def train_stream(data, finish, seed, *, start=0):
-  """Returns the endless stream over all hosts, as a Grain MapDataset.
-
-  Args:
-    data: tuple of Dataset.
-    finish: function (example after its ops, dataset's number, index) -> row.
-    seed: int.
-    start: int, the global number of the first example: where to resume.
-  """
-  streams = [_dataset_stream(d, finish, seed, i) for i, d in enumerate(data)]
-  total = sum(d.weight for d in data)
-  shares = [d.weight / total for d in data]
-  return grain.MapDataset.mix(streams, shares)[start:]
-
-
-def train_batches(data, form, seed, batch_size, *, start=0):
-  """Iterates over this host's share of the batches of `train_stream`.
-
-  Args:
-    batch_size: int, examples per step over all hosts.
-  """
-  host, hosts = jax.process_index(), jax.process_count()
-  finish = functools.partial(row, form)
-  stream = train_stream(data, finish, seed, start=start)[host::hosts]
-  stream = stream.batch(
-    batch_size // hosts, drop_remainder=True, batch_fn=stack
-  )
-  return iter(stream.to_iter_dataset(READ))
+def cached(data, options):
+  """Yields the datasets with the cache that is asked for."""
+  budget = cache_lib.Budget(int(options.cache_gb * 2**30))
+  for d in data:
+    if options.cache == "raw":
+      d = d._replace(
+        source=cache_lib.Cached(d.source, budget, d.source.__getitem__)
+      )
+    elif options.cache == "examples":
+      (steps,) = d.pp.args
+      random = [step.source for step in steps if step.wants]
+      if random:
+        raise ValueError(
+          f'input.cache = "examples" keeps rows as they are after the pp, but'
+          f" {random[0]} of {d.name} makes another one each time; take"
+          ' input.cache = "raw"'
+        )
+      read = functools.partial(_done, d)
+      source = cache_lib.Cached(d.source, budget, read)
+      d = d._replace(source=source, pp=_unchanged)
+    yield d
 
 
-def train_texts(data, seed):
-  """Iterates over (prefix, suffix) of training, in the mixture's proportion."""
-  text = lambda done, *_: (done["prefix"], done["suffix"])
-  stream = train_stream(data, text, seed)
-  return iter(stream.to_iter_dataset(READ))
+def _done(dataset, i):
+  return example(dataset, i, pp.Turn(row=i))
 
 
-def _dataset_stream(dataset, finish, seed, number):
-  n = len(dataset.source)
-
-  def visit(position, i):
-    turn = pp.Turn((seed, number), i, position // n)
-    return finish(example(dataset, i, turn), number, i)
-
-  indices = grain.MapDataset.range(n)
-  indices = indices.seed(seed + 1_000_003 * number).shuffle().repeat()
-  return indices.map_with_index(visit)
-
-
-def eval_batches(dataset, form, batch_size, num_examples=None):
-  """Iterates over this host's share of a dataset, every row once, in order.
-
-  Args:
-    dataset: Dataset.
-    form: Form.
-    batch_size: int, rows per batch over all hosts; all get as many batches.
-    num_examples: int, only the first ones; None is all.
-
-  Yields:
-    A batch, and the examples in it (padding left out) without their images.
-  """
-  host, hosts = jax.process_index(), jax.process_count()
-  n = len(dataset.source)
-  n = n if num_examples is None else min(n, num_examples)
-
-  def visit(i):
-    done = example(dataset, i % n, pp.Turn(row=i % n))
-    text = {k: v for k, v in done.items() if k != "image"}
-    return row(form, done, 0, i if i < n else -1), text if i < n else None
-
-  padded = -(-n // batch_size) * batch_size
-  stream = grain.MapDataset.range(padded)[host::hosts].map(visit)
-  stream = stream.batch(batch_size // hosts, batch_fn=list)
-  for pairs in iter(stream.to_iter_dataset(READ)):
-    yield stack([r for r, _ in pairs]), [t for _, t in pairs if t is not None]
+def _unchanged(example, turn):
+  return example
 
 
 def fingerprint(data, seed, batch_size):
@@ -248,32 +229,63 @@ def fingerprint(data, seed, batch_size):
   return {
     "seed": seed,
     "batch_size": batch_size,
-    "datasets": {d.name: [len(d.source), d.spec] for d in data},
+    "datasets": {
+      d.name: {**json.loads(d.spec), "len": len(d.source), "bytes": _sizes(d)}
+      for d in data
+    },
   }
 
 
-def check(data, form, limit=200):
+def _sizes(dataset):
+  """Returns {file: bytes} of the files that a dataset's spec names."""
+  spec = {k: v for k, v in json.loads(dataset.spec).items() if k != "pp"}
+  files = {f for text in _texts(spec) for f in glob.glob(text)}
+  return {f: os.path.getsize(f) for f in sorted(files) if os.path.isfile(f)}
+
+
+def _texts(node):
+  """Yields the strings in a nested value."""
+  if isinstance(node, str):
+    yield node
+  elif isinstance(node, dict | list):
+    for child in node.values() if isinstance(node, dict) else node:
+      yield from _texts(child)
+
+
+def check(data, form, limit=200, record=None):
   """Reads a few examples of every dataset before training wastes time.
 
   Args:
     data: tuple of Dataset.
     form: Form.
     limit: int, examples per dataset.
+    record: bad.Record; under its policy `skip`, bad rows go there.
 
   Returns:
-    dict from dataset name to (rows that are cut, rows read).
+    dict from dataset name to (rows that are cut, rows that could be used).
 
   Raises:
-    ValueError: the first broken row, named.
+    ValueError: the first broken row, named, or more of them than are allowed.
   """
+  skips = record is not None and record.policy.skips
   cut = {}
-  for d in data:
-    if hasattr(d.source, "check"):
+  for number, d in enumerate(data):
+    if hasattr(d.source, "check") and not skips:
       d.source.check(limit=1000)
-    n = min(limit, len(d.source))
-    at = np.linspace(0, len(d.source) - 1, n).astype(int)
-    rows = [
-      row(form, example(d, int(i), pp.Turn(row=int(i))), 0, i) for i in at
-    ]
-    cut[d.name] = (int(prefix_lm.is_cut(stack(rows)).sum()), n)
+    n, rows, bad = min(limit, len(d.source)), [], []
+    for i in np.linspace(0, len(d.source) - 1, n).astype(int).tolist():
+      finish = lambda done: row(form, done, number, i)  # noqa: B023
+      rows.append(use(d, i, pp.Turn(row=i), finish, bad if skips else None))
+    rows = [r for r in rows if r is not None]
+    if skips and bad:
+      ids = {
+        k: np.array([r[k] for r in rows], int) for k in ("source", "index")
+      }
+      record.add(ids, bad)
+    if not rows:
+      raise ValueError(
+        f"dataset {d.name}: none of the {n} rows tried could be used; its pp"
+        " skips all of them"
+      )
+    cut[d.name] = (int(prefix_lm.is_cut(stack(rows)).sum()), len(rows))
   return cut

@@ -8,6 +8,7 @@ an evaluator states only the difference:
 """
 
 import base64
+import contextlib
 import functools
 import io
 import json
@@ -20,7 +21,8 @@ from jax.experimental import multihost_utils
 from PIL import Image
 
 from pg import config, evals, pp, sharding
-from pg.data import pipeline
+from pg.data import options as options_lib
+from pg.data import pipeline, stream
 from pg.decode import beam, loop, sampling
 from pg.learn import loss as loss_lib
 from pg.models import paligemma
@@ -48,7 +50,8 @@ class Task(NamedTuple):
 
   name: str
   how: dict  # KEYS
-  data: pipeline.Dataset
+  data: pipeline.Dataset  # called "evals." and the name
+  options: options_lib.Options  # how the data is read
 
 
 def tasks(c):
@@ -71,7 +74,8 @@ def _open(c, name, spec):
     train = {}
   pp = how["pp"] or train.get("pp") or c.pp
   (data,) = pipeline.datasets({**train, **spec, "pp": pp}, pp)
-  return Task(name, how, data._replace(name=name))
+  options = options_lib.from_config(c)
+  return Task(name, how, data._replace(name=f"evals.{name}"), options)
 
 
 @functools.cache
@@ -128,9 +132,10 @@ class Result(NamedTuple):
   blind: dict  # the same for the baseline; empty without one
   records: list  # one dict per example; empty where nothing is generated
   num_examples: int
+  num_bad: int = 0  # rows that were left out
 
 
-def run(task, cfg, params, form, mesh, baseline=None):
+def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   """Evaluates a model on one task, every example once.
 
   Args:
@@ -140,21 +145,33 @@ def run(task, cfg, params, form, mesh, baseline=None):
     form: pipeline.Form of training.
     mesh: the mesh that `params` live on.
     baseline: None or an object whose `predict(prefixes)` sees no image.
+    workdir: str, where bad rows are written down.
 
   Returns:
     Result.
+
+  Raises:
+    ValueError: a bad row, more of them than are allowed, or no other ones.
   """
+  n = task.how["num_examples"]
+  record = stream.record((task.data,), task.options, workdir, n)
   if task.how["metric"] == "perplexity":
-    return _run_score(task, cfg, params, form, mesh)
-  return _run_generate(task, cfg, params, form, mesh, baseline)
+    result = _run_score(task, cfg, params, form, mesh, record)
+  else:
+    result = _run_generate(task, cfg, params, form, mesh, record, baseline)
+  num_bad = _gather(np.array([record.num_bad[task.data.name]])).sum()
+  return result._replace(num_bad=int(num_bad))
 
 
-def _batches(task, form, mesh):
+def _batches(task, form, mesh, record):
   """Yields this host's rows, the global batch, and examples of the rows."""
   batch_size, n = task.how["batch_size"], task.how["num_examples"]
   sharding.check_batch(batch_size, mesh)
-  for rows, examples in pipeline.eval_batches(task.data, form, batch_size, n):
-    yield rows, sharding.put(rows, mesh), examples
+  batches = stream.eval_batches(task.data, form, batch_size, n, task.options)
+  with contextlib.closing(stream.on_devices(batches, mesh)) as batches:
+    for rows, bad, examples, batch in batches:
+      record.add(rows, bad)
+      yield rows, batch, examples
 
 
 def _local(x):
@@ -173,19 +190,35 @@ def _gather(values):
   return gathered.reshape(-1, *values.shape[1:])
 
 
-def _run_score(task, cfg, params, form, mesh):
-  total = np.zeros(2)
+def _run_score(task, cfg, params, form, mesh, record):
+  index, nll = [], []
   with jax.set_mesh(mesh):
-    for rows, batch, _ in _batches(task, form, mesh):
-      nll = _local(_score(cfg)(params, batch))
-      real = rows["index"] >= 0
-      total += nll[real].sum(), real.sum()
-  nll, n = _gather(total[None]).sum(axis=0)
-  scores = {"nll": float(nll / n), "perplexity": float(np.exp(nll / n))}
-  return Result(scores, {}, [], int(n))
+    for rows, batch, _ in _batches(task, form, mesh, record):
+      index.append(rows["index"])
+      nll.append(_local(_score(cfg)(params, batch)))
+  order, (_, nll) = _in_order(task, index, nll)
+  mean = nll[order].mean(dtype=np.float64)
+  scores = {"nll": float(mean), "perplexity": float(np.exp(mean))}
+  return Result(scores, {}, [], len(order))
 
 
-def _run_generate(task, cfg, params, form, mesh, baseline):
+def _in_order(task, index, *lists):
+  """Collects the batches of all hosts.
+
+  Returns:
+    The places of real rows by index, a list; and each list as one array.
+  """
+  index, *arrays = (_gather(np.concatenate(x)) for x in (index, *lists))
+  order = [j for j in np.argsort(index, kind="stable") if index[j] >= 0]
+  if not order:
+    raise ValueError(
+      f"{task.data.name}: none of its rows can be used; they are skipped by its"
+      " pp or bad"
+    )
+  return order, (index, *arrays)
+
+
+def _run_generate(task, cfg, params, form, mesh, record, baseline):
   how, tok = task.how, form.tok
   form = form._replace(form="decode")
   names = ("temperature", "top_k", "top_p", "seed")
@@ -194,7 +227,7 @@ def _run_generate(task, cfg, params, form, mesh, baseline):
   generate = _generate(cfg, tok.eos, max_len, how["num_beams"], sampler)
   index, tokens, logp, kept, pictures = [], [], [], {}, {}
   with jax.set_mesh(mesh):
-    for rows, batch, examples in _batches(task, form, mesh):
+    for rows, batch, examples in _batches(task, form, mesh, record):
       out = generate(params, batch)
       tokens.append(_local(out[0]))
       logp.append(_local(out[1]))
@@ -204,10 +237,7 @@ def _run_generate(task, cfg, params, form, mesh, baseline):
       for i, image in zip(real, rows["image"], strict=False):
         if len(pictures) < NUM_IMAGES:
           pictures[int(i)] = _png(image)
-  index, tokens, logp = (
-    _gather(np.concatenate(x)) for x in (index, tokens, logp)
-  )
-  order = [j for j in np.argsort(index, kind="stable") if index[j] >= 0]
+  order, (index, tokens, logp) = _in_order(task, index, tokens, logp)
   texts = [tok.decode(tokens[j]) for j in order]
   examples = [
     kept[i] if i in kept else _reread(task.data, i)

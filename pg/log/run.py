@@ -9,15 +9,17 @@ import shutil
 import time
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-from pg.data import prefix_lm
+from pg.data import bad, mixture, prefix_lm
 from pg.log import metrics, progress, report
 
 
 class Log:
   """The record of one run in its workdir."""
 
-  def __init__(self, c, run, workdir, step):
+  def __init__(self, c, run, workdir, step, record, counts):
     """Opens the record, cut back to `step`, and keeps config and tokenizer.
 
     Args:
@@ -25,10 +27,14 @@ class Log:
       run: `train.Run`.
       workdir: str.
       step: int, the step of the checkpoint the run goes on from, or 0.
+      record: bad.Record, of the rows that training reads.
+      counts: what `counts` was at that step; empty at the start.
     """
     first = jax.process_index() == 0
     self._c, self._run, self._workdir, self._first = c, run, workdir, first
-    self._step, self._cut = step, 0
+    self._step, self._cut, self._before = step, 0, counts
+    self._record = record
+    self._num_bad = sum(v for k, v in counts.items() if k.endswith("/bad"))
     self._since = (time.monotonic(), step)
     self._writer = metrics.MetricWriter(workdir, step, enabled=first)
     self._progress = progress.Progress(run.total, c.batch_size, enabled=first)
@@ -55,8 +61,23 @@ class Log:
       f" {jax.device_count()} x {device}, {where}"
     )
 
-  def step(self, step, measured, rows, waited):
-    """Counts a step; writes its measurements where a line is due."""
+  def counts(self):
+    """Returns what was counted since the start of the run, on all hosts."""
+    here = {"train/cut": self._cut}
+    if self._record.policy.skips:
+      here |= {f"data/{k}/bad": n for k, n in self._record.num_bad.items()}
+    values = np.array(list(here.values()))
+    if jax.process_count() > 1:
+      values = multihost_utils.process_allgather(values).sum(axis=0)
+    return {k: int(n) + self._before.get(k, 0) for k, n in zip(here, values)}
+
+  def step(self, step, measured, rows, bad_rows, waited):
+    """Counts a step; writes its measurements where a line is due.
+
+    Raises:
+      ValueError: more rows are bad than the config allows.
+    """
+    self._record.add(rows, bad_rows)
     self._cut += int(prefix_lm.is_cut(rows).sum())
     self._progress.update(step, measured["train/loss"], waited)
     if step % self._c.log_every and step != self._run.total:
@@ -65,8 +86,19 @@ class Log:
     now, (then, since) = time.monotonic(), self._since
     speed = (step - since) * self._c.batch_size / (now - then)
     self._since = now, step
-    values |= {"train/cut": self._cut, "speed/examples_per_s": speed}
+    counts = self.counts()
+    values |= {**counts, "speed/examples_per_s": speed}
+    values |= mixture.seen(self._run.data, step * self._c.batch_size)
+    self._say_bad(sum(n for k, n in counts.items() if k.endswith("/bad")))
     self._writer.write(step, values)
+
+  def _say_bad(self, num_bad):
+    if num_bad > self._num_bad:
+      self._progress.say(
+        f"warning: {num_bad} times so far, another row was taken for a bad one;"
+        f" see {self._record.path}"
+      )
+    self._num_bad = num_bad
 
   def scores(self, step, results):
     """Writes the scores of evaluators."""
@@ -75,6 +107,9 @@ class Log:
       for name, result in results.items()
       for metric, value in result.scores.items()
     }
+    for name, result in results.items():
+      if result.num_bad:
+        values[f"{name}/bad"] = result.num_bad
     self._writer.write(step, values)
     self._progress.restart()
     self._since = time.monotonic(), step
@@ -91,6 +126,12 @@ def finish(workdir, results):
   if jax.process_index() == 0 and results:
     _write_scores(workdir, results)
     print(table(results))
+    for name, result in results.items():
+      if result.num_bad:
+        print(
+          f"{name} left out {result.num_bad} bad rows; see {bad.FILE} in"
+          f" {workdir}"
+        )
     print(f"report: {report.write(workdir)}")
 
 
@@ -99,6 +140,7 @@ def _write_scores(workdir, results):
     name: {
       metric: {"value": value, "n": result.num_examples}
       | ({"blind": result.blind[metric]} if metric in result.blind else {})
+      | ({"bad": result.num_bad} if result.num_bad else {})
       for metric, value in result.scores.items()
     }
     for name, result in results.items()

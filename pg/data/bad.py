@@ -1,0 +1,141 @@
+"""Rows that cannot be used: what becomes of them, and the file of their names.
+
+A row is bad when its source or an op raises ValueError or OSError. The policy
+`raise` ends the run there. Under `skip` training takes another row of the same
+dataset and evaluation leaves the row out; either way it is counted and named in
+`bad_examples.jsonl` of the run:
+
+  {"source": "caption", "row": 16, "where": "train.jsonl:17", "message": "..."}
+"""
+
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from pg import config
+
+POLICIES = ("raise", "skip")
+FILE = "bad_examples.jsonl"
+# The share of bad rows means little before that many were read.
+ENOUGH = 1000
+
+
+class Bad(NamedTuple):
+  """A row that could not be used."""
+
+  source: str  # the dataset's name
+  row: int
+  where: str  # what the source calls the row
+  message: str
+
+
+class Policy(NamedTuple):
+  """What becomes of bad rows."""
+
+  policy: str = "raise"
+  max_share: float = 0.01  # of the rows read; above it the run stops
+
+  @property
+  def skips(self):
+    return self.policy == "skip"
+
+  def check(self):
+    """Raises ValueError for a policy that there is not."""
+    if self.policy not in POLICIES:
+      raise ValueError(config.unknown(self.policy, POLICIES, "bad.policy"))
+    if not 0 <= self.max_share <= 1:
+      raise ValueError(
+        f"bad.max_share is a share from 0 to 1, got {self.max_share}"
+      )
+
+
+class Record:
+  """Counts the bad rows of one stream, and writes each of them down once."""
+
+  def __init__(self, sizes, policy, path=None):
+    """Takes note of what will be read.
+
+    Args:
+      sizes: {name: number of rows} of the datasets, in the order of their
+        numbers.
+      policy: Policy.
+      path: str, the file to append to; None writes nothing.
+    """
+    self.policy, self.path = policy, path
+    self._sizes, self._written = sizes, None
+    self.num_read = dict.fromkeys(sizes, 0)  # bad ones and their replacements
+    self.num_bad = dict.fromkeys(sizes, 0)
+
+  def add(self, rows, bad):
+    """Counts a batch.
+
+    Args:
+      rows: dict with `source` and `index`, i32[B] each.
+      bad: list of Bad, the rows that were met on the way.
+
+    Raises:
+      ValueError: the share of bad rows in a dataset is above `max_share`.
+    """
+    numbers = rows["source"][rows["index"] >= 0]
+    counts = np.bincount(numbers, minlength=len(self._sizes))
+    for name, count in zip(self._sizes, counts):
+      self.num_read[name] += int(count)
+    for b in bad:
+      self.num_read[b.source] += 1
+      self.num_bad[b.source] += 1
+    if bad:
+      self._write(bad)
+      self._check(bad[-1])
+
+  def _check(self, last):
+    for name, size in self._sizes.items():
+      read, bad = self.num_read[name], self.num_bad[name]
+      share = self.policy.max_share
+      if bad > share * max(read, min(size, ENOUGH)):
+        where = f", all named in {self.path}" if self.path else ""
+        raise ValueError(
+          f"{bad} of {read} rows read from {name} could not be used, more than"
+          f" bad.max_share = {share}{where}; the last one met: {last.message}."
+          " Repair the data or raise bad.max_share"
+        )
+
+  def _write(self, bad):
+    if self.path is None:
+      return
+    if self._written is None:
+      self._written = {(b["source"], b["where"]) for b in read(self.path)}
+    new = {(b.source, b.where): b for b in bad}
+    new = [b for key, b in new.items() if key not in self._written]
+    self._written |= {(b.source, b.where) for b in new}
+    lines = [json.dumps(b._asdict(), ensure_ascii=False) + "\n" for b in new]
+    if lines:
+      append(self.path, "".join(lines).encode())
+
+
+def read(path):
+  """Returns the lines of a file of bad rows as dicts; a torn one is left out.
+
+  There may be no such file yet.
+  """
+  if not os.path.exists(path):
+    return []
+  found = []
+  with open(path, "rb") as f:
+    for line in f:
+      try:
+        found.append(json.loads(line))
+      except ValueError:
+        pass
+  return found
+
+
+def append(path, data):
+  """Appends lines to a file in one system call, behind a torn one too."""
+  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+  with open(path, "a+b", buffering=0) as f:
+    if f.seek(0, os.SEEK_END):
+      f.seek(-1, os.SEEK_END)
+      data = data if f.read(1) == b"\n" else b"\n" + data
+    f.write(data)

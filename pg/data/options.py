@@ -1,0 +1,37 @@
+"""How rows are read: the config's `input` and `bad`."""
+
+from typing import NamedTuple
+
+from pg import config
+from pg.data import bad as bad_lib
+
+CACHES = ("", "raw", "examples")
+
+
+class Options(NamedTuple):
+  """How rows are read; none of it changes which ones, or their order."""
+
+  workers: int = 0  # processes; 0: threads of this one
+  threads: int = 4  # in each process
+  ahead: int = 8  # batches that are ready before they are wanted
+  cache: str = ""  # of training rows: "raw" or "examples", those after the pp
+  cache_gb: float = 1.0  # in each process
+  bad: bad_lib.Policy = bad_lib.Policy()
+
+
+def from_config(c):
+  """Returns the Options of a config, from `c.input` and `c.bad`.
+
+  Raises:
+    ValueError: a value that is not allowed.
+  """
+  found = Options(**c.input, bad=bad_lib.Policy(**c.bad))
+  found.bad.check()
+  if found.cache not in CACHES:
+    raise ValueError(config.unknown(found.cache, CACHES, "input.cache"))
+  for name, least in dict(workers=0, threads=1, ahead=1, cache_gb=0).items():
+    if getattr(found, name) < least:
+      raise ValueError(
+        f"input.{name} is {getattr(found, name)}; it is at least {least}"
+      )
+  return found
