@@ -1,4 +1,4 @@
-"""TFRecord files are read at any row, and what is broken in them has a place."""
+"""TFRecord files are read at any row; what is broken in them has a place."""
 
 import gzip
 import os
