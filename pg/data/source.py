@@ -9,21 +9,27 @@ SOURCES and gives it keyword arguments.
 
 from pg.data import (
   array_record,
+  coco,
   digits,
   jsonl,
   parquet,
   shapes,
   tfds,
   tfrecord,
+  voc,
+  yolo,
 )
 
 # name in a config's data spec -> class
 SOURCES = {
   "array_record": array_record.ArrayRecord,
+  "coco": coco.Coco,
   "digits": digits.Digits,
   "jsonl": jsonl.Jsonl,
   "parquet": parquet.Parquet,
   "shapes": shapes.Shapes,
   "tfds": tfds.Tfds,
   "tfrecord": tfrecord.TfRecord,
+  "voc": voc.Voc,
+  "yolo": yolo.Yolo,
 }
