@@ -1,6 +1,7 @@
 """Objects are written whole, in the published form, and can be read back."""
 
 import collections
+import os
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from pg.data import prefix_lm
 from pg.pp import parse
 from tests import test_pp_text
 
+TESTS = os.path.dirname(os.path.abspath(__file__))
 TOK = tokenizer.Tokenizer(tokenizer.NANO)
 NANO = f"tokenizer='{tokenizer.NANO}'"
 WHOLE = "<loc0000><loc0000><loc1023><loc1023>"
@@ -209,6 +211,7 @@ def test_raster_reads_lines_although_their_boxes_are_not_level():
   assert boxes.raster([]).tolist() == []
   whole = [[0, 0.5, 1, 1], [0.8, 0, 0.9, 0.1], [0, 0, 0.1, 0.1]]
   assert boxes.raster(whole).tolist() == [2, 0, 1]
+  assert boxes.raster([[0, 0, 1, 1], [0.3, 0.8, 0.4, 0.9]]).tolist() == [1, 0]
 
 
 def test_crowds_are_left_out_by_choice():
@@ -301,6 +304,16 @@ def test_spans_without_loss_are_whole_tokens():
     assert len(located) == 4
     ids, at = ids + located, stop
   assert ids + TOK.encode(text[at:]) == TOK.encode(text)
+
+
+def test_the_usual_name_of_noise_is_one_token_of_gemma():
+  path = os.path.join(TESTS, "../../shared/tokenizers/gemma.model")
+  if not os.path.exists(path):
+    pytest.skip("Gemma's vocabulary is not there")
+  tok = tokenizer.Tokenizer(path)
+  suffix = apply("detect_all(4)", **row())["suffix"]
+  pieces = tok.pieces(tok.encode(suffix))
+  assert pieces[-1] == "<unused0>" and pieces.count("<unused0>") == 1
 
 
 def test_noise_fills_a_row_to_its_end_and_is_cut_at_whole_objects():
@@ -401,6 +414,20 @@ def test_questions_about_an_image_without_objects():
 def test_wrong_objects_are_an_error_that_names_the_key(change, message):
   with pytest.raises(ValueError, match=message):
     apply("segment()", **{**row(), **change})
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["cat", "red car", "a;b"], "label 'a;b' has a \";\""),
+    (["cat", "red car", ""], "'names' has an empty name, item 2"),
+    (["cat", "red car", None], "'names'.* item 2 is NoneType"),
+    ("cat", "'names' should be a list, but is str"),
+  ],
+)
+def test_wrong_classes_are_an_error_that_names_the_key(names, message):
+  with pytest.raises(ValueError, match=message):
+    apply("detect('names')", names=names, **row())
 
 
 @pytest.mark.parametrize("key", ["boxes", "labels", "codes"])

@@ -207,6 +207,16 @@ def test_a_value_of_another_type_is_an_error_that_names_the_key(
     apply(string, x=bad)
 
 
+@pytest.mark.parametrize(
+  "string",
+  ["lower(['x'])", "choice(3, out='x')", "pick('x', 0.5, out='y')", "ocr(x=1)"]
+  + ["drop(None)", "ocr(text_len='8')", "keep_if()", "science_qa(answer='B')"],
+)
+def test_arguments_of_another_type_are_refused_before_any_data(string):
+  with pytest.raises(ValueError, match="wanted "):
+    parse.build(string)
+
+
 # Choices.
 
 
@@ -371,6 +381,15 @@ def test_ocr_writes_all_texts_in_their_order():
     apply("ocr()", texts=["", ""])
 
 
+def test_ocr_reads_boxes_in_raster_order():
+  out = apply(
+    "objects('raster') | ocr()",
+    texts=["Street", "STOP", "Main"],
+    boxes=[[0.52, 0.5, 0.7, 0.9], [0, 0.3, 0.2, 0.7], [0.5, 0.1, 0.68, 0.4]],
+  )
+  assert out["suffix"] == "STOP Main Street"
+
+
 def fits(out, text_len):
   row = prefix_lm.make(out["prefix"], out["suffix"], TOK, text_len, "train")
   return not prefix_lm.is_cut(row)
@@ -387,8 +406,9 @@ def test_ocr_leaves_out_random_texts_until_the_row_is_not_cut():
     assert words == sorted(set(words) & set(texts))
     assert fits(out, 80)
     kept.append(out["suffix"])
+    more = dict(out, suffix=f"{out['suffix']} w39")
+    assert not fits(more, 80)
   assert len(set(kept)) == 20
-  assert min(len(x.split()) for x in kept) > 5
   few = apply(string, texts=texts[:4])
   assert few["suffix"] == "w00 w01 w02 w03"
 

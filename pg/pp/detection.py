@@ -114,13 +114,13 @@ def detect_all(
   fake = np.sort(corners, axis=1).reshape(-1, 4)
   boxes = np.concatenate([boxes[order], fake])
   names = [labels[i] for i in order] + [noise] * len(fake)
-  parts = [boxes_lib.detect([b], [n]) for b, n in zip(boxes, names)]
+  parts = boxes_lib.parts(boxes, names)
 
   def write(k):
     spans, at = [], 0
     for i, part in enumerate(parts[:k]):
       if i >= len(order):
-        spans.append((at, at + len(boxes_lib.encode(boxes[i]))))
+        spans.append((at, at + len("<loc0000>" * 4)))
       at += len(part) + len(" ; ")
     return "detect all classes", " ; ".join(parts[:k]), spans
 
@@ -153,12 +153,12 @@ def _ask(verb, example, codes, classes, text_len, tokenizer):
     unasked = sorted(there - set(asked))[0]
     raise ValueError(f"'labels' has {unasked!r}, and {classes!r} has it not")
 
+  parts = boxes_lib.parts(boxes, labels, codes)
+
   def write(k):
     kept = set(labels[:k])
     names = [name for name in asked if name in kept or name not in there]
-    part = codes if codes is None else codes[:k]
-    suffix = boxes_lib.detect(boxes[:k], labels[:k], part)
-    return f"{verb} {' ; '.join(names)}", suffix
+    return f"{verb} {' ; '.join(names)}", " ; ".join(parts[:k])
 
   least = min(1, len(labels))
   prefix, suffix = budget.most(len(labels), write, text_len, tokenizer, least)

@@ -114,9 +114,9 @@ def ocr(
 ):
   """Asks for all texts of an image, in their order: prefix "ocr".
 
-  For the raster order of PaliGemma's pre-training, put `objects("raster",
-  keys=["texts"])` before it. Where the texts are too many for a row, random
-  ones are left out (section 3.2.5 of arXiv 2407.07726), never parts of one.
+  For the raster order of PaliGemma's pre-training, put `objects("raster")`
+  before it. Where the texts are too many for a row, random ones are left out
+  (section 3.2.5 of arXiv 2407.07726), never parts of one.
 
   Args:
     example: dict with a list of str.
