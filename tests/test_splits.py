@@ -126,7 +126,7 @@ def test_the_texts_of_recipes_mean(text, want):
     ("train[-1001:]", "-1001 is beyond the end"),
     ("train[10:5]", "it ends at 5 and starts at 10"),
     ("train[5:5]", r"split 'train\[5:5\]' has no rows \(train has 1000\)"),
-    (None, "there are several splits, give one: train, validation"),
+    (None, "give a split; there are train, validation"),
   ],
 )
 def test_a_wrong_text_is_explained(text, message):

@@ -231,7 +231,7 @@ def test_names_have_configurations_and_versions(folder, tmp_path, monkeypatch):
 def test_an_unknown_split_or_key_is_named(folder):
   with pytest.raises(ValueError, match='did you mean "train"'):
     source.Tfds(data_dir=folder, split="trian")
-  with pytest.raises(ValueError, match="several splits, give one: train, val"):
+  with pytest.raises(ValueError, match="give a split; there are train, val"):
     source.Tfds(data_dir=folder)
   with pytest.raises(ValueError, match='unknown feature "imag"; did you'):
     source.Tfds(data_dir=folder, split="train", keys=["imag"])

@@ -102,9 +102,7 @@ class Sliced:
     """
     names = list(names)
     if text is None and len(names) != 1:
-      raise ValueError(
-        f"there are several splits, give one: {', '.join(names)}"
-      )
+      raise ValueError(f"give a split; there are {', '.join(names) or 'none'}")
     opened = _Opened(names, source)
     self.split = names[0] if text is None else text
     parts = parse(self.split, opened)

@@ -4,22 +4,18 @@ A file is one record after the other: u64 length, u32 checksum of the length,
 the bytes, u32 checksum of the bytes; little-endian; checksums are CRC-32C,
 masked (https://www.tensorflow.org/tutorials/load_data/tfrecord). It has no
 index: the first reading goes from length to length, and what it finds is kept
-in ~/.cache/pg/index.
+(index.py).
 """
 
 import functools
-import hashlib
 import os
-import pathlib
 import struct
-import tempfile
 
 import numpy as np
 
-from pg.data import crc32c, shards, splits, tf_example
+from pg.data import crc32c, index, shards, splits, tf_example
 
 SUFFIXES = (".tfrecord", ".tfrecords")
-_INDEX = "~/.cache/pg/index"
 _HEAD, _TAIL = 12, 4  # bytes before and after those of a record
 
 
@@ -70,7 +66,7 @@ class Records:
 
   def __init__(self, shard, verify):
     self._path, self._verify = shard.path, verify
-    self._ends = _index(shard)
+    self._ends = index.Index(write_ends, shard.path).data.view(np.int64)
 
   def __len__(self):
     return len(self._ends)
@@ -104,41 +100,16 @@ def _masked(crc):
   return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _index(shard):
-  """Returns where each record ends, i64[N], from the cache if it is there."""
-  key = repr((os.path.abspath(shard.path), shard.size, shard.mtime))
-  name = hashlib.sha256(key.encode()).hexdigest()[:32]
-  path = pathlib.Path(_INDEX).expanduser() / f"{name}.npy"
-  try:
-    ends = np.load(path)
-    if ends.dtype == np.int64 and (ends[-1:] == shard.size).all():
-      return ends
-  except (OSError, ValueError, EOFError):
-    pass  # there is none, or it is broken
-  ends = _scan(shard)
-  try:
-    _save(path, ends)
-  except OSError:
-    pass  # a home that cannot be written: look again next time
-  return ends
-
-
-def _save(path, ends):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as f:
-    np.save(f, ends)
-  os.replace(f.name, path)
-
-
-def _scan(shard):
-  """Returns where each record ends, i64[N], after checking all lengths."""
+def write_ends(path, sink):
+  """Writes where each record ends, i64[N], after checking all lengths."""
   heads, ends, end = [], [], 0
-  with open(shard.path, "rb") as f:
-    while len(head := f.read(_HEAD)) == _HEAD and end <= shard.size:
+  with open(path, "rb") as f:
+    size = os.fstat(f.fileno()).st_size
+    while len(head := f.read(_HEAD)) == _HEAD and end <= size:
       heads.append(head)
       end += _HEAD + _length(head) + _TAIL
       ends.append(end)
-      f.seek(min(end, shard.size))
+      f.seek(min(end, size))
   table = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, _HEAD)
   sums = crc32c.crc32c_rows(table[:, :8]).astype(np.uint64)
   wrong = np.flatnonzero(_masked(sums) != table[:, 8:].copy().view("<u4")[:, 0])
@@ -147,10 +118,10 @@ def _scan(shard):
       f"the checksum of the length of record {wrong[0]} is wrong: "
       + ("this is no TFRecord file" if not wrong[0] else "the file is broken")
     )
-  if end != shard.size:
-    number = len(ends) if end < shard.size else len(ends) - 1
+  if end != size:
+    number = len(ends) if end < size else len(ends) - 1
     raise ValueError(
-      f"the file is broken off in record {number}: it has {shard.size} bytes;"
-      " copy it again"
+      f"the file is broken off in record {number}: it has {size} bytes; copy it"
+      " again"
     )
-  return np.array(ends, np.int64)
+  sink.write(np.array(ends, np.int64).tobytes())
