@@ -6,18 +6,21 @@ the model was to write, or a list of `answers`. Most are sums over examples:
 TABLES has the function that makes the summands (pg/evals/table.py), from which
 `interval.bootstrap` gives each score's number of examples and an interval.
 PER_EXAMPLE has, where a metric is a mean over examples, the function
-`(prediction, example) -> float` of one.
+`(prediction, example) -> float` of one; captions, which are scored as a set,
+have none there.
 """
 
 import functools
 
 from pg.evals import (
   anls,
+  caption,
   counting,
   detect,
   exact,
   languages,
   letters,
+  meteor,
   pairs,
   relaxed,
   table,
@@ -27,6 +30,10 @@ from pg.evals import (
 
 TABLES = {
   "anls": anls.anls,  # DocVQA, InfographicVQA, ST-VQA
+  "bleu": caption.bleu,
+  "captions": caption.captions,  # CIDEr, BLEU and ROUGE-L
+  "cider": caption.cider,
+  "cider_languages": functools.partial(languages.split, caption.cider),
   "count": exact.count,
   "exact": exact.exact,  # GQA, AI2D, OCR-VQA (lower), video QA, A-OKVQA (MC)
   "exact_languages": functools.partial(languages.split, exact.exact),  # xGQA
@@ -36,6 +43,7 @@ TABLES = {
   "pope": yesno.pope,
   "pope_equal": yesno.pope_equal,  # as big_vision scores it
   "relaxed": relaxed.relaxed,  # ChartQA
+  "rouge": caption.rouge,
   "rsvqa": exact.rsvqa,
   "scienceqa": letters.scienceqa,
   "soft": vqa.soft,  # OKVQA, A-OKVQA, VizWiz
@@ -48,6 +56,7 @@ TABLES = {
 METRICS = {
   **{n: functools.partial(table.score, make) for n, make in TABLES.items()},
   "detect": detect.score,
+  "meteor": meteor.score,  # needs Java
 }
 PER_EXAMPLE = {
   "anls": anls.per_example,

@@ -8,7 +8,7 @@ called by pycocoevalcap. These are the same tokens without Java.
 import functools
 import re
 
-from pg.evals import ptb_rules
+from pg.evals import ptb_rules, ptb_words
 
 # What is taken out of the tokens of a caption. Brackets are "-lrb-" by the time
 # the reference looks for "-LRB-", so that they stay.
@@ -58,9 +58,9 @@ def tokenize_all(texts):
 @functools.lru_cache(1 << 16)
 def _special(word, stop):
   """Returns whether a plain word is split, or keeps a full stop after it."""
-  if stop and (len(word) == 1 or ptb_rules.ABBREVIATION.fullmatch(word)):
+  if stop and (len(word) == 1 or ptb_words.ABBREVIATION.fullmatch(word)):
     return True
-  return bool(ptb_rules.SPLIT.fullmatch(word))
+  return bool(ptb_words.SPLIT.fullmatch(word))
 
 
 def _longest(text, place, tokens):

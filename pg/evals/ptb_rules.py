@@ -8,6 +8,8 @@ Found out from the reference's answers; every peculiarity is one of them.
 import functools
 import re
 
+from pg.evals import ptb_words
+
 _SP = r"[ \t\u00a0\u2000-\u200a\u3000]"
 _SPNL = r"[ \t\u00a0\u2000-\u200a\u3000\n]"
 _APOS = r"(?:['\u0092\u2019]|(?i:&apos;))"
@@ -16,70 +18,18 @@ _CLITIC = rf"{_APOS}(?:[msdMSD]|(?i:re|ve|ll))"  # 's 'm 'd 're 've 'll
 _NUMBER = r"(?:\d*(?:[.:,\u00ad\u066b\u066c]\d+)+|\d+)"
 _INSIDE = r"[,;:\u3001]"  # punctuation inside a sentence
 
-# Letters with full stops between them; "U.S." is more than an acronym.
-_ACRONYM = (
-  r"(?:[A-Za-z](?:\.[A-Za-z])+|(?i:(?:canada|sino|korean|eu|japan|non)-u\.s"
-  r"|u\.s\.-u\.(?:k|s\.s\.r)))"
-)
-
-
-def _words(text):
-  """Returns a pattern of any of the words, without regard to case."""
-  return "(?i:" + "|".join(text.split()) + ")"
-
-
-def _capitalized(text):
-  """Returns a pattern of any of the words, whose first letter has its case."""
-  return "|".join(f"{w[0]}(?i:{w[1:]})" for w in text.split())
-
-
-# Keep a full stop, unless a word goes on behind it.
-_OFTEN_LAST = (
-  "(?:"
-  + _words(
-    """jan feb mar apr jun jul aug sept? oct nov dec mon tues? wed thu thurs fri
-    ala ariz calif colo conn ct dak fla ga ind kans? ky md mich minn mo mont neb
-    nev okla penn tenn va vt wisc? wyo inc cos? corp p?pt[ye]s? ltd plc rt
-    bancorp bhd assn univ intl sys bldg blvd rd bros esq jr sr (?:ed|ph)\\.d
-    est ext sq tel al etc seq"""
-  )
-  + "|"
-  + _capitalized("Ark Az Del Ill La Mass Miss Ore Pa Tex Wash")
-  + ")"
-)
-_OFTEN_INSIDE = _words(
-  """mr mrs ms mlle mme messrs drs? profs? sens? reps? attys? govs? supts? ste?
-  adj adm adv asst assoc ave brig capt co?mdr col cpl det ens ft gen hon insp
-  lieut lt maj msgr mt pfc pres pvt rev sfc sgt spc alex wm jos cie a\\.k\\.a
-  cf dept elec invt m[ft]g natl ph treas vs"""
-)
-_BEFORE_NUMBERS = _words("art ca figs? nos? op pp prop")
-ABBREVIATION = re.compile(f"{_OFTEN_LAST}|{_OFTEN_INSIDE}|{_BEFORE_NUMBERS}")
-SPLIT = re.compile(_words("cannot gonna gotta gimme lemme wanna"))
-# An acronym before one of these ends its sentence.
-_SENTENCE_STARTS = _capitalized(
-  r"""About According Additionally After An A As At But Earlier He Her Here
-  However If In It Last Many More Mr\. Ms\. Now Once One Other Our She Since So
-  Some Such That The Their Then There These They This We When While What Yet
-  You"""
-)
-
 _URL_REST = r"""[^ \t\n\f\r"<>|()]+[^ \t\n\f\r"<>|.!?(){},-]"""
 _TAG_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _TAG = (
   rf"<(?:[!?][A-Za-z-][^>\n]*|{_TAG_NAME}(?: +(?:{_TAG_NAME}|{_TAG_NAME} *= *"
   rf"""(?:'[^'\n]*'|"[^"\n]*")))* */?|/{_TAG_NAME}) *>"""
 )
-_FILE_ENDS = _words(
-  """bat bmp c class cgi cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3
-  pdf php pl png ppt ps py sql tar txt wav x xml zip"""
-)
 
 
 @functools.cache
 def starting(character):
   """Returns the rules that can describe a token starting with a character."""
-  if _letter().match(character):
+  if ptb_words.letter().match(character):
     kind = "a"
   else:
     kind = "1" if character.isdecimal() else "."
@@ -97,7 +47,7 @@ def _rules():
 
 def _split():
   """Words of two tokens, and words before an apostrophe."""
-  word, letter = _word(), _alphabet()
+  word, letter = ptb_words.word(), ptb_words.alphabet()
   yield "a", "(?i:can)", "(?i:not)", None
   yield "a", "(?i:gon|wan)", "(?i:na)", None
   yield "a", "(?i:got)", "(?i:ta)", None
@@ -157,7 +107,7 @@ def _names():
     "",
     None,
   )
-  yield ".", f"@[a-zA-Z_][a-zA-Z_0-9]*|#{_letters()}+", "", None
+  yield ".", f"@[a-zA-Z_][a-zA-Z_0-9]*|#{ptb_words.letters()}+", "", None
   yield ".", _CLITIC, "[^A-Za-z]", _quotes
   yield "a", f"(?i:n){_APOS_IN_WORD}(?i:t)", "", _quotes
 
@@ -192,20 +142,26 @@ def _numbers():
 
 def _stops():
   """Tokens that a full stop can belong to."""
-  an = f"[{_alphabet()}\\d]"
-  ends = rf"{_SPNL}+(?:(?:{_SENTENCE_STARTS})(?:{_SPNL}|[?!])|{_TAG}{_SPNL})"
+  an = f"[{ptb_words.alphabet()}\\d]"
+  starts = f"(?:{ptb_words.SENTENCE_STARTS})(?:{_SPNL}|[?!])"
+  ends = f"{_SPNL}+(?:{starts}|{_TAG}{_SPNL})"
   yield "a", "[A-Za-z]", rf"\.{ends}", None
-  yield "a", rf"{_ACRONYM}\.", ends, None
-  yield "a", rf"{_BEFORE_NUMBERS}\.", rf"{_SPNL}?\d", None
-  yield "a", rf"{_OFTEN_LAST}\.", r"[\s\S]{2}", None
-  yield "a", rf"{_OFTEN_LAST}\.", "", None
-  for pattern in (_OFTEN_INSIDE, _ACRONYM, "[A-Za-z]", "(?i:v)"):
+  yield "a", rf"{ptb_words.ACRONYM}\.", ends, None
+  yield "a", rf"{ptb_words.BEFORE_NUMBERS}\.", rf"{_SPNL}?\d", None
+  yield "a", rf"{ptb_words.OFTEN_LAST}\.", r"[\s\S]{2}", None
+  yield "a", rf"{ptb_words.OFTEN_LAST}\.", "", None
+  for pattern in (
+    ptb_words.OFTEN_INSIDE,
+    ptb_words.ACRONYM,
+    "[A-Za-z]",
+    "(?i:v)",
+  ):
     yield "a", rf"{pattern}\.", "", None
     yield "a", pattern, _SPNL, None
   yield ".", rf"{_APOS}\d\d", _SPNL, None
-  name = rf"{an}+(?:[-._/]{an}+)*\.{_FILE_ENDS}"
+  name = rf"{an}+(?:[-._/]{an}+)*\.{ptb_words.FILE_ENDS}"
   yield "a1", name, rf"(?:{_SPNL}|[.?!,])", None
-  yield "a.", rf"{_word()}\.", _INSIDE, _no_soft_hyphen
+  yield "a.", rf"{ptb_words.word()}\.", _INSIDE, _no_soft_hyphen
   for pattern in (
     r"\(\d{2,3}\)[ \u00a0]?\d{3,4}[- \u00a0]?\d{3,5}",
     r"(?:\+\+?)?(?:\d{2,4}[- \u00a0])?\d{2,4}[- \u00a0]\d{3,4}[- \u00a0]?"
@@ -249,9 +205,9 @@ def _marks():
 
 def _rest():
   """Words with hyphens, quotes and symbols."""
-  an = f"[{_alphabet()}\\d]"
-  part = rf"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*"
-  part += rf"(?:-(?:{_ACRONYM}\.|[A-Za-z0-9\u00ad]+))+"
+  an = f"[{ptb_words.alphabet()}\\d]"
+  part = r"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*"
+  part += rf"(?:-(?:{ptb_words.ACRONYM}\.|[A-Za-z0-9\u00ad]+))+"
   yield "a1", rf"{part}\.", _INSIDE, _no_soft_hyphen
   yield "a1", part, "", _no_soft_hyphen
   part = f"(?:[dDoOlL]{_APOS_IN_WORD}{an})?{an}+"
@@ -278,42 +234,6 @@ def _rest():
     None,
   )
   yield ".", rf"{_SP}+|\n|(?i:&nbsp;)", "", _nothing
-
-
-@functools.cache
-def _alphabet():
-  """Returns the letters up to U+FFFF as ranges of a character class."""
-  codes = [code for code in range(0x10000) if chr(code).isalpha()]
-  starts = [c for c in codes if not chr(c - 1).isalpha()]
-  ends = [c for c in codes if not chr(c + 1).isalpha()]
-  return "".join(f"\\u{a:04x}-\\u{b:04x}" for a, b in zip(starts, ends))
-
-
-def _letters():
-  """Returns the pattern of a letter of a word: also marks, such as of Thai."""
-  marks = (
-    r"\u00ad\u0237-\u024f\u02c2-\u02c5\u02d2-\u02df\u02e5-\u02ff\u0300-\u037d"
-    r"\u0384\u0385\u0483-\u0487\u0591-\u05bd\u064b-\u065e\u0670\u0900-\u0903"
-    r"\u093c\u093e-\u094e\u0951-\u0955\u0962\u0963\u0981-\u0983\u09bc-\u09c4"
-    r"\u09c7\u09c8\u09cb-\u09cd\u0a01-\u0a03\u0a3c\u0a3e-\u0a4f\u0a81-\u0a83"
-    r"\u0abc-\u0acf\u0b82\u0bbe-\u0bc2\u0bc6-\u0bc8\u0bca-\u0bcd\u0c01-\u0c03"
-    r"\u0c3e-\u0c56\u0d3e-\u0d44\u0d46-\u0d48\u0e30-\u0e3a\u0e47-\u0e4e\u0eb1-"
-    r"\u0ebc\u0ec8-\u0ecd"
-  )
-  accented = "&[aeiouAEIOU](?i:acute|grave|uml);"
-  return f"(?:[{_alphabet()}{marks}]|{accented})"
-
-
-@functools.cache
-def _letter():
-  return re.compile(_letters())
-
-
-def _word():
-  """Returns the pattern of a word; marks inside it do not end it ("U.S.A")."""
-  letter = _letters()
-  part = rf"{letter}(?:{letter}|\d)*"
-  return f"{part}(?:[.!?]{part})*"
 
 
 def _nothing(text):

@@ -247,10 +247,10 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   blind = {}
   if baseline is not None:
     blind = metric(baseline.predict([e["prefix"] for e in examples]), examples)
-  single = evals.PER_EXAMPLE[how["metric"]]
+  single = evals.PER_EXAMPLE.get(how["metric"])
   records = [
     _record(int(index[j]), text, float(logp[j]), done, pictures)
-    | {"score": float(single(text, done))}
+    | ({"score": float(single(text, done))} if single else {})
     for j, text, done in zip(order, texts, examples, strict=True)
   ]
   return Result(metric(texts, examples), blind, records, len(order))
