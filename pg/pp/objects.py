@@ -52,7 +52,7 @@ def objects(
         f"'iscrowd' should be 0 and 1, but is {str(crowds)[:80]}"
       )
     kept = [i for i in kept if not crowds[i]]
-  return _take(example, kept[:max_objects], keys)
+  return take(example, kept[:max_objects], keys)
 
 
 @pp.op
@@ -93,7 +93,7 @@ def classes(
   asked_set, both = set(asked), asked + extra
   kept = [i for i, label in enumerate(labels) if label in asked_set]
   shuffled = [both[i] for i in rng.permutation(len(both))]
-  return {**_take(example, kept, keys), out: shuffled}
+  return {**take(example, kept, keys), out: shuffled}
 
 
 def boxes_of(example):
@@ -156,6 +156,20 @@ def checked(value, key):
   return boxes
 
 
+def take(example, indices, keys):
+  """Returns "boxes" and the lists of `keys` with only the items `indices`."""
+  boxes = boxes_of(example)
+  taken = {}
+  for key in ["boxes", *(key for key in pp.names(keys) if key in example)]:
+    values = pp.list_of(example, key)
+    _as_many(boxes, values, key)
+    if isinstance(values, np.ndarray):
+      taken[key] = values[np.asarray(indices, int)]
+    else:
+      taken[key] = [values[i] for i in indices]
+  return taken
+
+
 def _as_many(boxes, values, key):
   if len(values) != len(boxes):
     raise ValueError(
@@ -171,17 +185,3 @@ def _order(boxes, order, rng):
   y1, x1, y2, x2 = boxes.T
   value = {"given": 0 * x1, "left": x1 + x2, "area": (y1 - y2) * (x2 - x1)}
   return np.argsort(value[order], kind="stable")
-
-
-def _take(example, indices, keys):
-  """Returns "boxes" and the lists of `keys` with only the items `indices`."""
-  boxes = boxes_of(example)
-  taken = {}
-  for key in ["boxes", *(key for key in pp.names(keys) if key in example)]:
-    values = pp.list_of(example, key)
-    _as_many(boxes, values, key)
-    if isinstance(values, np.ndarray):
-      taken[key] = values[np.asarray(indices, int)]
-    else:
-      taken[key] = [values[i] for i in indices]
-  return taken

@@ -18,11 +18,15 @@ from pg import config, pp
 from pg.pp import (  # noqa: F401, they put their ops into OPS
   answers,
   ask,
+  crop,
   detection,
   image,
   keys,
   objects,
+  resize,
+  robust,
   text,
+  video,
 )
 
 # Parameters that are given by `run` and not in the string.

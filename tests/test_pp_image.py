@@ -1,0 +1,435 @@
+"""Image files become the pixels the references see, or a ValueError."""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from pg import pp
+from pg.pp import image, parse, resize, robust
+
+TESTS = os.path.dirname(os.path.abspath(__file__))
+GOLDEN = np.load(f"{TESTS}/golden/image.npz")
+SHA256 = json.loads(str(GOLDEN["sha256_json"]))
+SHARED = os.path.join(TESTS, "../../shared")
+PHOTO = "000000000790.jpg"
+
+NOISE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
+GRAY = NOISE[..., 0]
+
+
+def apply(string, pixels, **example):
+  return parse.build(string)({"image": pixels, **example}, pp.Turn())["image"]
+
+
+def read(name):
+  """The bytes of a golden image; the photos are not part of the repository."""
+  if f"png/{name}" in GOLDEN:
+    return GOLDEN[f"png/{name}"].tobytes()
+  return shared(f"data/coco_free/images/{name}")
+
+
+def shared(name):
+  if not os.path.exists(f"{SHARED}/{name}"):
+    pytest.skip(f"{name} of the golden data is not there")
+  with open(f"{SHARED}/{name}", "rb") as f:
+    return f.read()
+
+
+def encoded(array, mode=None, kind="PNG", **kw):
+  f = io.BytesIO()
+  pixels = Image.fromarray(array)
+  (pixels.convert(mode) if mode else pixels).save(f, kind, **kw)
+  return f.getvalue()
+
+
+def smooth(height, width):
+  """Waves of colours: what a JPEG of it keeps is not only noise."""
+  y, x = np.mgrid[:height, :width] / 9
+  waves = [np.sin(y + x), np.cos(y - 2 * x), np.sin(y * x / 9)]
+  return np.uint8(127.5 + 127 * np.stack(waves, axis=-1))
+
+
+@pytest.fixture(params=["simplejpeg", "Pillow alone"])
+def reader(request, monkeypatch):
+  """Runs a test with and without the optional package."""
+  if request.param == "Pillow alone":
+    monkeypatch.setattr(image, "simplejpeg", None)
+  else:
+    pytest.importorskip("simplejpeg")
+  return request.param
+
+
+# The numbers of the references.
+
+
+@pytest.mark.parametrize("key", [key for key in SHA256 if "|hf|" not in key])
+def test_the_string_of_a_big_vision_config_gives_its_bytes(key):
+  if ".jpg" in key and "precise" not in key:
+    pytest.importorskip("simplejpeg")
+  name, string = key.split("|", 1)
+  out = apply(string, read(name))
+  assert hashlib.sha256(out.tobytes()).hexdigest() == SHA256[key]
+
+
+@pytest.mark.parametrize("key", [key for key in SHA256 if "|hf|" in key])
+def test_the_hf_flavour_gives_the_bytes_of_transformers(key):
+  name, _, size = key.split("|")
+  string = f"decode(precise=True) | resize({size}, flavour='hf')"
+  out = apply(string, read(name))
+  assert hashlib.sha256(out.tobytes()).hexdigest() == SHA256[key]
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("method", resize.METHODS)
+def test_each_way_to_resize_gives_tensorflows_numbers(method, antialias):
+  if method == "bilinear":
+    key = f"rgba.png/decode|resize(56,antialias={antialias})"
+  else:
+    key = f"rgba/{method}/aa{int(antialias)}/56"
+  pixels = image.to_rgb(read("rgba.png"))
+  out = resize.stretch(pixels, (56, 56), method, antialias=antialias)
+  assert out.dtype == np.uint8 and out.flags.c_contiguous
+  off = np.abs(out.astype(int) - GOLDEN[key])
+  assert off.max() <= 1
+  assert (off > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("method", resize.METHODS)
+def test_each_way_to_resize_gives_tensorflows_numbers_of_more(
+  method, antialias
+):
+  pytest.importorskip("simplejpeg")
+  golden = np.load(io.BytesIO(shared("golden/resize_random.npz")))
+  for name, source in (("photo", PHOTO), ("rgba", "rgba.png")):
+    for size, every in ((56, 1), (224, 4)):
+      key = f"{name}/{method}/aa{int(antialias)}/{size}"
+      if key in golden:
+        pixels = image.to_rgb(read(source))
+        out = resize.stretch(pixels, (size, size), method, antialias=antialias)
+        out = out[every // 4 :: every, every // 4 :: every]
+        np.testing.assert_array_equal(out, golden[key])
+
+
+def test_resize_small_and_central_crop_equal_big_vision():
+  pytest.importorskip("simplejpeg")
+  golden = np.load(io.BytesIO(shared("golden/image_bv.npz")))
+  for string in (
+    "decode|resize_small(64)",
+    "decode|resize_small(64)|central_crop(56)",
+  ):
+    out = apply(string, read(PHOTO))
+    np.testing.assert_array_equal(out, golden[f"{PHOTO}/{string}"])
+
+
+@pytest.mark.parametrize("dct", ["FAST", "ACCURATE"])
+def test_jpeg_compression_equals_tensorflows(dct, reader):
+  out = robust.jpeg(GOLDEN["jpeg/source"], 75, precise=dct == "ACCURATE")
+  off = np.abs(out.astype(int) - GOLDEN[f"jpeg/INTEGER_{dct}/75"])
+  # The bytes depend on the version of libjpeg. Pillow has no fast DCT.
+  assert off.mean() < (0.1 if reader == "simplejpeg" else 1)
+
+
+@pytest.mark.parametrize(
+  ("antialias", "wanted"),
+  [(False, [0, 100]), (True, [14, 85])],  # 100 / 7 and 600 / 7
+)
+def test_antialias_averages_over_what_an_output_covers(antialias, wanted):
+  row = np.uint8([0, 0, 100, 100]).reshape(1, 4, 1).repeat(3, axis=-1)
+  out = resize.stretch(row, (1, 2), antialias=antialias)
+  np.testing.assert_array_equal(out[0, :, 0], wanted)
+
+
+def test_resize_goes_evenly_between_pixels_and_drops_fractions():
+  row = np.uint8([0, 99]).reshape(1, 2, 1).repeat(3, axis=-1)
+  out = apply("resize(4, antialias=False)", row)
+  np.testing.assert_array_equal(out[..., 1], [[0, 24, 74, 99]] * 4)
+
+
+@pytest.mark.parametrize("method", resize.METHODS)
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_plain_image_stays_plain_at_any_size(method, antialias):
+  plain = np.full((17, 23, 3), (0, 200, 255), np.uint8)
+  for shape in ((5, 9), (17, 23), (40, 31), (1, 1)):
+    out = resize.stretch(plain, shape, method, antialias=antialias)
+    assert out.shape == (*shape, 3)
+    assert np.abs(out.astype(int) - plain[0, 0]).max() <= 1
+
+
+def test_resize_wants_a_decoded_image_and_a_size():
+  for op in ("resize", "resize_small", "random_resize"):
+    with pytest.raises(ValueError, match='put "decode |" before'):
+      apply(f"{op}(8)", encoded(NOISE))
+    with pytest.raises(ValueError, match="at least 1 pixel, got 0"):
+      apply(f"{op}(0)", NOISE)
+  with pytest.raises(ValueError, match="always has antialias"):
+    apply("resize(8, flavour='hf', antialias=False)", NOISE)
+  with pytest.raises(ValueError, match='unknown key of the example "image"'):
+    parse.build("resize(8)")({"img": NOISE}, pp.Turn())
+
+
+def test_decode_and_resize_take_several_images():
+  images = [encoded(NOISE), NOISE[:7, :9]]
+  out = apply("decode", images)
+  np.testing.assert_array_equal(out[0], NOISE)
+  np.testing.assert_array_equal(out[1], NOISE[:7, :9])
+  for op in ("resize(16)", "resize(16, flavour='hf')", "random_resize(16)"):
+    assert [x.shape for x in apply(f"decode | {op}", images)] == [
+      (16, 16, 3)
+    ] * 2
+
+
+# Kinds of files.
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_precise_decoding_is_pillows_bit_for_bit(subsampling, progressive):
+  pytest.importorskip("simplejpeg")
+  kw = dict(subsampling=subsampling, progressive=progressive)
+  for shape in ((20, 30), (33, 17), (1, 1), (64, 48)):
+    for pixels in (smooth(*shape), smooth(*shape)[..., 0]):
+      data = encoded(pixels, kind="JPEG", quality=90, **kw)
+      wanted = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+      np.testing.assert_array_equal(apply("decode(precise=True)", data), wanted)
+
+
+def test_the_fast_dct_is_the_default_and_close_to_the_accurate_one():
+  pytest.importorskip("simplejpeg")
+  data = encoded(smooth(99, 99), kind="JPEG", quality=90)
+  fast, precise = apply("decode", data), apply("decode(precise=True)", data)
+  off = np.abs(fast.astype(int) - precise)
+  assert 0 < off.mean() < 2
+  assert off.max() < 20
+
+
+def palette(array):
+  """A PNG with a palette of which one entry is transparent."""
+  return encoded(array, "P", transparency=b"\0" + b"\xff" * 255)
+
+
+def ppm16(gray):
+  head = b"P5 %d %d 65535\n" % gray.shape[::-1]
+  return head + (gray.astype(">u2") * 257).tobytes()
+
+
+def threefold(gray):
+  return np.repeat(gray[..., None], 3, axis=-1)
+
+
+def animated(kind):
+  f = io.BytesIO()
+  frames = [Image.fromarray(threefold(np.uint8(GRAY > x))) for x in (99, 9)]
+  frames[0].save(f, kind, save_all=True, append_images=frames[1:])
+  return f.getvalue()
+
+
+KINDS = {
+  "RGB": (encoded(NOISE), NOISE),
+  "gray": (encoded(GRAY), threefold(GRAY)),
+  "gray and alpha": (encoded(NOISE[..., :2], None), threefold(GRAY)),
+  "RGBA": (encoded(np.dstack([NOISE, GRAY])), NOISE),
+  "black and white": (encoded(GRAY > 99), threefold(np.uint8(GRAY > 99) * 255)),
+  "16 bits": (encoded(np.uint16(GRAY) * 257), threefold(GRAY)),
+  "16 bits, PPM": (ppm16(GRAY), threefold(GRAY)),
+  "16 bits, TIFF": (
+    encoded(np.uint16(GRAY) * 256 + 255, kind="TIFF"),
+    threefold(GRAY),
+  ),
+  "palette": (
+    palette(NOISE),
+    np.array(Image.fromarray(NOISE).convert("P").convert("RGB")),
+  ),
+  "animated PNG": (animated("PNG"), threefold(np.uint8(GRAY > 99))),
+  "animated GIF": (animated("GIF"), threefold(np.uint8(GRAY > 99))),
+  "WebP": (encoded(NOISE, kind="WEBP", lossless=True), NOISE),
+  "BMP": (encoded(NOISE, kind="BMP"), NOISE),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+def test_decode_gives_rgb_of_a_file_of_kind(kind):
+  data, wanted = KINDS[kind]
+  out = apply("decode", data)
+  assert out.dtype == np.uint8
+  np.testing.assert_array_equal(out, wanted)
+
+
+def test_cmyk_is_inks_on_white_paper(reader):
+  inks = np.uint8([0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255, 128, 0, 64, 99])
+  inks = np.repeat(inks.reshape(1, 4, 4), 8, axis=1).repeat(8, axis=0)
+  f = io.BytesIO()
+  Image.fromarray(inks, "CMYK").save(f, "JPEG", quality=100)
+  out = apply("decode", f.getvalue())[4, 4::8]
+  wanted = (255.0 - inks[4, 4::8, :3]) * (255.0 - inks[4, 4::8, 3:]) / 255
+  assert np.abs(out - wanted).max() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_image_turned_by_exif_is_turned_upright_if_asked(
+  kind, orientation, reader
+):
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  data = encoded(smooth(20, 30), kind=kind, exif=exif)
+  stored = apply("decode(precise=True)", data)
+  assert stored.shape == (20, 30, 3)
+  opened = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+  out = apply("decode(precise=True, exif=True)", data)
+  assert out.flags.c_contiguous
+  np.testing.assert_array_equal(out, np.array(opened))
+
+
+def chunk(name, data):
+  crc = struct.pack(">I", zlib.crc32(name + data))
+  return struct.pack(">I", len(data)) + name + data + crc
+
+
+def bomb(kind, height, width):
+  """A small file that says it is a large image."""
+  if kind == "PNG":
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    zeros = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zeros)
+  data = encoded(NOISE, kind=kind)
+  old = struct.pack(">HH", *NOISE.shape[:2])
+  assert data.count(old) == 1
+  return data.replace(old, struct.pack(">HH", height, width))
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("side", [9500, 30000, 65000])
+def test_a_small_file_of_a_huge_image_is_refused(kind, side, reader):
+  with pytest.raises(ValueError, match="pixels"):
+    apply("decode", bomb(kind, side, side))
+
+
+def test_the_limit_of_pixels_is_the_last_size_that_passes(monkeypatch, reader):
+  for kind in ("PNG", "JPEG"):
+    data = encoded(NOISE, kind=kind)
+    monkeypatch.setattr(image, "MAX_PIXELS", 600)
+    assert apply("decode", data).shape == (20, 30, 3)
+    monkeypatch.setattr(image, "MAX_PIXELS", 599)
+    with pytest.raises(ValueError, match="20 x 30 are more than 599 pixels"):
+      apply("decode", data)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+REFUSED = {
+  "no bytes": (b"", "none of JPEG, PNG"),
+  "a text": (b"not an image", "none of JPEG, PNG"),
+  "a program for a printer": (EPS, "none of JPEG, PNG"),
+  "half a GIF": (b"GIF89a", "cannot decode an image of 6 bytes"),
+  "a PPM without pixels": (b"P6 999 999 255\n", "of 15 bytes"),
+  "32 bits": (encoded(np.int32(GRAY), kind="TIFF"), "values have 32 bits"),
+  "floats": (encoded(np.float32(GRAY), kind="TIFF"), "values have 32 bits"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_decode_refuses(name, reader):
+  data, message = REFUSED[name]
+  with pytest.raises(ValueError, match=message) as e:
+    apply("decode", data)
+  assert str(e.value).startswith("decode: cannot decode an image of")
+  assert "0x" not in str(e.value)  # no addresses of objects
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_jpeg_is_refused_wherever_it_ends(progressive, reader):
+  data = encoded(smooth(60, 80), kind="JPEG", progressive=progressive)
+  for end in (*range(2, len(data), 97), len(data) - 2):
+    with pytest.raises(ValueError, match="cannot decode an image of"):
+      apply("decode", data[:end])
+
+
+def test_a_jpeg_with_a_harmless_fault_is_read(reader):
+  data = encoded(smooth(60, 80), kind="JPEG")
+  wanted = apply("decode(precise=True)", data)
+  for faulty in (data + b"more", data[:-2] + b"\0\0stray" + data[-2:]):
+    out = apply("decode(precise=True)", faulty)
+    np.testing.assert_array_equal(out, wanted)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_thousand_damaged_images_are_images_or_value_errors(reader):
+  random = np.random.default_rng(0)
+  kinds = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
+  files = [encoded(smooth(24, 32), kind=kind) for kind in kinds]
+  files += [encoded(smooth(24, 32), "CMYK", "JPEG"), ppm16(GRAY)]
+  files += [encoded(smooth(24, 32), kind="JPEG", progressive=True)] * 2
+  files += [encoded(smooth(24, 32), kind="JPEG")] * 3
+  failed = 0
+  for _ in range(1000):
+    data = bytearray(files[random.integers(len(files))])
+    for _ in range(random.integers(1, 5)):
+      data[random.integers(len(data))] = random.integers(256)
+    if random.random() < 0.3:
+      del data[random.integers(len(data)) :]
+    try:
+      out = apply("decode(exif=True)", bytes(data))
+      assert out.dtype == np.uint8 and out.shape[2] == 3
+    except ValueError as e:
+      assert str(e).startswith("decode(exif=True): cannot decode an image of")
+      failed += 1
+  assert 200 < failed < 900
+
+
+@pytest.mark.parametrize(
+  "bad",
+  [GRAY, NOISE[None], NOISE / 255, NOISE[..., :2], NOISE[:0], "a.jpg", None],
+)
+def test_an_array_that_is_no_u8_rgb_image_is_refused(bad):
+  with pytest.raises(ValueError, match=r"should be bytes or u8\[H, W, 3\]"):
+    apply("decode", bad)
+
+
+# Boxes.
+
+
+def test_draw_box_draws_a_red_line_around_the_box():
+  black = np.zeros((5, 9, 3), np.uint8)
+  out = apply("draw_box('bbox')", black, bbox=[0.25, 0.5, 0.999, 1.0])
+  wanted = [
+    "         ",
+    "    #####",
+    "    #   #",
+    "    #####",
+    "         ",
+  ]
+  red = np.array([list(row) for row in wanted]) == "#"
+  np.testing.assert_array_equal(out, red[..., None] * np.uint8([255, 0, 0]))
+  assert not black.any()
+
+
+def test_draw_box_leaves_out_sides_beyond_the_image():
+  black = np.zeros((201, 201, 3), np.uint8)
+  out = apply("draw_box('bbox')", black, bbox=[0.5, 0.5, 1.01, 1.01])
+  rows, columns = np.nonzero(out[..., 0])
+  assert set(zip(rows, columns)) == {(100, i) for i in range(100, 201)} | {
+    (i, 100) for i in range(100, 201)
+  }
+
+
+@pytest.mark.parametrize(
+  ("pixels", "box", "message"),
+  [
+    (NOISE, [0, 0, 2, 1], "as fractions of height and width"),
+    (NOISE, [0, 0, 1], "four numbers"),
+    ([NOISE, NOISE], [0, 0, 1, 1], "one image, but the example has 2"),
+    (encoded(NOISE), [0, 0, 1, 1], 'put "decode |" before'),
+  ],
+)
+def test_draw_box_refuses(pixels, box, message):
+  with pytest.raises(ValueError, match=message):
+    apply("draw_box('bbox')", pixels, bbox=box)
