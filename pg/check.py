@@ -72,7 +72,8 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
       if tell:
         tell(sum(p.num_read for p in parts), sum(map(len, rows)))
     found.close(how.bad.max_share if how.bad.skips else 0.0)
-    rows = list(draw(c.seed, data, MEASURE_ROWS))
+    count = min(MEASURE_ROWS, pipeline.num_examples(data))
+    rows = list(draw(c.seed, data, count))
     speed = measure(form, parts, c.seed, rows, pool, how)
   if speed and step_time:
     speed = speed._replace(wanted=c.batch_size / step_time)

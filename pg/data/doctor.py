@@ -170,5 +170,5 @@ def add_up(histograms):
   """Returns the sum of lists of counts of any lengths."""
   out = np.zeros(max(map(len, histograms), default=0), int)
   for counts in histograms:
-    out[: len(counts)] += counts
+    out[: len(counts)] += np.array(counts, int)
   return out.tolist()

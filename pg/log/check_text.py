@@ -151,7 +151,7 @@ def _findings(found, width):
     lines[0] += f" ({by_dataset(finding)})"
     for where, detail in finding.places:
       line = ": ".join(filter(None, (where, " ".join(detail.split()))))
-      lines.append(textwrap.shorten(line, 2 * width - 8, placeholder=" ..."))
+      lines.append(textwrap.shorten(line, 4 * width, placeholder=" ..."))
     lines.append(f"-> {kind.advice}")
     yield "\n".join(
       textwrap.fill(

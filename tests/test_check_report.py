@@ -1,0 +1,263 @@
+"""What a check reads, how it is started, and how it tells what it found."""
+
+import html.parser
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from pg import check as check_verb
+from pg.data import doctor
+from pg.log import check_page, check_text
+from tests import patient, tiny
+
+row = patient.row
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return patient.Folder(tmp_path)
+
+
+class Page(html.parser.HTMLParser):
+  """The texts of a page, and its tags."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.texts, self.sources = [], [], []
+    self.feed(text)
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.sources += [v for k, v in attrs if k in ("src", "href")]
+
+  def handle_data(self, data):
+    self.texts.append(data.strip())
+
+
+def test_a_decoded_evaluator_needs_room_for_the_prompt_only(folder):
+  file = folder.write("a.jsonl", *patient.GOOD)
+  other = folder.write("b.jsonl", row("a very long answer about it all"))
+  val = patient.jsonl(other, metric="exact")
+  alone = folder.config(patient.jsonl(file), dict(val=dict(val, max_len=40)))
+  need = patient.look("--config", alone).report.doctor.need
+  train = patient.look("--config", folder.config(patient.jsonl(file)))
+  assert need == train.report.doctor.need
+  both = dict(val=val, nll=dict(val, metric="perplexity"))
+  path = folder.config(patient.jsonl(file), both)
+  assert patient.look("--config", path).report.doctor.need > need
+
+
+def test_an_answer_that_may_not_be_said_is_named(folder):
+  file = folder.write("a.jsonl", *patient.GOOD)
+  other = folder.write("b.jsonl", row("a"), row("a very long answer"))
+  val = patient.jsonl(other, metric="exact")
+  for max_len, kinds in ((40, []), (4, ["long_answer"])):
+    evals = dict(val=dict(val, max_len=max_len))
+    path = folder.config(patient.jsonl(file), evals)
+    assert list(patient.look("--config", path).found) == kinds
+  seen = patient.look("--config", path)
+  assert seen.found["long_answer"] == ("warning", 1, ["b.jsonl:2"])
+  assert seen.code == 0
+
+
+def test_rows_of_several_evaluators_are_read_once(folder):
+  file = folder.write("a.jsonl", *patient.GOOD)
+  other = folder.write("b.jsonl", *patient.some(5))
+  val = patient.jsonl(other, metric="exact")
+  few = dict(val, num_examples=2)
+  evals = dict(val=val, nll=dict(val, metric="perplexity"), few=few)
+  path = folder.config(patient.jsonl(file), evals)
+  parts = patient.look("--config", path).report.doctor.parts
+  read = {p.name: (p.num_read, p.train, p.form) for p in parts}
+  assert read == {
+    "jsonl": (3, True, "train"),
+    "evals.nll, evals.val": (5, False, "train"),
+    "evals.few": (2, False, "decode"),
+  }
+
+
+def test_no_more_rows_are_read_than_the_run_reads(folder):
+  c = tiny.nano(total=3, batch_size=8)
+  report = check_verb.check(c, "nano")
+  read = {part.name: part.num_read for part in report.doctor.parts}
+  # The weights of the two are 0.35 and 0.15; evaluators have 12 rows.
+  assert read == {"caption": 17, "digits": 8, "evals.caption, evals.nll": 12}
+
+
+def test_some_examples_are_spread_over_a_dataset(folder):
+  lines = patient.some(40)
+  seen = folder.train(*lines, row(" "), examples=5)
+  assert seen.report.doctor.parts[0].num_read == 5
+  assert seen.found == {"empty": ("warning", 1, ["train.jsonl:44"])}
+  assert check_verb.spread(9, 3).tolist() == [0, 4, 8]
+  assert list(check_verb.spread(3, 9)) == [0, 1, 2]
+
+
+def test_an_input_slower_than_the_steps_is_a_warning(folder):
+  seen = folder.train(step_time=1e-6)
+  assert seen.found["slow"][:2] == ("warning", 1)
+  assert "it does not keep up" in seen.out
+  assert seen.code == 0
+  speed = seen.report.speed
+  assert speed.wanted == 32 / 1e-6 > speed.many > 0 < speed.one
+  assert "steps" not in folder.train().out.split("input:")[1].split("\n")[0]
+
+
+def test_workers_are_counted_in_the_estimate(folder):
+  file = folder.write("a.jsonl", *patient.GOOD)
+  path = folder.config(patient.jsonl(file), more="c.input.workers = 1")
+  speed = patient.look("--config", path).report.speed
+  assert speed.how == "1 workers" and speed.many >= speed.one
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    ((), "give --config FILE or --train FILE"),
+    (("--config", "nowhere.py"), "no config file 'nowhere.py'"),
+    (("--train", "nowhere.jsonl"), "nowhere.jsonl: No such file"),
+    (("--train", "x", "--config.lr=1"), "--config.lr=1 needs a --config"),
+    (("--train", "x", "--config", "configs/nano.py"), "--train is for files"),
+    (("--res=16", "--config", "configs/nano.py"), "--res is for files"),
+    (("--config", "configs/nano.py", "--config.lrr=1"), 'did you mean "lr"'),
+    (("--config", "configs/nano.py", "--examples=0"), "at least 1, got 0"),
+    (("--config", "configs/nano.py", "--step-time=0"), "above 0, got 0"),
+    (("--config", "configs/nano.py", "--config.pp=decod"), "unknown op"),
+    (
+      ("--config", "configs/nano.py", "--config.tokenizer=x.model"),
+      "cannot read the tokenizer",
+    ),
+  ],
+)
+def test_what_cannot_be_checked_is_one_clear_line(args, message, monkeypatch):
+  monkeypatch.chdir(tiny.ROOT)
+  seen = patient.look(*args)
+  assert isinstance(seen.code, str)  # which python prints, and ends with 1
+  assert message in seen.code and "\n" not in seen.code.split("\n  ")[0]
+  assert seen.report is None
+
+
+def test_the_config_of_the_main_job_is_healthy(monkeypatch):
+  monkeypatch.chdir(tiny.ROOT)
+  seen = patient.look("--config", "configs/nano.py:full", "--examples=6")
+  assert seen.code == 0
+  assert "0 errors, 0 warnings" in seen.out
+  assert len(seen.report.doctor.parts) > 20
+
+
+def test_a_row_is_shown_as_the_model_sees_it(folder):
+  seen = folder.train()
+  where, made, prefix, suffix = seen.report.shown[0]
+  tok = seen.report.tok
+  columns = check_text.tokens(tok, made)
+  assert len(columns) == 129
+  pieces, ids, given, causal, target = zip(*columns)
+  end = pieces.index("\\n")
+  assert tok.decode(ids[1:end]) == prefix
+  assert tok.decode(ids[end + 1 :]) == suffix
+  assert np.array_equal(given, made["mask_input"])
+  assert np.array_equal(causal, made["mask_ar"])
+  assert np.array_equal(target, made["mask_loss"])
+  assert f"{where} as the model sees it: 1 image(s) of 16x16" in seen.out
+  assert re.search(r"piece <bos> .*\n  token +2 .*\n  input +1 ", seen.out)
+
+
+def test_a_blind_run_sees_no_image(folder):
+  file = folder.write("a.jsonl", *patient.GOOD)
+  path = folder.config(patient.jsonl(file), more="c.blind = True")
+  (shown, *_) = patient.look("--config", path).report.shown
+  assert not shown.row["mask_image"].any() and not shown.row["image"].any()
+
+
+def test_the_page_shows_findings_lengths_and_a_batch(folder):
+  box = row("<loc0512><loc0000><loc0000><loc1023> cat", "detect cat")
+  val = folder.write("val.jsonl", *patient.some(2))
+  out = folder.path / "new" / "check.html"
+  seen = folder.train(box, row(image="nowhere.png"), val=val, out=out)
+  assert f"page: {out}" in seen.out
+  text = out.read_text("utf-8")
+  page = Page(text)
+  assert "1 boxes with y2 < y1 or x2 < x1" in page.texts
+  assert any(t.endswith("train.jsonl:4") for t in page.texts)
+  assert "nowhere.png" in " ".join(page.texts)
+  assert "0512" not in "".join(page.texts[:5])
+  # Its picture is shown with the box, then those of the batch, twice.
+  (image, *_) = re.findall('<rect class="true" (.*?)>', text)
+  assert 'height="0.5005"' in image
+  num_rows = len(seen.report.shown)
+  assert page.tags.count("img") == 2 * num_rows + 1
+  assert page.texts.count("mask_image 1") == num_rows
+  for name in ("piece", *doctor.MASKS):
+    assert page.texts.count(name) == num_rows
+  assert text.count('<svg class="bars"') == 6
+  assert all(source.startswith("data:image") for source in page.sources)
+  assert list(out.parent.iterdir()) == [out]
+
+
+def test_texts_of_people_are_only_text_on_the_page(folder):
+  bad = "<script>alert('&')</script>"
+  out = folder.path / "check.html"
+  file = folder.write("<b>.jsonl", row(bad + " ", bad), row(bad, "x"))
+  patient.look("--train", file, "--res=16", "--out", out)
+  page = Page(out.read_text("utf-8"))
+  assert "script" not in page.tags and "b" in page.tags
+  assert sum(bad in text for text in page.texts) >= 3
+
+
+def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
+  svg = check_page.histogram([0, 2, 4], limit=3)
+  heights = [float(h) for h in re.findall(r'height="([\d.]+)"/>', svg)]
+  assert len(heights) == 4
+  assert heights[2] == pytest.approx(2 * heights[1]) and heights[0] == 0
+  assert 'class="limit"' in svg
+  assert 'class="limit"' not in check_page.histogram([1])
+  # Many lengths share bars, none is lost.
+  svg = check_page.histogram([0] * 999 + [7])
+  assert len(re.findall("<rect", svg)) <= check_page.NUM_BINS
+  assert float(re.findall(r'height="([\d.]+)"/>', svg)[-1]) > 0
+
+
+def test_quantiles_and_bars_are_those_of_the_lengths():
+  lengths = [3] * 50 + [5] * 49 + [90]
+  counts = np.bincount(lengths).tolist()
+  shares = (0.5, 0.51, 0.99, 1)
+  assert [doctor.quantile(counts, q) for q in shares] == [3, 5, 5, 90]
+  assert doctor.quantile([], 0.5) == 0
+  assert check_text.span(counts) == "3-90"
+  assert check_text.bars([0, 0, 1, 0, 8]) == "▂ █"
+  assert len(check_text.bars(counts)) <= 16
+  assert doctor.add_up([[1], [0, 2, 3], []]) == [1, 2, 3]
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def test_a_long_check_says_how_far_it_is():
+  now = [0.0]
+  pipe, terminal = io.StringIO(), Terminal()
+  tickers = [
+    check_text.Ticker(stream, clock=lambda: now[0])
+    for stream in (pipe, terminal)
+  ]
+  for done in range(1, 31):
+    now[0] += 1
+    for tick in tickers:
+      tick(done, 30)
+  assert pipe.getvalue() == (
+    "10 of 30 rows, 20s left\n20 of 30 rows, 10s left\n"
+  )
+  assert terminal.getvalue().count("\r") == 30
+  assert terminal.getvalue().endswith("\x1b[2K")
+
+
+def test_the_report_is_kept_short(folder):
+  seen = folder.train(*[row(" ", prefix="x" * 3000)] * 200, text_len=9)
+  lines = seen.out.splitlines()
+  assert len(lines) < 60 and max(map(len, lines)) < 160
+  places = json.dumps(seen.found["empty"][2])
+  assert places.count("train.jsonl") == 5
