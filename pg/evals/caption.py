@@ -100,11 +100,10 @@ def _cider(predictions, references):
       "CIDEr of one image is 0 whatever the caption: give it two or more",
       stacklevel=4,
     )
-  image = np.repeat(np.arange(len(references)), [len(r) for r in references])
-  flat = [r for group in references for r in group]
+  image, flat = _flat(references)
   similarity = np.zeros(len(flat))
   for counts in ngrams.count(predictions + flat, _ORDERS):
-    similarity += _cosine(*counts, image, len(predictions))
+    similarity += _cosine(*_split(*counts, image, len(predictions)), image)
   # The reference counts bigrams for the length.
   length = np.array([max(0, len(words) - 1) for words in predictions + flat])
   difference = length[len(predictions) :] - length[image]
@@ -114,49 +113,75 @@ def _cider(predictions, references):
   return table.means({"cider": each})
 
 
-def _cosine(text, gram, times, image, num_images):
-  """Returns the clipped cosine of each reference and its prediction, f64[R].
+def _flat(references):
+  """Returns the image of each reference, i64[R], and the references [R]."""
+  image = np.repeat(np.arange(len(references)), [len(r) for r in references])
+  return image, [r for group in references for r in group]
+
+
+def _split(text, gram, times, image, num_images):
+  """Splits counts of n-grams into those of predictions and of references.
 
   Args:
     text, gram, times: i64[M] each: how many times a text has an n-gram. Texts
-      are the predictions and, from `num_images`, the references.
+      are the predictions and, from `num_images` on, the references.
     image: i64[R], the image of each reference.
-    num_images: number of predictions.
+
+  Returns:
+    For predictions, then references: text, gram, times, and the place in the
+    predictions' arrays of the same n-gram in the same image, -1 without.
   """
-  is_reference = text >= num_images
-  owner = text.copy()
-  owner[is_reference] = image[text[is_reference] - num_images]
-  num_grams = gram.max(initial=-1) + 1
-  key = owner * num_grams + gram  # an n-gram in an image
-  documents = np.unique(key[is_reference]) % max(1, num_grams)
-  frequency = np.bincount(documents, minlength=num_grams)
+  first = np.searchsorted(text, num_images)  # reference
+  row = text[first:] - num_images
+  size = gram.max(initial=0) + 1
+  mine = text[:first] * size + gram[:first]  # sorted, as texts are images
+  theirs = image[row] * size + gram[first:]
+  place = np.searchsorted(mine, theirs)
+  mine = np.append(mine, -1)
+  place = np.where(mine[place] == theirs, place, -1)
+  return (
+    (text[:first], gram[:first], times[:first]),
+    (row, gram[first:], times[first:], place),
+  )
+
+
+def _cosine(predicted, true, image):
+  """Returns the clipped cosine of each reference and its prediction, f64[R]."""
+  text, gram, times = predicted
+  row, true_gram, true_times, place = true
+  num_images = image[-1] + 1
+  size = max(gram.max(initial=0), true_gram.max(initial=0)) + 1
+  documents = np.unique(image[row] * size + true_gram) % size
+  frequency = np.bincount(documents, minlength=size)
   rarity = np.log(num_images) - np.log(np.maximum(1, frequency))
   weight = times * rarity[gram]
-  norm = np.sqrt(np.bincount(text, weight**2, num_images + len(image)))
-  mine, theirs = key[~is_reference], key[is_reference]  # sorted; not sorted
-  ours = np.zeros(len(theirs))
-  if len(mine):
-    place = np.minimum(np.searchsorted(mine, theirs), len(mine) - 1)
-    found = mine[place] == theirs
-    ours[found] = weight[~is_reference][place[found]]
-  product = np.minimum(ours, weight[is_reference]) * weight[is_reference]
-  row = text[is_reference] - num_images
-  dot = np.bincount(row, product, len(image))
-  norms = norm[:num_images][image] * norm[num_images:]
+  true_weight = true_times * rarity[true_gram]
+  norm = np.sqrt(np.bincount(text, weight**2, num_images))
+  true_norm = np.sqrt(np.bincount(row, true_weight**2, len(image)))
+  same = np.append(weight, 0.0)[place]  # 0 for n-grams not predicted
+  product = np.minimum(same, true_weight) * true_weight
+  dot, norms = np.bincount(row, product, len(image)), norm[image] * true_norm
   return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
 
 
 def _bleu(predictions, references):
-  rows = []
-  for words, group in zip(predictions, references):
-    allowed = ngrams.most(group, _ORDERS)
-    own = ngrams.most([words], _ORDERS)
-    right = [0] * _ORDERS
-    for gram, times in own.items():
-      right[len(gram) - 1] += min(times, allowed.get(gram, 0))
-    guessed = [max(0, len(words) - n) for n in range(_ORDERS)]
-    closest = min((abs(len(r) - len(words)), len(r)) for r in group)[1]
-    rows.append([*right, *guessed, len(words), closest])
+  image, flat = _flat(references)
+  columns = []
+  for counts in ngrams.count(predictions + flat, _ORDERS):
+    (text, _, times), (_, _, true_times, place) = _split(
+      *counts, image, len(predictions)
+    )
+    allowed = np.zeros(len(times) + 1, np.int64)  # the last is for place -1
+    np.maximum.at(allowed, place, true_times)
+    right = np.minimum(times, allowed[:-1])
+    columns.append(np.bincount(text, right, len(predictions)))
+  length = np.array([len(words) for words in predictions])
+  columns += [np.maximum(0, length - n) for n in range(_ORDERS)]
+  closest = [
+    min((abs(len(r) - len(words)), len(r)) for r in group)[1]
+    for words, group in zip(predictions, references)
+  ]
+  columns += [length, closest]
 
   def finish(sums):
     right, guessed, (mine, theirs) = np.split(
@@ -170,8 +195,8 @@ def _bleu(predictions, references):
       for n in range(1, _ORDERS + 1)
     }
 
-  num = {f"bleu-{n}": len(rows) for n in range(1, _ORDERS + 1)}
-  return table.Table(np.array(rows, np.float64), finish, num)
+  num = {f"bleu-{n}": len(length) for n in range(1, _ORDERS + 1)}
+  return table.Table(np.array(columns, np.float64).T, finish, num)
 
 
 def _rouge(predictions, references):

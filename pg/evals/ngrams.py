@@ -1,7 +1,5 @@
 """Runs of words: counts of n-grams and the longest common subsequence."""
 
-import collections
-
 import numpy as np
 
 
@@ -36,28 +34,6 @@ def _counted(text, gram):
   size = gram.max(initial=0) + 1
   pairs, times = np.unique(text * size + gram, return_counts=True)
   return pairs // size, pairs % size, times
-
-
-def most(texts, orders):
-  """Returns the n-grams of any text and how often it is where it is most often.
-
-  Args:
-    texts: list of lists of str.
-    orders: longest n-gram.
-
-  Returns:
-    dict of tuple of str to int.
-  """
-  most_often = {}
-  for words in texts:
-    grams = collections.Counter(
-      tuple(words[i : i + n])
-      for n in range(1, orders + 1)
-      for i in range(len(words) - n + 1)
-    )
-    for gram, times in grams.items():
-      most_often[gram] = max(times, most_often.get(gram, 0))
-  return most_often
 
 
 def common(a, b):

@@ -14,7 +14,12 @@ from pg.evals import ptb_rules, ptb_words
 # the reference looks for "-LRB-", so that they stay.
 _REMOVED = frozenset("'' ' `` ` . ? ! , : - -- ... ;".split())
 # A word, or words with hyphens, before a space: nothing longer begins here.
-_PLAIN = re.compile(r"([A-Za-z]+(?:-[A-Za-z]+)*)([.,;:!?]?)(?=[ \n])")
+_WORD = re.compile("[A-Za-z]+(?:-[A-Za-z]+)*")
+_PLAIN = re.compile(rf"({_WORD.pattern})([.,;:!?]?)(?=[ \n])")
+# Nine captions of ten are only such words.
+_PLAIN_TEXT = re.compile(
+  rf"(?:{_WORD.pattern}[,;:!?]? +)*{_WORD.pattern} ?[.!?]? *"
+)
 
 
 def tokenize(text, following=""):
@@ -30,6 +35,11 @@ def tokenize(text, following=""):
       the lines of one file, and what begins the next line can decide whether a
       full stop at the end of this one is part of a token ("No.", "vitamin C.").
   """
+  if _PLAIN_TEXT.fullmatch(text):
+    tokens = _WORD.findall(text)
+    stop = "." in text
+    if not (_special(tokens[-1], stop) or any(map(_splits, tokens))):
+      return [token.lower() for token in tokens]
   text = " ".join(text.splitlines())
   end = len(text)
   text = f"{text}\n{following}"
@@ -56,11 +66,19 @@ def tokenize_all(texts):
 
 
 @functools.lru_cache(1 << 16)
-def _special(word, stop):
-  """Returns whether a plain word is split, or keeps a full stop after it."""
-  if stop and (len(word) == 1 or ptb_words.ABBREVIATION.fullmatch(word)):
-    return True
+def _splits(word):
+  """Returns whether a plain word is two tokens."""
   return bool(ptb_words.SPLIT.fullmatch(word))
+
+
+def _special(word, stop):
+  """Returns whether a plain word is split, or keeps the full stop after it."""
+  return _splits(word) or (stop and _keeps_stop(word))
+
+
+@functools.lru_cache(1 << 16)
+def _keeps_stop(word):
+  return len(word) == 1 or bool(ptb_words.ABBREVIATION.fullmatch(word))
 
 
 def _longest(text, place, tokens):
