@@ -196,6 +196,7 @@ def test_a_regex_that_is_none_is_a_value_error():
     ("ocr('x')", ["a", 1], "'x'.* item 1 is int"),
     ("rename('y', out='z')", 0, 'unknown key of the example "y"'),
     ("drop(['x', 'y'])", 0, 'unknown key of the example "y"'),
+    ("gather(['x', 'y'], 'z')", 0, 'unknown key of the example "y"'),
     ("keep_if('y', 1)", 0, 'unknown key of the example "y"'),
     ("keep_if('x', 1)", [1], "'x' should be text or a number, but is list"),
   ],
@@ -340,6 +341,8 @@ def test_keys_are_copied_renamed_dropped_and_flattened():
   )
   assert out == {"b": 1, "c": 1, "m/l/x": 4}
   assert apply("rename('a', out='a')", a=1) == {"a": 1}
+  out = apply("gather(['b', 'a'], out='c')", a=1, b="x")
+  assert out == {"a": 1, "b": "x", "c": ["x", 1]}
 
 
 @pytest.mark.parametrize(
@@ -464,6 +467,7 @@ STRINGS = [
   "copy('a', out='x')",
   "rename('a', out='x')",
   "drop('a')",
+  "gather(['a', 'b'], out='x')",
   "flatten",
   "keep_if('a')",
   "keep_if('a', ['a', 1])",

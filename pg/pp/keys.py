@@ -32,6 +32,12 @@ def drop(example, keys: str | list):
 
 
 @pp.op
+def gather(example, keys: list, out: str):
+  """Makes a list of several keys: `gather(["left", "right"], out="image")`."""
+  return {out: [pp.get(example, key) for key in pp.names(keys)]}
+
+
+@pp.op
 def flatten(example):
   """Makes keys of nested dicts: {"a": {"b": 1}} becomes {"a/b": 1}."""
   nested = {k: v for k, v in example.items() if isinstance(v, dict)}
