@@ -180,7 +180,7 @@ def test_the_page_shows_findings_lengths_and_a_batch(folder):
   assert f"page: {out}" in seen.out
   text = out.read_text("utf-8")
   page = Page(text)
-  assert "1 boxes with y2 < y1 or x2 < x1" in page.texts
+  assert "boxes with y2 < y1 or x2 < x1" in page.texts
   assert any(t.endswith("train.jsonl:4") for t in page.texts)
   assert "nowhere.png" in " ".join(page.texts)
   assert "0512" not in "".join(page.texts[:5])

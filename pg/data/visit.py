@@ -145,6 +145,8 @@ def _locations(text):
       yield "loc_count", f"{len(values)} in {run[:60]!r}"
       continue
     y1, x1, y2, x2 = values
+    if max(values) > 1023:
+      continue
     if y2 < y1 or x2 < x1:
       yield "inverted", run
     elif y2 == y1 or x2 == x1:

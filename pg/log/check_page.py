@@ -14,6 +14,8 @@ from pg.log import cards, check_text, curves, page, progress
 # The size a histogram has on the page.
 WIDTH, HEIGHT, LEFT, BOTTOM = 340, 120, 44, 24
 NUM_BINS = 60
+# Characters of a text on a card.
+LONGEST = 300
 
 CSS = """
 .found { margin: 0 0 1.4rem; }
@@ -94,7 +96,7 @@ def _finding(severity, finding, pictures):
   css = "note-word" if severity == "note" else severity
   return (
     f'<div class="found"><p><b class="{css}">{severity}</b>'
-    f" {finding.count:,} {html.escape(kind.title)}"
+    f" {html.escape(kind.title)}"
     f' <span class="note">{html.escape(check_text.by_dataset(finding))}</span>'
     f"</p><p>{html.escape(kind.advice)}</p><ul>{places}</ul>"
     f"{_cards(pictures, 'The first of them.')}</div>"
@@ -177,13 +179,23 @@ def histogram(counts, limit=None):
 def _cards(shown, note):
   rows = [
     {
-      "prompt": one.prefix,
-      "truth": one.suffix,
-      "image": _encode(np.concatenate(list(one.row["image"]), axis=1)),
+      "prompt": _short(one.prefix),
+      "truth": _short(one.suffix),
+      "image": _encode(_side_by_side(one.row)),
     }
     for one in shown
   ]
   return cards.grid(rows, note) if rows else ""
+
+
+def _short(text):
+  return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def _side_by_side(row):
+  """Returns the images that are shown, or the first where all are hidden."""
+  images = row["image"][row["mask_image"]]
+  return np.concatenate(images if len(images) else row["image"][:1], axis=1)
 
 
 def _encode(image):

@@ -1,6 +1,7 @@
 """Shows what a check of the data found: on a terminal."""
 
 import math
+import os
 import shutil
 import textwrap
 import time
@@ -109,14 +110,17 @@ def bars(counts, num_bins=16):
 
 def fit(report):
   """Returns a sentence about text_len."""
-  d = report.doctor
+  d, name = report.doctor, f"tokens of {os.path.basename(report.tok.path)}"
   read = sum(part.counts["good"] for part in d.parts)
   if d.num_cut:
     return (
       f"text_len {d.text_len}: {d.num_cut:,} of {read:,} rows lose text or EOS;"
-      f" {d.need} is the smallest that loses none"
+      f" {d.need} is the smallest that loses none ({name})"
     )
-  return f"text_len {d.text_len} loses nothing; {d.need} is the smallest such"
+  return (
+    f"text_len {d.text_len} loses nothing; {d.need} is the smallest such"
+    f" ({name})"
+  )
 
 
 def speed(report):
@@ -138,17 +142,19 @@ def speed(report):
 
 
 def by_dataset(finding):
-  """Returns how many rows of which dataset a finding has: "a 12, b 3"."""
+  """Returns how many rows a finding has: "12 in a", or "15 (a 12, b 3)"."""
   common = finding.counts.most_common(4)
+  if len(common) == 1:
+    return f"{finding.count:,} in {common[0][0]}"
   more = ", ..." if len(finding.counts) > 4 else ""
-  return ", ".join(f"{name} {count:,}" for name, count in common) + more
+  names = ", ".join(f"{name} {count:,}" for name, count in common)
+  return f"{finding.count:,} ({names}{more})"
 
 
 def _findings(found, width):
   for severity, finding in found.sorted():
     kind = findings.KINDS[finding.kind]
-    lines = [f"{severity}: {finding.count:,} {kind.title}"]
-    lines[0] += f" ({by_dataset(finding)})"
+    lines = [f"{severity}: {kind.title}: {by_dataset(finding)}"]
     for where, detail in finding.places:
       line = ": ".join(filter(None, (where, " ".join(detail.split()))))
       lines.append(textwrap.shorten(line, 4 * width, placeholder=" ..."))
