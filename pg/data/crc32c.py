@@ -1,17 +1,17 @@
 """CRC-32C (Castagnoli), the checksum of TFRecord files, in numpy.
 
 A checksum is linear: that of a whole is the exclusive or of those of its bytes,
-each followed by as many zeros as there are bytes after it. So blocks of bytes
-are looked up all at once, one table per place in the block, and then joined in
-pairs. About 300 MB/s on one core, where a loop over bytes does 5.
+each followed by as many zeros as there are bytes after it. So the bytes of a
+block are looked up all at once, each in the table of its place, and then blocks
+are joined in pairs. That is some 50 times as fast as a loop over the bytes.
 """
 
 import functools
 
 import numpy as np
 
-_BLOCK = 256  # bytes whose tables fit into a fast cache
-_SLAB = 256  # blocks at a time, likewise
+_BLOCK = 256  # bytes whose tables (256 KiB) fit into a fast cache
+_SLAB = 64  # blocks at a time: larger arrays cost more to allocate than to fill
 # What brings an empty register to all ones, which is where a checksum starts.
 # Zeros before it change nothing: so every length can be padded to blocks.
 _START = bytes.fromhex("54641f64")
@@ -24,12 +24,13 @@ def crc32c(data):
   padded = np.zeros(-(-size // _BLOCK) * _BLOCK, np.uint8)
   padded[-size:] = np.frombuffer(_START + data, np.uint8)
   blocks = padded.reshape(-1, _BLOCK)
-  sums = [_sum(blocks[i : i + _SLAB]) for i in range(0, len(blocks), _SLAB)]
-  sums, level = np.concatenate(sums), 0
+  slabs = [blocks[i : i + _SLAB] for i in range(0, len(blocks), _SLAB)]
+  sums = np.concatenate([_look_up(slab, _bytes()) for slab in slabs])
+  level = 0
   while len(sums) > 1:
     if len(sums) % 2:
       sums = np.append(np.uint32(0), sums)
-    sums = _follow(sums[::2], _zeros(level)) ^ sums[1::2]
+    sums = _look_up(_as_bytes(sums[::2]), _zeros(level)) ^ sums[1::2]
     level += 1
   return int(~sums[0])
 
@@ -38,48 +39,41 @@ def crc32c_rows(rows):
   """Returns the checksums u32[N] of the rows of u8[N, M], M up to 252."""
   start = np.frombuffer(_START, np.uint8)
   start = np.broadcast_to(start, (len(rows), len(start)))
-  return ~_sum(np.concatenate([start, rows], axis=1))
+  whole = np.concatenate([start, rows], axis=1)
+  return ~_look_up(whole, _bytes()[-256 * whole.shape[1] :])
 
 
-def _sum(blocks):
-  """Returns u32[N] of u8[N, M], with an empty register before and after."""
-  table, places = _tables()
-  skipped = _BLOCK - blocks.shape[1]
-  return np.bitwise_xor.reduce(table.take(blocks + places[skipped:]), axis=1)
+def _look_up(rows, table):
+  """Returns u32[N] for u8[N, M]: each byte's entry in u32[M * 256], joined."""
+  places = np.arange(0, len(table), 256, dtype=np.int32)
+  return np.bitwise_xor.reduce(table.take(rows + places), axis=1)
+
+
+def _as_bytes(sums):
+  return sums.astype("<u4").view(np.uint8).reshape(-1, 4)
 
 
 @functools.cache
-def _tables():
-  """Returns what each byte at each place of a block adds, and their offsets."""
+def _bytes():
+  """Returns u32[_BLOCK * 256], what each byte at each place of a block adds."""
   byte = np.arange(256, dtype=np.uint32)
   for _ in range(8):
-    byte = np.where(byte & 1, (byte >> 1) ^ _POLYNOMIAL, byte >> 1)
-  tables = [byte.astype(np.uint32)]
+    byte = np.where(byte & 1, byte >> 1 ^ _POLYNOMIAL, byte >> 1)
+  tables = [byte]
   while len(tables) < _BLOCK:
-    tables.append(_shift(tables[-1], tables[0]))
-  places = np.arange(_BLOCK, dtype=np.int32) * 256
-  return np.concatenate(tables[::-1]), places
-
-
-def _shift(sums, byte):
-  """Returns the sums after one more zero byte."""
-  return byte[sums & 255] ^ (sums >> 8)
+    tables.append(byte[tables[-1] & 255] ^ tables[-1] >> 8)
+  return np.concatenate(tables[::-1])
 
 
 @functools.cache
 def _zeros(level):
-  """Returns u32[4, 256]: what each byte of a sum becomes after 2**level blocks
-  of zeros."""
+  """Returns u32[4 * 256], what a sum's bytes are after 2**level zero blocks."""
   if level:
-    return _follow(_zeros(level - 1), _zeros(level - 1))
-  byte = _tables()[0][-256:]
-  sums = np.arange(256, dtype=np.uint32) << 8 * np.arange(4)[:, None]
+    half = _zeros(level - 1)
+    return _look_up(_as_bytes(half), half)
+  byte = _bytes()[-256:]
+  sums = np.concatenate([np.arange(256) << 8 * i for i in range(4)])
+  sums = sums.astype(np.uint32)
   for _ in range(_BLOCK):
-    sums = _shift(sums.astype(np.uint32), byte)
+    sums = byte[sums & 255] ^ sums >> 8
   return sums
-
-
-def _follow(sums, zeros):
-  """Returns the sums after the zeros that the table is for."""
-  pieces = [zeros[i][(sums >> 8 * i) & 255] for i in range(4)]
-  return np.bitwise_xor.reduce(pieces)
