@@ -5,9 +5,7 @@ from pg.evals import exact, table
 
 def anls(predictions, examples):
   """Makes the Table of `anls`, the mean of `per_example`."""
-  exact.check_lengths(predictions, examples)
-  pairs = zip(predictions, examples)
-  return table.means({"anls": [per_example(p, e) for p, e in pairs]})
+  return table.means({"anls": exact.each(per_example, predictions, examples)})
 
 
 def per_example(prediction, example):

@@ -75,7 +75,7 @@ def captions(predictions, examples):
 
 def texts(predictions, examples):
   """Returns the predictions and lists of references, both checked."""
-  exact.check_lengths(predictions, examples)
+  references = exact.each(lambda _, e: exact.answers(e), predictions, examples)
   ids = table.field(examples, "image_id") or ()
   if len(set(ids)) < len(ids):
     twice = next(i for i in ids if ids.count(i) > 1)
@@ -83,7 +83,7 @@ def texts(predictions, examples):
       f"the image_id {twice!r} comes {ids.count(twice)} times; give each image"
       " once, with all its captions in answers"
     )
-  return list(predictions), [exact.answers(example) for example in examples]
+  return list(predictions), references
 
 
 def _tokens(predictions, examples):

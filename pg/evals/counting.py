@@ -19,8 +19,7 @@ def tallyqa(predictions, examples):
     Table of acc, acc/count_<n> for each true count and, with `issimple`,
     acc/simple and acc/complex.
   """
-  exact.check_lengths(predictions, examples)
-  values = [per_example(p, e) for p, e in zip(predictions, examples)]
+  values = exact.each(per_example, predictions, examples)
   counts = [f"count_{digits(exact.answers(e)[0])}" for e in examples]
   columns = table.by("acc", values, counts)
   simple = table.field(examples, "issimple")

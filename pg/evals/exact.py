@@ -25,16 +25,12 @@ def exact(predictions, examples):
     ValueError: no predictions, not as many as examples, or an example without
       an answer.
   """
-  check_lengths(predictions, examples)
-  values = [per_example(p, e) for p, e in zip(predictions, examples)]
-  return table.means({"exact": values})
+  return table.means({"exact": each(per_example, predictions, examples)})
 
 
 def exact_lower(predictions, examples):
   """As `exact`, without regard to case."""
-  check_lengths(predictions, examples)
-  values = [per_example_lower(p, e) for p, e in zip(predictions, examples)]
-  return table.means({"exact": values})
+  return table.means({"exact": each(per_example_lower, predictions, examples)})
 
 
 def rsvqa(predictions, examples):
@@ -49,8 +45,7 @@ def rsvqa(predictions, examples):
     Table of acc, acc/<type>, acc/mean over types and acc/mean_nonum over those
     that are not numbers (count, area): the published average accuracy.
   """
-  check_lengths(predictions, examples)
-  values = [per_example_lower(p, e) for p, e in zip(predictions, examples)]
+  values = each(per_example_lower, predictions, examples)
   types = table.required(examples, "question_type")
   average = table.mean_of("acc", types)
   words = table.mean_of("acc", types, ("count", "area"), to="mean_nonum")
@@ -92,8 +87,7 @@ def count(predictions, examples):
   Raises:
     ValueError: as `exact`; also a true answer that is not a number.
   """
-  check_lengths(predictions, examples)
-  errors = [_error(p, e) for p, e in zip(predictions, examples)]
+  errors = each(_error, predictions, examples)
   return table.means(
     {
       "accuracy": [float(error == 0) for error in errors],
@@ -108,11 +102,29 @@ def per_example_count(prediction, example):
   return float(_error(prediction, example) == 0)
 
 
+def each(single, predictions, examples):
+  """Returns `single(prediction, example)` of every example, a list.
+
+  Raises:
+    ValueError: as `check_lengths`; what `single` raises, with the example's
+      number before it.
+  """
+  check_lengths(predictions, examples)
+  values = []
+  for i, (prediction, example) in enumerate(zip(predictions, examples)):
+    try:
+      values.append(single(prediction, example))
+    except ValueError as error:
+      raise ValueError(f"example {i}: {error}") from error
+  return values
+
+
 def answers(example):
   """Returns the accepted answers of an example, a list of at least one str.
 
   Raises:
-    ValueError: there is none, or `answers` is one text instead of a list.
+    ValueError: there is none, `answers` is one text instead of a list, or an
+      answer is no text.
   """
   if isinstance(example.get("answers"), str):
     raise ValueError(
@@ -125,16 +137,28 @@ def answers(example):
     raise ValueError(
       f'wanted an example with "answers" or a "suffix", got {sorted(example)}'
     )
+  for answer in found:
+    if not isinstance(answer, str):
+      raise ValueError(f"the answer {answer!r} is no text; make it a str")
   return found
 
 
 def check_lengths(predictions, examples):
-  """Raises a ValueError unless there are as many of both, and at least one."""
+  """Raises a ValueError unless there are as many of both, and at least one.
+
+  And unless each prediction is a text.
+  """
   if len(predictions) != len(examples) or not len(examples):
     raise ValueError(
       f"got {len(predictions)} predictions for {len(examples)} examples; wanted"
       " one for each, and at least one"
     )
+  for i, prediction in enumerate(predictions):
+    if not isinstance(prediction, str):
+      raise ValueError(
+        f"prediction {i} is {prediction!r}; wanted a text, empty where the"
+        " model wrote nothing"
+      )
 
 
 def _error(prediction, example):

@@ -17,8 +17,7 @@ def scienceqa(predictions, examples):
     the reference, one that does not parse is right where the true answer does
     not parse either.
   """
-  exact.check_lengths(predictions, examples)
-  values = [per_example(p, e) for p, e in zip(predictions, examples)]
+  values = exact.each(per_example, predictions, examples)
   failed = [float(letter(p) is None) for p in predictions]
   return table.means({"acc": values, "parsefail": failed})
 

@@ -35,12 +35,10 @@ def mmvp(predictions, examples):
 
 
 def _table(predictions, examples, together, size=None):
-  exact.check_lengths(predictions, examples)
-  found = table.required(examples, "pair")
+  values = exact.each(exact.per_example_lower, predictions, examples)
   groups = {}
-  for prediction, example, pair in zip(predictions, examples, found):
-    right = exact.per_example_lower(prediction, example)
-    groups.setdefault(pair, []).append(right)
+  for value, pair in zip(values, table.required(examples, "pair")):
+    groups.setdefault(pair, []).append(value)
   for pair, group in groups.items():
     if size and len(group) != size:
       raise ValueError(

@@ -15,12 +15,8 @@ def relaxed(predictions, examples):
     Table of exact and relaxed; with types also relaxed/<type> and
     relaxed/mean, the published number: the mean over types.
   """
-  exact.check_lengths(predictions, examples)
-  values = [per_example(p, e) for p, e in zip(predictions, examples)]
-  same = [
-    float(p.lower() in [a.lower() for a in exact.answers(e)])
-    for p, e in zip(predictions, examples)
-  ]
+  values = exact.each(per_example, predictions, examples)
+  same = exact.each(_same, predictions, examples)
   types = table.field(examples, "question_type")
   columns = table.by("relaxed", values, types) | {"exact": same}
   return table.means(columns, table.mean_of("relaxed", types))
@@ -45,6 +41,10 @@ def matches(target, prediction):
   if a and b is not None:
     return abs(b - a) / abs(a) <= 0.05
   return target == prediction
+
+
+def _same(prediction, example):
+  return prediction.lower() in [a.lower() for a in exact.answers(example)]
 
 
 def _number(text):

@@ -126,9 +126,8 @@ def vqav2(predictions, examples, *, distinct=True):
   Returns:
     Table of acc and, for each answer type, acc/<type> ("acc/yesno").
   """
-  exact.check_lengths(predictions, examples)
   single = per_example if distinct else per_example_vizwiz
-  values = [single(p, e) for p, e in zip(predictions, examples)]
+  values = exact.each(single, predictions, examples)
   types = table.field(examples, "answer_type")
   return table.means(table.by("acc", values, types))
 
@@ -140,9 +139,8 @@ def vizwiz(predictions, examples):
 
 def textvqa(predictions, examples):
   """Makes the Table of TextVQA accuracy, `acc`."""
-  exact.check_lengths(predictions, examples)
-  pairs = zip(predictions, examples)
-  return table.means({"acc": [per_example_textvqa(p, e) for p, e in pairs]})
+  values = exact.each(per_example_textvqa, predictions, examples)
+  return table.means({"acc": values})
 
 
 def soft(predictions, examples, *, fold=str):
@@ -159,8 +157,8 @@ def soft(predictions, examples, *, fold=str):
     Table of acc, a third for each answer that agrees, at most 1, and acc_any,
     whether any does.
   """
-  exact.check_lengths(predictions, examples)
-  counts = [_count(p, e, fold) for p, e in zip(predictions, examples)]
+  single = functools.partial(_count, fold=fold)
+  counts = exact.each(single, predictions, examples)
   return table.means(
     {
       "acc": [min(1.0, n / 3) for n in counts],

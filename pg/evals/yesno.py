@@ -21,9 +21,12 @@ def pope(predictions, examples):
   Raises:
     ValueError: a true answer that is neither yes nor no.
   """
-  exact.check_lengths(predictions, examples)
-  said = np.array([official(p) == "yes" for p in predictions])
-  true = np.array([_truth(e) == "yes" for e in examples])
+  pairs = exact.each(
+    lambda p, e: (official(p) == "yes", _truth(e) == "yes"),
+    predictions,
+    examples,
+  )
+  said, true = np.array(pairs).T
   types = table.field(examples, "question_type")
   columns = table.by("acc", (said == true).astype(float), types)
   # Shares of all examples; the scores are quotients of these.
@@ -49,8 +52,7 @@ def pope_equal(predictions, examples):
     Table of acc and valid, the share that is "yes" or "no"; with types as
     `pope`.
   """
-  exact.check_lengths(predictions, examples)
-  values = [per_example_equal(p, e) for p, e in zip(predictions, examples)]
+  values = exact.each(per_example_equal, predictions, examples)
   valid = [float(p.lower() in ("yes", "no")) for p in predictions]
   types = table.field(examples, "question_type")
   columns = table.by("acc", values, types) | {"valid": valid}
