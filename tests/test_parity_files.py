@@ -14,8 +14,8 @@ import pytest
 from pg import convert, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
-from pg.models import paligemma
-from pg.weights import hf, hf_config, npz
+from pg.models import paligemma, siglip
+from pg.weights import hf, hf_config, load, npz
 from tests.test_npz import assert_same, from_memory, specs_of
 
 torch = pytest.importorskip("torch")
@@ -194,3 +194,79 @@ def test_their_processor_opens_our_folder_with_our_ids(tmp_path):
   for text in ("detect  cat ; <loc0012><seg003>\n", "été 猫 🙂", " a\n\nb"):
     got = processor.tokenizer.encode(text, add_special_tokens=False)
     assert got == mine.encode(text)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_image_tower_of_a_siglip_sees_alike(tmp_path, whole):
+  sizes = hf_config.raw_of(NANO)["vision_config"]
+  vision = transformers.SiglipVisionConfig(**dict(sizes, vision_use_head=True))
+  if whole:
+    text = dict(hidden_size=96, num_hidden_layers=1, num_attention_heads=4)
+    config = transformers.SiglipConfig(
+      text_config=text | dict(intermediate_size=96, vocab_size=8),
+      vision_config=vision.to_dict(),
+    )
+    made = transformers.SiglipModel(config)
+    tower = made.vision_model
+  else:
+    tower = made = transformers.SiglipVisionModel(vision)
+  made.eval().save_pretrained(tmp_path)
+  weights = load.open(f"img={tmp_path}")
+  params = tree.unflatten(
+    {
+      name.removeprefix("img/"): load.whole(weights.reader, name)
+      for name in weights.reader.specs
+    }
+  )
+  width = NANO.img.width
+  params["head"] = dict(kernel=np.eye(width), bias=np.zeros(width))
+  mine = siglip.Tower(weights.cfg.img, width).apply(
+    {"params": params}, image(NANO)[None]
+  )
+  pixels = image(NANO).astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+  with torch.no_grad():
+    want = tower(torch.from_numpy(pixels)).last_hidden_state.numpy()
+  assert want.std() > 0.2
+  np.testing.assert_allclose(mine, want, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["pg1", "pg1_all_kv_heads", "pg2"])
+def test_the_decoder_of_a_gemma_reads_alike(tmp_path, model):
+  cfg = MODELS[model]
+  text = hf_config.raw_of(cfg)["text_config"]
+  # As it is released: no <loc>, no <seg>, no <image>.
+  text |= dict(vocab_size=cfg.llm.vocab_size - 1152)
+  names = dict(gemma="Gemma", gemma2="Gemma2")
+  name = names[text.pop("model_type")]
+  config = getattr(transformers, f"{name}Config")(**text)
+  made = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+  with torch.no_grad():
+    for parameter in made.parameters():
+      parameter.mul_(8)
+  made.save_pretrained(tmp_path / "llm")
+  npz.write(tmp_path / "img.npz", *_written(draw(NANO)))
+  weights = load.open(f"img={tmp_path / 'img.npz'},llm={tmp_path / 'llm'}")
+  assert weights.cfg.llm == cfg.llm
+  params = tree.unflatten(
+    {k: load.whole(weights.reader, k) for k in weights.reader.specs}
+  )
+  tokens = np.arange(5, 25, dtype=np.int32)[None]
+  rows = dict(
+    image=image(NANO)[None, None],
+    mask_image=np.zeros((1, 1), bool),
+    tokens=tokens,
+    mask_input=np.ones(tokens.shape, bool),
+    mask_ar=np.ones(tokens.shape, bool),
+  )
+  net = paligemma.PaliGemma(weights.cfg)
+  hidden = net.apply({"params": params}, **rows)
+  mine = net.apply({"params": params}, hidden, method="logits")
+  with torch.no_grad():
+    want = made(torch.from_numpy(tokens).long()).logits.numpy()
+  assert want.std() > 0.2
+  mine = mine[..., : want.shape[-1]]
+  np.testing.assert_allclose(mine, want, rtol=0, atol=1e-4)
+
+
+def _written(flat):
+  return specs_of(flat), from_memory(flat)

@@ -109,12 +109,14 @@ NORMS_2 = (
 
 # Names of other versions -> those of the hub: in memory everything is behind
 # `model.`, and 5.x dropped a level of both towers. Gemma alone has no
-# `language_model.`, SigLIP alone no `vision_tower.`.
+# `language_model.`, SigLIP alone no `vision_tower.`, and its image tower alone,
+# written by 5.x, no `vision_model.` either.
 _RENAMED = (
   (r"model\.(?=language_model|vision_tower|multi_modal)", ""),
   (r"language_model\.(?=layers|norm|embed_tokens)", "language_model.model."),
   (r"model\.(?=layers|norm|embed_tokens)", "language_model.model."),
   (r"vision_model\.", f"{_V}."),
+  (r"(?=(embeddings|encoder|post_layernorm|head)\.)", f"{_V}."),
   (r"vision_tower\.(?=embeddings|encoder|post_l)", f"{_V}."),
   (r"lm_head\.", "language_model.lm_head."),
 )
