@@ -11,8 +11,8 @@ import numpy as np
 from pg import pp
 from pg.pp import text
 
-# The prompts and answers of the ScienceQA paper's code, quirks included: there
-# too, "AL" adds the solution and "AE" the lecture.
+# As in big_vision's configs/proj/paligemma/transfers/science_qa.py, where too
+# "AL" adds the solution and "AE" the lecture.
 _QUESTIONS = {
   "simple": "{question}\nOptions: {options}",
   "QM": "Question: {question}\nOptions: {options}\nAnswer:",
@@ -71,9 +71,9 @@ def majority(example, key: str, out: str):
   Raises:
     ValueError: no such key, or not a list of at least one text.
   """
-  _columns(example, key, out)
-  values = pp.texts_of(example, key)
-  return {out: collections.Counter(values).most_common(1)[0][0]}
+  _filled(example, key)
+  counts = collections.Counter(pp.texts_of(example, key))
+  return {out: counts.most_common(1)[0][0]}
 
 
 @pp.op
@@ -107,7 +107,7 @@ def shuffle_options(example, options: str, answer: str, *, rng):
   Raises:
     ValueError: no such key, no list, or an answer that is no option.
   """
-  (values,), _ = _columns(example, options, options)
+  values = _filled(example, options)
   order = rng.permutation(len(values))
   shuffled = [values[i] for i in order]
   if isinstance(pp.get(example, answer), str):
@@ -158,20 +158,24 @@ def science_qa(
   }
 
 
+def _filled(example, key):
+  """Returns a list of at least one."""
+  values = pp.list_of(example, key)
+  if not len(values):
+    raise ValueError(f"{key!r} should be a list of at least one, got {values}")
+  return values
+
+
 def _columns(example, keys, outs):
   """Returns the lists of `keys`, equally long, and the names in `outs`."""
   keys, outs = pp.names(keys), pp.names(outs)
   if not keys or len(keys) != len(outs):
     raise ValueError(f"got {len(keys)} keys {keys} for {len(outs)} out {outs}")
-  columns = []
-  for key in keys:
-    value = pp.get(example, key)
-    columns.append(pp.list_of(example, key))
-    if not len(value):
-      raise ValueError(f"{key!r} should be a list of at least one, got {value}")
-    if len(value) != len(columns[0]):
+  columns = [_filled(example, key) for key in keys]
+  for key, column in zip(keys, columns):
+    if len(column) != len(columns[0]):
       raise ValueError(
-        f"{key!r} has {len(value)} items and {keys[0]!r} {len(columns[0])}"
+        f"{key!r} has {len(column)} items and {keys[0]!r} {len(columns[0])}"
       )
   return columns, outs
 

@@ -65,7 +65,7 @@ def keep_if(example, key: str, value=_ANY):
     ValueError: with a value: no such key, or neither text nor number.
   """
   if not _matches(example, key, value):
-    raise pp.Skip(f"{key!r} is {str(example.get(key))[:60]}")
+    raise _skip(example, key)
   return {}
 
 
@@ -78,8 +78,15 @@ def skip_if(example, key: str, value=_ANY):
     ValueError: as in `keep_if`.
   """
   if _matches(example, key, value):
-    raise pp.Skip(f"{key!r} is {str(example.get(key))[:60]}")
+    raise _skip(example, key)
   return {}
+
+
+def _skip(example, key):
+  """Returns a Skip that says what the key has, or of what type it is."""
+  found = example.get(key)
+  short = found is None or isinstance(found, str | numbers.Number | np.bool_)
+  return pp.Skip(f"{key!r} is {str(found)[:60] if short else type(found)}")
 
 
 def _matches(example, key, value):
