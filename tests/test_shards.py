@@ -69,6 +69,15 @@ def test_a_pattern_a_file_a_list_or_a_mapping_can_be_given(tmp_path):
   assert len(found["mine"]) == 2 and found["yours"] == files
 
 
+def test_a_split_in_several_folders_has_to_be_meant(tmp_path):
+  touch(tmp_path, "en/train.parquet", "de/train.parquet", "de/test.parquet")
+  match = "of the split train are in several folders, such as .*/de and .*/en"
+  with pytest.raises(ValueError, match=match):
+    find(tmp_path, "")
+  assert list(find(tmp_path, "de")) == ["train", "test"]
+  assert len(find(tmp_path, "*/*.parquet")["train"]) == 2
+
+
 def test_a_missing_shard_is_named(tmp_path):
   names = [f"a-train.tfrecord-0000{i}-of-00004" for i in (0, 1, 3)]
   touch(tmp_path, *names)
@@ -121,9 +130,10 @@ def test_a_file_of_a_web_server_is_downloaded(home, tmp_path):
   with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://127.0.0.1:{server.server_port}"
-    for path in (f"{root}/a/train.parquet", f"{root}/a/"):
+    url = f"{root}/a/train.parquet"
+    for path in (url, f"{root}/a/", f"{url}?download=true"):
       found = shards.find(path, SUFFIXES)
-      assert found == {"train": [f"{root}/a/train.parquet"]}
+      assert found == {"train": [url if path.endswith("/") else path]}
       assert text(found["train"][0]) == "a/train.parquet"
     server.shutdown()
 

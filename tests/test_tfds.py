@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import fsspec
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -228,6 +229,14 @@ def test_names_have_configurations_and_versions(folder, tmp_path, monkeypatch):
   assert len(source.Tfds("ds/b", "validation")) == 5
 
 
+def test_a_dataset_in_a_bucket_is_read(prepared, kind):
+  bucket = fsspec.filesystem("memory")
+  bucket.put(f"{prepared / kind}/toy", f"/{kind}/toy", recursive=True)
+  rows = source.Tfds("toy", "train[-1:]", data_dir=f"memory://{kind}")
+  want = source.Tfds("toy", "train[-1:]", data_dir=prepared / kind)
+  assert rows[0]["image"] == want[0]["image"]
+
+
 def test_an_unknown_split_or_key_is_named(folder):
   with pytest.raises(ValueError, match='did you mean "train"'):
     source.Tfds(data_dir=folder, split="trian")
@@ -268,9 +277,16 @@ def test_missing_or_broken_metadata_is_named(folder):
       with pytest.raises(ValueError, match=name):
         source.Tfds(data_dir=folder, split="train")
     (folder / name).write_text(text)
-  change(folder / "features.json", featuresDict={})
-  with pytest.raises(ValueError, match="features.json has no featuresDict"):
-    source.Tfds(data_dir=folder, split="train")
+  features = (folder / "features.json").read_text()
+  for broken, message in [
+    ({"type": "FeaturesDict", "content": {}}, "json has no 'featuresDict': it"),
+    ({"featuresDict": {}}, "features.json .* is not as .*KeyError"),
+    ({"featuresDict": {"features": {"x": 1}}}, "features.json .* is not as"),
+  ]:
+    (folder / "features.json").write_text(json.dumps(broken))
+    with pytest.raises(ValueError, match=message):
+      source.Tfds(data_dir=folder, split="train")
+  (folder / "features.json").write_text(features)
   change(folder / "dataset_info.json", fileFormat="riegeli")
   with pytest.raises(ValueError, match='unknown format of .* "riegeli"'):
     source.Tfds(data_dir=folder, split="train")

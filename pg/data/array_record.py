@@ -59,7 +59,7 @@ class ArrayRecord(splits.Sliced):
     super().__init__(files, table, split)
 
 
-@functools.lru_cache(maxsize=1 << 10)
+@functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
 def records(shard):
   """Returns the records of a file, random access to bytes.
 

@@ -34,13 +34,7 @@ class Decoder:
     Raises:
       ValueError: a feature of a kind that is not known, or an unknown key.
     """
-    known = spec.get("featuresDict", {}).get("features")
-    if not known:
-      raise ValueError(
-        f"{folder / 'features.json'} has no featuresDict; TensorFlow Datasets"
-        " writes one since 4.5: prepare the dataset again, or read its files"
-        ' with the source "tfrecord"'
-      )
+    known = spec["featuresDict"]["features"]
     for key in keys or ():
       config.lookup(known, key, "feature")
     self._root = {

@@ -42,12 +42,13 @@ class Parquet(splits.Sliced):
       ValueError: no such files or columns, a file is missing or broken.
     """
     files = shards.find(path, SUFFIXES)
-    read = functools.partial(rows, columns=keys and tuple(keys))
+    columns = None if keys is None else tuple(keys)
+    read = functools.partial(rows, columns=columns)
     table = lambda name: shards.Table(files[name], read, noun="row")
     super().__init__(files, table, split)
 
 
-@functools.lru_cache(maxsize=1 << 10)
+@functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
 def rows(shard, columns=None):
   """Returns the rows of a file, random access to dicts.
 
@@ -59,11 +60,11 @@ def rows(shard, columns=None):
     ValueError: no such column.
     pyarrow.ArrowException: the file is broken.
   """
-  is_arrow = shard.name.partition("#")[0].endswith((".arrow", ".feather"))
+  is_arrow = shard.path.endswith((".arrow", ".feather"))
   return (_Arrow if is_arrow else _Parquet)(shard, columns)
 
 
-@functools.lru_cache(maxsize=1 << 10)
+@functools.lru_cache(maxsize=1 << 8)
 def values(shard, column):
   """Returns the values of one column of a Parquet file, random access."""
   return _Column(_Parquet(shard, (column,)), column)

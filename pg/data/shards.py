@@ -42,15 +42,29 @@ def find(path, suffixes):
     suffixes: tuple of str, such as ".parquet": the files of a folder to take.
 
   Raises:
-    ValueError: no such files.
+    ValueError: no such files, or those of a split are in several folders (of a
+      folder; a pattern says what it means).
   """
   if hasattr(path, "items"):
     return {name: _files(p, suffixes)[1] for name, p in path.items()}
   root, names = _files(path, suffixes)
   splits = {}
   for name in names:
-    splits.setdefault(_split(name[len(root) :], suffixes), []).append(name)
+    inside = _plain(name)[len(root) :]
+    splits.setdefault(_split(inside, suffixes), []).append(name)
+  for split, found in splits.items():
+    folders = sorted({posixpath.dirname(name) for name in found})
+    if len(folders) > 1 and _is_one(path) and not _wild(os.fspath(path)):
+      raise ValueError(
+        f"files of the split {split} are in several folders, such as"
+        f" {folders[0]} and {folders[1]}; give the one that is meant, or a"
+        " pattern for all"
+      )
   return {name: splits[name] for name in sorted(splits, key=_customary)}
+
+
+def _is_one(path):
+  return isinstance(path, str | os.PathLike)
 
 
 def _customary(split):
@@ -61,7 +75,7 @@ def _customary(split):
 
 def _files(path, suffixes):
   """Returns the folder that names are relative to and a list of files."""
-  if not isinstance(path, str | os.PathLike):
+  if not _is_one(path):
     return "", [os.fspath(p) for p in path]
   path = os.fspath(path)
   if _is_remote(path):
@@ -89,14 +103,19 @@ def _fixed(pattern):
   return posixpath.dirname(re.split(r"[*?[]", pattern)[0])
 
 
+def _wild(path):
+  """Says whether a path is a pattern; a URL may have a query after `?`."""
+  return bool(set("*" if _is_remote(path) else "*?[") & set(path))
+
+
 def _is_remote(path):
   return "://" in path
 
 
 def _remote_files(path, suffixes):
-  pattern = "*" in path
-  if _has_suffix(path.partition("#")[0], suffixes) and not pattern:
-    return posixpath.dirname(path), [path]
+  pattern = _wild(path)
+  if not pattern and _has_suffix(_plain(path), suffixes):
+    return posixpath.dirname(_plain(path)), [path]
   import fsspec  # only here: it takes long to load, and most data is local
 
   try:
@@ -107,6 +126,11 @@ def _remote_files(path, suffixes):
   names = [n for n in names if _has_suffix(n, suffixes)]
   root = _fixed(inside) if pattern else inside
   return fs.unstrip_protocol(root), [fs.unstrip_protocol(n) for n in names]
+
+
+def _plain(url):
+  """Returns a URL without its query and fragment, or a path as it is."""
+  return re.split("[?#]", url)[0] if _is_remote(url) else url
 
 
 def _has_suffix(name, suffixes):

@@ -56,14 +56,20 @@ class Tfds(splits.Sliced):
     """
     root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     folder = _folder(os.path.expanduser(root), name)
-    info = _json(folder / "dataset_info.json")
-    spec = _json(folder / "features.json")
+    info = _json(folder / "dataset_info.json", "name", "splits")
+    spec = _json(folder / "features.json", "featuresDict")
     kind = info.get("fileFormat", "tfrecord")
     read = config.lookup(FORMATS, kind, f"format of {folder}")
     if kind == "tfrecord":
       read = functools.partial(read, verify=verify)
-    decode = features.Decoder(spec, folder, keys)
-    stored = {s["name"]: s for s in info.get("splits", ())}
+    try:
+      decode = features.Decoder(spec, folder, keys)
+      stored = {s["name"]: s for s in info["splits"]}
+    except (AttributeError, KeyError, TypeError) as e:
+      raise ValueError(
+        f"{folder}: features.json or dataset_info.json is not as TensorFlow"
+        f" Datasets writes it: {e!r}"
+      ) from e
 
     def table(split):
       names, lengths = _shards(folder, info["name"], kind, stored[split])
@@ -94,24 +100,29 @@ def _folder(root, name):
       f" {where}{' of version ' + version if version else ''}); give the"
       " folder of prepared datasets as data_dir"
     )
-  if len(configs := sorted({str(p.parent) for p in found})) > 1:
+  inside = {os.path.relpath(p.parent, where) for p in found}
+  if len(inside) > 1:
+    names = sorted(os.path.join(base, path) for path in inside)
     raise ValueError(
       f"there are several datasets in {where}, give the name of one:"
-      f" {', '.join(os.path.relpath(c, root) for c in configs)}"
+      f" {', '.join(names)}"
     )
   return max(found, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
 
 
-def _json(path):
+def _json(path, *keys):
+  """Returns the dict in a JSON file that should have some keys."""
   try:
     made = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as e:
+    missing = [key for key in keys if key not in made]
+  except (OSError, TypeError, ValueError) as e:
+    raise ValueError(f"cannot read {path}: {e}") from e
+  if missing:
     raise ValueError(
-      f"cannot read {path}: {e}; it is written when TensorFlow Datasets (4.0 or"
-      " later) prepares a dataset"
-    ) from e
-  if not isinstance(made, dict):
-    raise ValueError(f"{path} should be an object, but is {made!r:.50}")
+      f"{path} has no {missing[0]!r}: it is of another version of TensorFlow"
+      " Datasets; prepare the dataset again, or read its files with the source"
+      ' "tfrecord"'
+    )
   return made
 
 
