@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from pg import evals
@@ -210,3 +211,71 @@ def test_blind_needs_training_pairs():
     blind.Majority().fit([])
   with pytest.raises(ValueError, match="fit"):
     blind.Majority().predict(["q"])
+
+
+# Any text.
+
+TABLES = [name for name in evals.TABLES if name != "count"]
+PIECES = (
+  "cat the a no Yes not None two 3 1,000 3.5% 0 nan inf -1 1e400 U.S. don't 's"
+  " ; / , . .. ... ! ? ( [ { < > @ # & &amp; -- - _ * \\ \" ' `` “ ’ <loc0001>"
+  " <seg001> \n \t \r \u2028 \xa0 \xad \u200b é ß İ 猫 ี \U0001f642 \x00 \ud800"
+  " ㏂ ½ The_answer_is_B. http://x.y/z a@b.c Mr. No."
+).split(" ")
+
+
+def random_texts(n, seed):
+  rng = np.random.default_rng(seed)
+  for _ in range(n):
+    pieces = rng.choice(PIECES, size=rng.integers(0, 8))
+    yield rng.choice(["", " "]).join(pieces).replace("_", " ")
+
+
+def truths_of(name, texts):
+  """Returns examples as a metric wants them with any texts as answers."""
+  fields = {"pair": "p", "question_type": "t", "language": "en"}
+  for i, text in enumerate(texts):
+    fields |= {"pair": i // 2, "issimple": i % 2, "answer_type": i % 3}
+    if name.startswith("pope"):
+      yield {"suffix": ["yes", "no"][i % 2]} | fields
+    else:
+      yield {"answers": [text, "cat", text[::-1]]} | fields
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_any_text_has_a_score(name):
+  """10,000 texts through all metrics, each text both as prediction and truth.
+
+  The number of examples stays, and scores are numbers within their bounds.
+  """
+  n = 10_000 // len(TABLES) // 2 * 2 + 2
+  predictions = list(random_texts(n, seed=len(name)))
+  examples = list(truths_of(name, random_texts(n, seed=99)))
+  made = evals.TABLES[name](predictions, examples)
+  for score, value in evals.METRICS[name](predictions, examples).items():
+    assert 0 <= value <= (10 if "cider" in score else 1), score
+    assert 0 < made.num[score] <= n
+  right = [e.get("suffix") or e["answers"][0] for e in examples]
+  for score, value in evals.METRICS[name](right, examples).items():
+    assert 0 <= value <= (10 if "cider" in score else 1), score
+
+
+@pytest.mark.parametrize("name", evals.TABLES)
+def test_a_prediction_or_an_answer_that_is_no_text_is_named(name):
+  examples = [{"answers": ["1"], "pair": 0, "language": "en"}] * 2
+  with pytest.raises(ValueError, match="prediction 1 is None.*text"):
+    evals.METRICS[name](["1", None], examples)
+  bad = {"answers": [7], "pair": 0, "language": "en", "question_type": "t"}
+  with pytest.raises(ValueError, match="example 0.*(7 is no text|1 answer)"):
+    evals.METRICS[name](["1", "1"], [bad, bad])
+  with pytest.raises(ValueError, match="example 0.*answers"):
+    evals.METRICS[name](["1", "1"], [{"language": "en", "pair": 0}] * 2)
+
+
+@pytest.mark.parametrize("name", sorted(evals.PER_EXAMPLE.keys() & TABLES))
+def test_scores_of_examples_are_what_the_first_mean_is_of(name):
+  predictions = list(random_texts(60, seed=1))
+  examples = list(truths_of(name, random_texts(60, seed=1)))
+  each = [evals.PER_EXAMPLE[name](p, e) for p, e in zip(predictions, examples)]
+  first = next(iter(evals.METRICS[name](predictions, examples).values()))
+  assert first == pytest.approx(np.mean(each))
