@@ -18,6 +18,7 @@ FEATURES = {
   "label": LABEL,
   "labels": {"feature": LABEL, "_type": "Sequence"},
   "objects": {"feature": {"label": LABEL}, "_type": "Sequence"},
+  "nest": {"feature": LABEL},
   "items": [{"label": LABEL, "size": {"dtype": "int64", "_type": "Value"}}],
 }
 
@@ -32,6 +33,7 @@ def row(i):
     "labels": [0, 1],
     "objects": {"label": [1] * (i % 3)},
     "items": [{"label": 0, "size": i}] * (i % 2),
+    "nest": {"feature": 1},
     "id": i,
   }
 
@@ -46,6 +48,7 @@ def want(i):
     "labels_name": ["cat", "dog"],
     "objects": {"label": [1] * (i % 3), "label_name": ["dog"] * (i % 3)},
     "items": [{"label": 0, "size": i, "label_name": "cat"}] * (i % 2),
+    "nest": {"feature": 1, "feature_name": "dog"},
   }
 
 

@@ -183,7 +183,7 @@ def _name(value, features):
   """Adds the names of labels to a dict; `features` says where they are."""
   named = dict(value)
   for key, feature in features.items():
-    while isinstance(feature, list) or "feature" in feature:
+    while isinstance(feature, list) or {"feature", "_type"} <= feature.keys():
       feature = feature[0] if isinstance(feature, list) else feature["feature"]
     if key not in value or value[key] is None:
       continue
