@@ -183,9 +183,8 @@ def _read(num_items, make, options):
   Each is a tuple that ends with an _Aside, which is opened.
   """
   workers = options.workers
-  read = grain.ReadOptions(
-    options.threads, -(-options.ahead // max(1, workers))
-  )
+  ahead = -(-options.ahead // max(1, workers))
+  read = grain.ReadOptions(min(options.threads, ahead), ahead)
   dataset = grain.MapDataset.range(num_items).map(make).to_iter_dataset(read)
   if workers:
     # Grain asks for one of absl's flags, and this program parses none.
