@@ -8,7 +8,6 @@ two bytes. Nothing is ever unpickled.
 import dataclasses
 import math
 import os
-import re
 import zipfile
 import zlib
 
@@ -138,103 +137,6 @@ class Reader:
     return data
 
 
-class Tower:
-  """Reads one tower of a PaliGemma, SigLIP or Gemma `.npz` by our names.
-
-  Elsewhere the tower may be the whole file, and each layer a tensor of its own
-  (`encoderblock_0`, `layer_0`). See `pg/weights/tensors.py` for its methods.
-
-  Attributes:
-    cfg: paligemma.Config of which only this tower means something.
-  """
-
-  def __init__(self, path, tower):
-    """Opens the file.
-
-    Args:
-      path: str.
-      tower: "img" or "llm".
-
-    Raises:
-      ValueError: a file that cannot be read or has no such tower, or tensors
-        that are missing or have other shapes, which are listed.
-    """
-    self._reader = Reader(path)
-    self._stored = {}  # our name -> {layer, or None: stored name}
-    for stored in self._reader.specs:
-      name, layer = _ours(stored, tower)
-      if name:
-        self._stored.setdefault(name, {})[layer] = stored
-    self.specs = {
-      name: self._spec(path, name, layers)
-      for name, layers in self._stored.items()
-    }
-    shapes = {name: spec.shape for name, spec in self.specs.items()}
-    try:
-      made = dict(img=_img_of, llm=_llm_of)[tower](shapes)
-    except (KeyError, IndexError, ValueError) as error:
-      raise ValueError(
-        f"{path} has no tower {tower!r}: {error} is missing or has an unusual"
-        f" shape; found {', '.join(self._reader.specs)}"
-      ) from error
-    parts = dict(img=siglip.Config(), llm=gemma.Config()) | {tower: made}
-    self.cfg = paligemma.Config(**parts)
-    tensors.check(self.specs, self.cfg, os.fspath(path), tower)
-
-  def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
-    layers = self._stored[name]
-    if None in layers:
-      return self._reader.read(layers[None], layer)
-    if layer is None:
-      return np.stack([self._reader.read(layers[i]) for i in sorted(layers)])
-    return self._reader.read(layers[layer])
-
-  def close(self):
-    """Closes the file."""
-    self._reader.close()
-
-  def _spec(self, path, name, layers):
-    """Returns shape and dtype of a tensor that may be stored in layers."""
-    specs = {k: self._reader.specs[stored] for k, stored in layers.items()}
-    if None in specs:
-      return specs[None]
-    first = specs.get(0)
-    if list(sorted(specs)) != list(range(len(specs))) or any(
-      (x.shape, x.dtype) != (first.shape, first.dtype) for x in specs.values()
-    ):
-      raise ValueError(
-        f"{path}: the layers of {name} are not alike or not all there: found"
-        f" {', '.join(f'{k} {x.shape} {x.dtype}' for k, x in specs.items())}"
-      )
-    return jax.ShapeDtypeStruct((len(specs), *first.shape), first.dtype)
-
-
-# What a tensor is called inside its tower; Gemma's own files say "layer_0" and
-# have an array "w" in every module.
-_INSIDE = dict(
-  img=r"(?:img/)?(?P<start>Transformer/encoderblock|Transformer/encoder_norm"
-  r"|embedding|pos_embedding)(?:_(?P<layer>\d+))?(?P<rest>(?:/.*)?)",
-  llm=r"(?:llm/|transformer/)?(?P<start>layer|embedder|final_norm)"
-  r"(?:s|_(?P<layer>\d+))?(?P<rest>/.*)",
-)
-
-
-def _ours(stored, tower):
-  """Returns our name of a stored tensor and its layer; None if not wanted."""
-  match = re.fullmatch(_INSIDE[tower], stored)
-  if not match:
-    return None, None
-  start = match["start"] + "s" * (match["start"] == "layer")
-  rest = re.sub(r"^(/mlp/\w+)/w$", r"\1", match["rest"])
-  layer = match["layer"]
-  return f"{tower}/{start}{rest}", layer and int(layer)
-
-
 def load_params(path, cfg):
   """Reads an `.npz` into a nested dict of numpy arrays, f32 or bf16.
 
@@ -263,7 +165,7 @@ def config_of(specs):
   """
   shapes = {name: spec.shape for name, spec in specs.items()}
   try:
-    return paligemma.Config(_img_of(shapes), _llm_of(shapes))
+    return paligemma.Config(img_config(shapes), llm_config(shapes))
   except (KeyError, IndexError, ValueError) as error:
     raise ValueError(
       f"this is no PaliGemma: {error} is missing or has an unusual shape; found"
@@ -300,7 +202,7 @@ def write(path, specs, read):
           tensors.write_array(f, read(name, layer), spec.dtype)
 
 
-def _img_of(shapes):
+def img_config(shapes):
   """Returns the siglip.Config of {name: shape}."""
   block = "img/Transformer/encoderblock"
   patch, _, _, width = shapes["img/embedding/kernel"]
@@ -315,7 +217,7 @@ def _img_of(shapes):
   )
 
 
-def _llm_of(shapes):
+def llm_config(shapes):
   """Returns the gemma.Config of {name: shape}, caps by its sizes."""
   attn = "llm/layers/attn"
   depth, num_heads, head_dim, width = shapes[f"{attn}/attn_vec_einsum/w"]
@@ -362,7 +264,11 @@ def _read_header(f):
 
 
 def _exactly(stream, num_bytes):
-  data = stream.read(num_bytes)
-  if len(data) < num_bytes:
-    raise EOFError(f"it ends {num_bytes - len(data)} bytes too early")
+  data, done = bytearray(num_bytes), 0
+  while done < num_bytes:  # in pieces: a read of all would hold it twice
+    piece = stream.read(min(_SKIP, num_bytes - done))
+    if not piece:
+      raise EOFError(f"it ends {num_bytes - done} bytes too early")
+    data[done : done + len(piece)] = piece
+    done += len(piece)
   return data
