@@ -72,6 +72,45 @@ def test_a_label_that_is_not_known_has_no_name(tmp_path):
     }
 
 
+ANY_SIZE = {
+  "tensor": {
+    "dtype": "uint8",
+    "encoding": "bytes",
+    "shape": {"dimensions": ["-1", "-1"]},
+  }
+}
+
+
+def test_arrays_of_any_size_are_those_that_were_encoded():
+  row = {
+    "tensor": {
+      "dtype": "float32",
+      "encoding": "zlib",
+      "shape": {"dimensions": ["-1", "2"]},
+    }
+  }
+  read = decoder(row=row, sizes=sequence(ANY_SIZE), many=sequence(row))
+  rows = [np.float32([[1, 2], [3, 4]]), np.zeros((0, 2), np.float32)]
+  zipped = [zlib.compress(x.tobytes()) for x in rows]
+  record = {
+    "row": zipped[0],
+    "many": zipped,
+    "sizes/value": [b"abcdef", b"g"],
+    "sizes/shape": [2, 3, 1, 1],
+  }
+  made = read(records.example(**record))
+  np.testing.assert_array_equal(made["row"], rows[0])
+  for got, want in zip(made["many"], rows, strict=True):
+    np.testing.assert_array_equal(got, want)
+  assert [x.tolist() for x in made["sizes"]] == [
+    [[97, 98, 99], [100, 101, 102]],
+    [[103]],
+  ]
+  record["sizes/shape"] = [2, 3]
+  with pytest.raises(ValueError, match="'sizes' has 2 values of 1 shapes"):
+    read(records.example(**record))
+
+
 ZIPPED = {"tensor": {"dtype": "uint8", "encoding": "zlib", "shape": {}}}
 GRID = {"tensor": {"dtype": "int64", "shape": {"dimensions": ["2", "2"]}}}
 
@@ -118,6 +157,8 @@ def test_lengths_that_do_not_add_up_are_named(lengths):
     {"jsonFeature": {"json": "{}"}},
     {"tensor": {"dtype": "bfloat17"}},
     {"tensor": {"dtype": "int64", "shape": {"dimensions": ["-1", "-1"]}}},
+    sequence({"tensor": {"dtype": "int64", "shape": {"dimensions": ["-1"]}}}),
+    sequence(sequence(ANY_SIZE)),
   ],
 )
 def test_a_feature_of_an_unknown_kind_can_be_left_out(spec):

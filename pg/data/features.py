@@ -102,7 +102,10 @@ def _numbers(kind, spec, leaf, folder):
       leaf = leaf._replace(dtype=np.dtype(spec.get("dtype", "float32")))
     except TypeError as e:
       raise ValueError(f"feature {leaf.key!r}: {e}; leave it out") from e
-  if shape.count(None) > 1 and (encoding == "none" or leaf.depth > 1):
+  most = 0 if leaf.depth else 1  # unknown sizes that the number of values tells
+  if encoding != "none":
+    most = 1 if leaf.depth > 1 else len(shape)
+  if shape.count(None) > most:
     raise ValueError(f"feature {leaf.key!r} has an unknown shape; leave it out")
   return leaf._replace(
     shape=shape, encoding=encoding, optional=spec.get("optional", False)
@@ -180,7 +183,7 @@ def _ragged(leaf, lists):
 def _items(leaf, values, shapes=None):
   """Returns the list of items that a flat list of values stands for."""
   if leaf.encoding != "none":
-    shapes = shapes or [leaf.shape] * len(values)
+    shapes = shapes or [_minus_one(leaf.shape)] * len(values)
     if len(shapes) != len(values):
       raise ValueError(
         f"feature {leaf.key!r} has {len(values)} values of {len(shapes)} shapes"
@@ -210,10 +213,15 @@ def _group(leaf, values):
     return values.tolist()
   try:
     if None in leaf.shape and not leaf.depth:
-      return [values.reshape([-1 if n is None else n for n in leaf.shape])]
+      return [values.reshape(_minus_one(leaf.shape))]
     return list(values.reshape(-1, *leaf.shape))
   except ValueError as e:
     raise ValueError(f"feature {leaf.key!r}: {e}") from e
+
+
+def _minus_one(shape):
+  """Returns a shape as numpy wants it, with -1 for what is not known."""
+  return [-1 if n is None else n for n in shape]
 
 
 def _array(leaf, value, shape):
