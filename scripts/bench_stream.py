@@ -1,0 +1,128 @@
+r"""Measures what the stream of batches costs beside reading its rows.
+
+python -m scripts.bench_stream [--rounds 5]
+
+First, in a new process: a mixture of ten million rows is opened, shuffled and
+read from step 1,000,000 on. Then, in turns in one run: steps that take their
+batch to the device themselves, and steps for which that has been done while the
+step before was running; the step only waits, as for an accelerator.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from pg import sharding
+from pg.codecs import tokenizer
+from pg.data import options, pipeline, stream
+from pg.pp import parse
+
+SIZES = (5_000_000, 3_000_000, 1_500_000, 500_000)
+RES, BATCH, STEP, JUMP = 224, 64, 0.05, 1_000_000
+
+
+class Blank:
+  """Rows that cost next to nothing."""
+
+  def __init__(self, size, res):
+    self._size = size
+    self._image = np.zeros((res, res, 3), np.uint8)
+
+  def __len__(self):
+    return self._size
+
+  def __getitem__(self, i):
+    return {"image": self._image, "prefix": "say", "suffix": str(i)}
+
+  def where(self, i):
+    return f"row {i}"
+
+
+def data(sizes, res):
+  ops = parse.build("decode")
+  return tuple(
+    pipeline.Dataset(f"{n}", Blank(n, res), ops, n, "{}") for n in sizes
+  )
+
+
+def form(res):
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  return pipeline.Form(tok, res, num_images=1, text_len=16)
+
+
+def jump(queue):
+  """Reports seconds to the first batch after the jump, and peak memory."""
+  start = time.perf_counter()
+  batches = stream.train_batches(
+    data(SIZES, 8), form(8), 0, BATCH, start=JUMP * BATCH
+  )
+  next(batches)
+  seconds = time.perf_counter() - start
+  batches.close()
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  queue.put((seconds, peak))
+
+
+def in_new_process(function):
+  """Returns what a function puts into its queue."""
+  spawn = multiprocessing.get_context("spawn")
+  queue = spawn.Queue()
+  process = spawn.Process(target=function, args=(queue,))
+  process.start()
+  found = queue.get()
+  process.join()
+  return found
+
+
+def steps_per_second(ahead, mesh, num=20):
+  """Returns how many steps a second are made of batches of photos' size."""
+  batches = stream.train_batches(
+    data((1000,), RES), form(RES), 0, BATCH, options=options.Options(threads=2)
+  )
+  items = stream.on_devices(batches, mesh) if ahead else batches
+  start = None
+  for i, item in enumerate(items):
+    batch = item[-1] if ahead else sharding.put(item[0], mesh)
+    jax.block_until_ready(batch)
+    time.sleep(STEP)
+    if i == 2:  # the first ones fill the buffers
+      start = time.perf_counter()
+    if i == 2 + num:
+      break
+  seconds = time.perf_counter() - start
+  items.close()
+  return num / seconds
+
+
+def main(args):
+  seconds, peak = in_new_process(jump)
+  print(
+    f"a mixture of {sum(SIZES):,} rows gives the batch of step {JUMP:,} after"
+    f" {seconds:.2f} s, with {peak:.2f} GiB in use at most"
+  )
+  mesh = sharding.make_mesh(dict(fsdp=-1))
+  found = {False: [], True: []}
+  for _ in range(args.rounds):
+    for ahead, values in found.items():
+      values.append(steps_per_second(ahead, mesh))
+  for ahead, values in found.items():
+    name = "one batch ahead" if ahead else "in turn"
+    print(
+      f"{name:15} {statistics.median(values):5.1f} steps/s of {1 / STEP:.0f}"
+      f" (from {min(values):.1f} to {max(values):.1f})"
+    )
+  ratio = statistics.median(b / a for a, b in zip(found[False], found[True]))
+  print(f"one batch ahead is {ratio:.2f} x in turn")
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--rounds", type=int, default=5)
+  main(parser.parse_args())
