@@ -23,15 +23,11 @@ def score(predictions, examples):
   Raises:
     ValueError: no Java, no package, or what `caption.cider` raises.
   """
-  return {"meteor": _run(predictions, examples)[-1]}
+  return {"meteor": score_all(predictions, examples)[-1]}
 
 
-def each(predictions, examples):
-  """Returns METEOR of every caption, a list of float; else as `score`."""
-  return _run(predictions, examples)[:-1]
-
-
-def _run(predictions, examples):
+def score_all(predictions, examples):
+  """Returns METEOR of each caption and, last, of all; else as `score`."""
   predictions, references = caption.texts(predictions, examples)
   jar = _jar()
   lines = []

@@ -12,7 +12,7 @@ from pg.evals import ptb_rules, ptb_words
 
 # What is taken out of the tokens of a caption. Brackets are "-lrb-" by the time
 # the reference looks for "-LRB-", so that they stay.
-_REMOVED = frozenset("'' ' `` ` . ? ! , : - -- ... ;".split())
+REMOVED = frozenset("'' ' `` ` . ? ! , : - -- ... ;".split())
 # A word, or words with hyphens, before a space: nothing longer begins here.
 _WORD = re.compile("[A-Za-z]+(?:-[A-Za-z]+)*")
 _PLAIN = re.compile(rf"({_WORD.pattern})([.,;:!?]?)(?=[ \n])")
@@ -42,7 +42,7 @@ def tokenize(text, following=""):
       return [token.lower() for token in tokens]
   text = " ".join(text.splitlines())
   end = len(text)
-  text = f"{text}\n{following}"
+  text = f"{text}\n{following}\n"
   tokens, place = [], 0
   while place < end:
     plain = _PLAIN.match(text, place)
@@ -56,7 +56,7 @@ def tokenize(text, following=""):
   # The reference writes the tokens on a line and strips the line: a token of
   # odd white space at its end (an address can have some) loses that.
   tokens = " ".join(tokens).rstrip().split(" ")
-  return [token for token in tokens if token and token not in _REMOVED]
+  return [token for token in tokens if token and token not in REMOVED]
 
 
 def tokenize_all(texts):

@@ -18,7 +18,8 @@ _CLITIC = rf"{_APOS}(?:[msdMSD]|(?i:re|ve|ll))"  # 's 'm 'd 're 've 'll
 _NUMBER = r"(?:\d*(?:[.:,\u00ad\u066b\u066c]\d+)+|\d+)"
 _INSIDE = r"[,;:\u3001]"  # punctuation inside a sentence
 
-_URL_REST = r"""[^ \t\n\f\r"<>|()]+[^ \t\n\f\r"<>|.!?(){},-]"""
+_URL_END = r"""[^ \t\n\f\r"<>|.!?(){},-]"""
+_PATH = rf"""(?:/[^ \t\n\f\r"<>|()]+{_URL_END})?"""
 _TAG_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _TAG = (
   rf"<(?:[!?][A-Za-z-][^>\n]*|{_TAG_NAME}(?: +(?:{_TAG_NAME}|{_TAG_NAME} *= *"
@@ -84,22 +85,23 @@ def _split():
 
 def _names():
   """Addresses and names of the web, and what is left of a clitic."""
-  yield "a", f"(?i:https?)://{_URL_REST}", "", None
-  label = r"""[^ \t\n\f\r"<>|.!?(){},"""
+  # Classes without a bracket at their end, for more to be added.
+  body = r"""[^ \t\n\f\r"<>|(){}"""
+  yield "a", f"(?i:https?)://{body}]+{_URL_END}", "", None
+  label = rf"{body}.!?,"
   yield (
     "a",
-    rf"(?i:www)\.(?:{label}]+\.)+[a-zA-Z]{{2,4}}(?:/{_URL_REST})?",
+    rf"(?i:www)\.(?:{label}]+\.)+[a-zA-Z]{{2,4}}{_PATH}",
     "",
     None,
   )
   yield (
     "a1.",
-    rf"(?:{label}`'\-_$]+\.)+(?i:com|net|org|edu)(?:/{_URL_REST})?",
+    rf"(?:{label}`'\--_$]+\.)+(?i:com|net|org|edu){_PATH}",
     "",
     None,
   )
-  # [^...] without what ends an address; its last part also has no full stop.
-  most = r"""[^ \t\n\f\r"<>|(){}\u00a0"""
+  most = rf"{body}\u00a0"
   yield (
     "a1.",
     rf"(?:&(?i:lt);|<)?[a-zA-Z0-9]{most}]*@(?:{most}.]+\.)*{most}.]+"
@@ -143,8 +145,7 @@ def _numbers():
 def _stops():
   """Tokens that a full stop can belong to."""
   an = f"[{ptb_words.alphabet()}\\d]"
-  starts = f"(?:{ptb_words.SENTENCE_STARTS})(?:{_SPNL}|[?!])"
-  ends = f"{_SPNL}+(?:{starts}|{_TAG}{_SPNL})"
+  ends = f"{_SPNL}+(?:{ptb_words.SENTENCE_STARTS}|{_TAG}){_SPNL}"
   yield "a", "[A-Za-z]", rf"\.{ends}", None
   yield "a", rf"{ptb_words.ACRONYM}\.", ends, None
   yield "a", rf"{ptb_words.BEFORE_NUMBERS}\.", rf"{_SPNL}?\d", None
@@ -159,7 +160,7 @@ def _stops():
     yield "a", rf"{pattern}\.", "", None
     yield "a", pattern, _SPNL, None
   yield ".", rf"{_APOS}\d\d", _SPNL, None
-  name = rf"{an}+(?:[-._/]{an}+)*\.{ptb_words.FILE_ENDS}"
+  name = rf"{an}+(?:\.{an}+)*\.{ptb_words.FILE_ENDS}"
   yield "a1", name, rf"(?:{_SPNL}|[.?!,])", None
   yield "a.", rf"{ptb_words.word()}\.", _INSIDE, _no_soft_hyphen
   for pattern in (
