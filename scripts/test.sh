@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests in .venv, which the first start creates.
 #
-#   bash scripts/test.sh        without those that need torch
-#   bash scripts/test.sh --all  also the parity tests; installs torch for them
+#   bash scripts/test.sh        without those that need torch or a minute each
+#   bash scripts/test.sh --all  all of them; installs torch
 #
 # Further arguments go to pytest: bash scripts/test.sh tests/test_layers.py -x
 set -euo pipefail

@@ -1,8 +1,11 @@
 """Datasets are opened from specs, rows are made of examples."""
 
+import json
+
 import numpy as np
 import pytest
 
+from pg import pp, train
 from pg.codecs import tokenizer
 from pg.data import pipeline
 from tests import numbers
@@ -90,12 +93,45 @@ def test_cut_rows_are_counted_per_dataset(form):
   assert short == {"a": (10, 10), "b": (100, 100)}
 
 
-def test_the_fingerprint_tells_datasets_and_weights_apart():
-  prints = [
-    pipeline.fingerprint(pipeline.datasets(mix, "decode"), 0, 8)
-    for mix in (MIX, {**MIX, "a": {**MIX["a"], "weight": 2}})
-  ]
-  assert prints[0] != prints[1]
-  assert prints[0] == pipeline.fingerprint(
-    pipeline.datasets(MIX, "decode"), 0, 8
-  )
+def test_each_dataset_has_its_own_pp_or_that_of_all():
+  mix = dict(a=dict(source="numbers"), b=dict(source="numbers", pp="draw"))
+  a, b = pipeline.datasets(mix, "lower('prefix')")
+  turn = pp.Turn(seed=(3,))
+  assert pipeline.example(a, 4, turn)["suffix"] == "4"
+  assert pipeline.example(b, 4, turn)["suffix"] not in "0123456789"
+
+
+@pytest.mark.parametrize(
+  "change, place",
+  [
+    (dict(weight=2), "datasets/a/weight was 3 and is 2"),
+    (dict(size=11), "datasets/a/len was 10 and is 11"),
+    (dict(pp="draw"), "datasets/a/pp was decode and is draw"),
+    (dict(start=1), "datasets/a/start was None and is 1"),
+    (dict(seed=1), "seed was 0 and is 1"),
+    (dict(batch_size=4), "batch_size was 8 and is 4"),
+    (dict(text="more"), "datasets/a/bytes/.*txt was 4 and is 8"),
+    (dict(drop=True), "datasets/a/bytes.*was .* and is None"),
+  ],
+)
+def test_a_run_does_not_go_on_with_other_data(change, place, tmp_path):
+  file = tmp_path / "a.txt"
+
+  def order(text="", weight=3, seed=0, batch_size=8, drop=False, **more):
+    file.write_text("text" + text)
+    a = dict(source="numbers", weight=weight, **more)
+    data = pipeline.datasets({"a": a, "b": dict(source="numbers")}, "decode")
+    spec = json.dumps(json.loads(data[0].spec) | {"paths": [str(file)]})
+    data = (data[0]._replace(spec=spec), data[1])[drop:]
+    return pipeline.fingerprint(data, seed, batch_size)
+
+  saved = json.loads(json.dumps(order()))
+  train.check_order(saved, order(), "run")
+  with pytest.raises(ValueError, match=f"with other data: {place}"):
+    train.check_order(saved, order(**change), "run")
+
+
+@pytest.mark.parametrize("weight", (0, -1, "much"))
+def test_a_weight_that_is_no_share_is_refused(weight):
+  with pytest.raises(ValueError, match=f'"a" has weight {weight!r}; give it'):
+    numbers.datasets(dict(a=dict(source="numbers", weight=weight)))

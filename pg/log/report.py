@@ -4,7 +4,8 @@ It is made from what lies in the run's folder; what is missing is left out:
 
   config.json        the config
   metrics.jsonl      curves; names that begin with "time/" (seconds so far) or
-                     "speed/" are facts, of which the last or median is stated
+                     "speed/" are facts, of which the last or median is stated,
+                     and so are those with "data/" (what was read so far)
   scores.json        {"val": {"exact": {"value": 0.9, "blind": 0.3, "n": 64}}}
                      final scores by evaluator and metric; `blind` is what can
                      be had without the image, and may be missing, as may `n`
@@ -53,6 +54,7 @@ def write(workdir):
     _section("Curves", _charts(series, scores)),
     *_examples(predictions),
     _section("Time", _facts(_timing(series))),
+    _section("Data", _facts(_reading(series))),
     _section("Config", _facts(_flatten(config))),
   ]
   path = workdir / "report.html"
@@ -155,7 +157,7 @@ def _charts(series, scores):
   }
   drawn = []
   for name, points in series.items():
-    if name.startswith(("time/", "speed/")):
+    if name.startswith(("time/", "speed/", "data/")):
       continue
     if not any(math.isfinite(v) for _, v in points):
       continue
@@ -212,6 +214,15 @@ def _timing(series):
       median = float(f"{statistics.median(values):.3g}")
       facts[label.replace("_", " ")] = curves.label(median)
   return facts
+
+
+def _reading(series):
+  last = {name: points[-1][1] for name, points in series.items()}
+  return {
+    name.removeprefix("data/"): f"{value:,.{0 if value % 1 == 0 else 2}f}"
+    for name, value in last.items()
+    if name.startswith("data/")
+  }
 
 
 def _flatten(config, prefix=""):

@@ -1,0 +1,122 @@
+"""A run on two hosts, connected for real, has the numbers of a run on one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pg import tree
+from pg.log import metrics
+from pg.weights import checkpoint
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+
+DEVICES = 2  # over all hosts
+SCRIPT = """
+import sys
+rank, hosts, port, workdir, last = sys.argv[1:]
+import jax
+if hosts != "1":
+  jax.distributed.initialize(f"127.0.0.1:{port}", int(hosts), int(rank))
+import pytest
+from pg import train
+from pg.log import run as log_run
+from tests import numbers_run
+
+class Log(log_run.Log):
+  def step(self, step, *args):
+    if step > int(last):
+      sys.exit("stopped")
+    super().step(step, *args)
+
+assert jax.device_count() == 2 and jax.process_count() == int(hosts)
+with pytest.MonkeyPatch.context() as patch:
+  numbers_run.register(patch)
+  patch.setattr(log_run, "Log", Log)
+  train.fit(numbers_run.config(), workdir)
+"""
+
+
+def run(workdir, num_hosts, *, last=100):
+  """Trains, to the end or to some last step, and evaluates on some hosts."""
+  with socket.socket() as s:
+    s.bind(("127.0.0.1", 0))
+    port = s.getsockname()[1]
+  count = DEVICES // num_hosts
+  env = dict(
+    os.environ,
+    PYTHONPATH=str(tiny.ROOT),
+    XLA_FLAGS=f"--xla_force_host_platform_device_count={count}"
+    " --xla_backend_optimization_level=0",
+  )
+  words = [str(num_hosts), str(port), str(workdir), str(last)]
+  hosts = [
+    subprocess.Popen(
+      [sys.executable, "-c", SCRIPT, str(rank), *words],
+      env=env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for rank in range(num_hosts)
+  ]
+  try:
+    said = [host.communicate(timeout=100)[0] for host in hosts]
+  finally:
+    for host in hosts:
+      host.kill()
+  want = int(last < 100)
+  assert [host.returncode for host in hosts] == [want] * num_hosts, said
+
+
+def numbers_of(workdir):
+  """Returns everything that a run has measured, without timings."""
+  rows = [
+    {k: v for k, v in row.items() if not k.startswith(("speed/", "time/"))}
+    for row in metrics.read(workdir / "metrics.jsonl")
+  ]
+  scores = json.loads((workdir / "scores.json").read_text())
+  files = sorted((workdir / "predictions").iterdir())
+  answers = [
+    [
+      {k: v for k, v in json.loads(line).items() if k != "image"}
+      for line in path.read_text().splitlines()
+    ]
+    for path in files
+  ]
+  return dict(metrics=rows, scores=scores, predictions=answers)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+  """A run on one host that nothing has disturbed."""
+  workdir = tmp_path_factory.mktemp("one")
+  run(workdir, 1)
+  return workdir
+
+
+def check_equal(one, other):
+  assert numbers_of(one) == numbers_of(other)
+  weights = [
+    tree.flatten(checkpoint.restore_params(path)) for path in (one, other)
+  ]
+  assert weights[0].keys() == weights[1].keys()
+  for name in weights[0]:
+    np.testing.assert_array_equal(weights[0][name], weights[1][name], name)
+
+
+def test_two_hosts_train_and_evaluate_like_one(one, tmp_path):
+  run(tmp_path, 2)
+  check_equal(one, tmp_path)
+
+
+def test_a_run_on_one_host_goes_on_on_two(one, tmp_path):
+  run(tmp_path, 1, last=4)
+  assert checkpoint.find(tmp_path).name == "4"
+  run(tmp_path, 2)
+  check_equal(one, tmp_path)
