@@ -60,7 +60,10 @@ class _Images(rows.Rows):
     if image_root is None:
       self._image_root = os.path.dirname(self._path)
     names = [self._path] if captions is None else [self._path, captions]
-    self._index = index.Index(write, *map(folders.local, names))
+    try:
+      self._index = index.Index(write, *map(folders.local, names))
+    except OSError as e:
+      raise ValueError(f"cannot read {self._path}: {e}") from e
 
   def __len__(self):
     return int(self._index.data[-8:].view(np.int64)[0])

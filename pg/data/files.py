@@ -56,13 +56,16 @@ def read(name, root, timeout=20.0):
       with open(path, "rb") as f:
         data = f.read()
   if not data:
-    raise ValueError(f"the image {_short(name)} is empty: it has 0 bytes")
+    raise _empty(name)
   return data
 
 
 def check(name, root):
   """Raises ValueError or OSError unless an image is there; reads no URL."""
-  if _inline(name) is not None:
+  data = _inline(name)
+  if data is not None:
+    if not data:
+      raise _empty(name)
     return
   path = resolve(name, root)
   if place := _member(path):
@@ -71,7 +74,7 @@ def check(name, root):
     if not os.path.isfile(path):
       raise ValueError(f"there is no image {path}")
     if not os.path.getsize(path):
-      raise ValueError(f"the image {path} is empty: it has 0 bytes")
+      raise _empty(path)
 
 
 def resolve(name, root):
@@ -84,7 +87,7 @@ def resolve(name, root):
   if match := _URL.match(name):
     if match[1].lower() not in SCHEMES or "::" in name:
       raise ValueError(
-        f"an image may be at {', '.join(SCHEMES)}, not at {_short(name)}"
+        f"an image may be at {', '.join(SCHEMES)}, not at {short(name)}"
       )
     return name
   if _URL.match(root):
@@ -101,7 +104,8 @@ def resolve(name, root):
 
 def is_url(name, root=""):
   """Says whether an image is somewhere else."""
-  return isinstance(name, str) and bool(_URL.match(name) or _URL.match(root))
+  where = (name, os.fspath(root))
+  return isinstance(name, str) and any(map(_URL.match, where))
 
 
 def is_image(value):
@@ -124,16 +128,21 @@ def size(image):
     raise ValueError(f"no image that can be read: {e}") from e
 
 
+def short(name):
+  """Returns the name of an image for messages: base64 is cut."""
+  text = name if isinstance(name, str) else repr(name)
+  return text if len(text) < 200 else f"{text[:80]}... ({len(text)} characters)"
+
+
 def _outside(name, root):
   return ValueError(
-    f"the image {_short(name)} is not in {root}; set image_root to a folder"
+    f"the image {short(name)} is not in {root}; set image_root to a folder"
     ' that it is in ("/" is any)'
   )
 
 
-def _short(name):
-  text = name if isinstance(name, str) else repr(name)
-  return text if len(text) < 200 else f"{text[:80]}... ({len(text)} characters)"
+def _empty(name):
+  return ValueError(f"the image {short(name)} is empty: it has 0 bytes")
 
 
 def _inline(name):
@@ -143,14 +152,14 @@ def _inline(name):
   elif name.startswith("data:"):
     match = _DATA.match(name)
     if not match:
-      raise ValueError(f"wanted data:...;base64,... but got {_short(name)}")
+      raise ValueError(f"wanted data:...;base64,... but got {short(name)}")
     text = name[match.end() :]
   else:
     return None
   try:
     return base64.b64decode("".join(text.split()), validate=True)
   except (binascii.Error, ValueError) as e:
-    raise ValueError(f"the image is no base64 ({e}): {_short(text)}") from e
+    raise ValueError(f"the image is no base64 ({e}): {short(text)}") from e
 
 
 def _member(path):

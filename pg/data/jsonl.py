@@ -80,7 +80,10 @@ class Jsonl(rows.Rows):
   def _root(self, i):
     if self.image_root is not None:
       return self.image_root
-    return os.path.dirname(re.split("[?#]", self._locate(i)[0])[0])
+    name = self._locate(i)[0]
+    if "://" in name:
+      name = re.split("[?#]", name)[0]
+    return os.path.dirname(name)
 
   def _row(self, i):
     """Returns row i with its images as they are named in the file."""
@@ -97,7 +100,7 @@ class Jsonl(rows.Rows):
       )
     for key in self.keys:
       if key not in row:
-        got = ", ".join(row)[:200] or "an empty object"
+        got = ", ".join(row) or "an empty object"
         raise ValueError(f'no key "{key}", only {got}')
     _check_types(row)
     return row
@@ -108,13 +111,13 @@ def _check_types(row):
     try:
       row.get(key, "").encode()
     except (AttributeError, UnicodeEncodeError) as e:
-      got = repr(row[key])[:200]
-      raise ValueError(f'"{key}" should be Unicode text, got {got}') from e
+      raise ValueError(
+        f'"{key}" should be Unicode text, got {row[key]!r}'
+      ) from e
   names = row["image"] if isinstance(row["image"], list) else [row["image"]]
   if not names or not all(map(files.is_image, names)):
     raise ValueError(
-      '"image" should be a path or a list of paths, got'
-      f" {repr(row['image'])[:200]}"
+      f'"image" should be a path or a list of paths, got {row["image"]!r}'
     )
 
 

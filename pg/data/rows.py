@@ -76,7 +76,7 @@ class Rows:
       try:
         image = image_ops.to_rgb(self._read(name, root))
       except ValueError as e:
-        raise ValueError(f"{str(name)[:200]}: {e}") from e
+        raise ValueError(f"{files.short(name)}: {e}") from e
       said = (row["height"], row["width"]) if self.sized else image.shape[:2]
       if said not in ((None, None), image.shape[:2]):
         raise ValueError(
@@ -98,7 +98,8 @@ class Rows:
     except (OSError, ValueError) as e:
       where, text = self.where(i), str(e)
       text = text if text.startswith(where) else f"{where}: {text}"
-      raise ValueError(text) from e
+      # A name of a megabyte is bad enough once.
+      raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
 
 
 def _spread(num, limit):

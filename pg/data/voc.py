@@ -12,7 +12,7 @@ folders, the XML files and images of one folder.
 import os
 from xml.etree import ElementTree
 
-from pg.data import folders, rows, splits
+from pg.data import files, folders, rows, splits
 
 
 class Voc(splits.Sliced):
@@ -41,8 +41,8 @@ class Voc(splits.Sliced):
     lists = os.path.join(root, "ImageSets", "Main")
     names = {"all": None}
     if os.path.isdir(lists):
-      files = sorted(f for f in os.listdir(lists) if f.endswith(".txt"))
-      names = {os.path.splitext(f)[0]: os.path.join(lists, f) for f in files}
+      found = sorted(f for f in os.listdir(lists) if f.endswith(".txt"))
+      names = {f.removesuffix(".txt"): os.path.join(lists, f) for f in found}
     one = lambda name: _Images(
       annotations,
       _inside(root, "JPEGImages"),
@@ -62,8 +62,8 @@ def _names(annotations, path):
   """Returns the names in a list; None stands for all there are."""
   try:
     if path is None:
-      files = sorted(os.listdir(annotations))
-      names = [f[:-4] for f in files if f.lower().endswith(".xml")]
+      found = sorted(os.listdir(annotations))
+      names = [f.removesuffix(".xml") for f in found if f.endswith(".xml")]
     else:
       with open(path, encoding="utf-8") as f:
         # Lists of one class have a second word: -1 is an image without it.
@@ -106,7 +106,7 @@ class _Images(rows.Rows):
       for key in ("height", "width")
     ]
     if None in size:  # some tools write 0
-      size = folders.size(self._read(name, self._images))
+      size = files.size(self._read(name, self._images))
     objects = [
       self._object(number, o, *size)
       for number, o in enumerate(tree.findall("object"))

@@ -10,7 +10,6 @@ are the lines of classes.txt, and the folders in images/ are the splits. A
 polygon becomes the box around it. An image without a file has no objects.
 """
 
-import glob
 import os
 
 from pg.data import folders, rows, splits
@@ -82,9 +81,10 @@ def _listed(root):
 def _found(root):
   """Returns the splits that there are folders of."""
   images = os.path.join(root, "images")
-  inside = sorted(glob.glob(f"{glob.escape(images)}/*/"))
-  splits_ = {os.path.basename(p[:-1]): os.path.relpath(p, root) for p in inside}
-  return splits_ or {"all": "images" if os.path.isdir(images) else "."}
+  if not os.path.isdir(images):
+    return {"all": "."}
+  inside = sorted(entry.name for entry in os.scandir(images) if entry.is_dir())
+  return {name: f"images/{name}" for name in inside} or {"all": "images"}
 
 
 def _images(root, given):
@@ -105,7 +105,7 @@ def _images(root, given):
       with open(path, encoding="utf-8") as f:
         found = [os.path.normpath(line.strip()) for line in f if line.strip()]
     else:
-      files = glob.glob(f"{glob.escape(path)}/**/*", recursive=True)
+      files = [os.path.join(d, f) for d, _, fs in os.walk(path) for f in fs]
       files = [p for p in files if p.lower().endswith(folders.IMAGES)]
       found = sorted(os.path.relpath(p, root) for p in files)
   except (OSError, ValueError) as e:
