@@ -21,19 +21,17 @@ pytestmark = pytest.mark.parity
 java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
 FOLDER = pathlib.Path(*pycocoevalcap.__path__)
 
-PIECES = (
-  """a the man's woman cats isn't don't cannot gonna 'tis 'twas y'all o'clock
-  rock'n'roll T-shirt black-and-white half-eaten U.S. e.g. a.m. p.m. Ph.D. Mr.
-  St. No. Wash. wash. Jan. Fig. fig. etc. vs. Inc. ft. in. A B. C 5 12 1990s
-  '90s 80's 3.5 1,000 1/2 3 1/2 5'10" 6ft $5 £3 €2 10% #1 #tag @me 4x4 7-Eleven
-  555-1234 (555) 123-4567 12:30 2010-12-25 ½ ° © ™ × & &amp; AT&T a/b and/or /
-  ( ) [ ] { } < > <a> <b c> :) ;-) :D =( <3 ^_^ ' '' " `` ` “ ” ‘ ’ « » „ ... ..
-  … - -- --- – — , ; : . ! ? ?! !!! * ** _ __ + = ~ ^ | \\ \\/ http://a.b/c
-  www.a.com a.org x@y.z foo.jpg C++ naïve café Straße Über สีแดง 猫 赤い 。 、 ！
-  Ａ１ \U0001f642 \u00ad \u200b \u00a0
-  The There This In He You Korea Dunkin' 'em"""
-).split(" ")
-PIECES = [piece.strip() or " " for piece in PIECES]
+PIECES = """a the man's woman cats isn't don't cannot gonna 'tis 'twas y'all
+  o'clock rock'n'roll T-shirt black-and-white half-eaten U.S. e.g. a.m. p.m.
+  Ph.D. Mr. St. No. Wash. wash. Jan. Fig. fig. etc. vs. Inc. ft. in. A B. C 5
+  12 1990s '90s 80's 3.5 1,000 1/2 3 1/2 5'10" 6ft $5 £3 €2 10% #1 #tag @me
+  4x4 7-Eleven 555-1234 (555) 123-4567 12:30 2010-12-25 ½ ° © ™ × & &amp; AT&T
+  a/b and/or / ( ) [ ] { } < > <a> <b c> :) ;-) :D =( <3 ^_^ ' '' " `` ` “ ” ‘
+  ’ « » „ ... .. … - -- --- – — , ; : . ! ? ?! !!! * ** _ __ + = ~ ^ | \\ \\/
+  http://a.b/c www.a.com a.org x@y.z foo.jpg C++ naïve café Straße Über สีแดง
+  猫 赤い 。 、 ！ Ａ１ \U0001f642 \u00ad \u200b The There This In He You Korea
+  Dunkin' 'em""".split()
+PIECES += ["\u00a0", "\u3000"]
 
 
 def texts(n):
