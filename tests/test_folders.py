@@ -538,6 +538,7 @@ BAD_YAML = [
   ("", '"names" should be'),
   ("names: [a\ntrain: [", "is not YAML"),
   (b"\xff", "is not YAML"),
+  ("[" * 10000, "is not YAML"),
   ("[1, 2]", '"names" should be'),
   ("names: dog\ntrain: images", '"names" should be'),
   ("names: {a: b}\ntrain: images", '"names" should be'),

@@ -147,9 +147,8 @@ def write(path, *others):
   if not parts:
     raise ValueError(f"{path} has no images")
   for a, part in _of_images(data, parts, path):
-    part["objects"].append(
-      {**a, "label": labels.get(str(a.get("category_id")))}
-    )
+    a["label"] = labels.get(str(a.get("category_id")))
+    part["objects"].append(a)
   for path in captions:
     for a, part in _of_images(_parse(path, "annotations"), parts, path):
       part["captions"].append(a)

@@ -122,7 +122,7 @@ class _Images(rows.Rows):
     for end in folders.IMAGES:
       if os.path.isfile(os.path.join(self._images, self._names[i] + end)):
         return self._names[i] + end
-    # By the way: `filename` is often a name that the image once had.
+    # `filename` is often a name that the image once had.
     return tree.findtext("filename") or f"{self._names[i]}.jpg"
 
   def _object(self, number, o, height, width):

@@ -47,7 +47,7 @@ def _described(file):
   try:
     with open(file, encoding="utf-8") as f:
       spec = yaml.safe_load(f)
-  except (OSError, ValueError, yaml.YAMLError) as e:
+  except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
     raise ValueError(f"{file} is not YAML: {e}") from e
   names = spec.get("names") if isinstance(spec, dict) else None
   if isinstance(names, list):
