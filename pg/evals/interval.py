@@ -104,10 +104,8 @@ def paired(before, after, *, resamples=10_000, level=0.95, seed=0):
   differences = (b - a)[:, None]
   _check(differences)
   mean = float(differences.mean())
-  low, high = np.quantile(
-    _draw(differences, resamples, seed) / len(a),
-    (0.5 - level / 2, 0.5 + level / 2),
-  )
+  draws = _draw(differences, resamples, seed) / len(a)
+  low, high = np.quantile(draws, _tails(level))
   rng = np.random.default_rng((seed, 1))
   sizes, counts = np.unique(np.abs(differences), return_counts=True)
   step = max(1, _BLOCK // len(sizes))

@@ -2,7 +2,8 @@
 
 A rule is a pattern whose first group is the token, the rest being what must
 follow, and a function that writes the token (None: as it is, "": not at all).
-Found out from the reference's answers; every peculiarity is one of them.
+Learned from the reference's answers and the grammars of its other versions, and
+written anew; every peculiarity is one of its answers.
 """
 
 import functools

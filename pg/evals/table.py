@@ -38,7 +38,8 @@ def means(columns, more=None):
   Args:
     columns: dict of lists with the value of each example, None where an example
       does not belong to this mean.
-    more: function of the dict of means to a dict of further scores.
+    more: function of the dict of means to a dict of further scores; it may
+      take means out that are only there for it.
 
   Raises:
     ValueError: a value is not a finite number.
@@ -58,14 +59,14 @@ def means(columns, more=None):
     with np.errstate(invalid="ignore"):  # the mean of nothing is nan
       mean = total / count
     scores = {name: mean[..., i] for i, name in enumerate(names)}
-    return scores | (more(scores) if more else {})
+    derived = more(scores) if more else {}
+    return scores | derived
 
   sums = np.array(values + counted, np.float64).T
   num = {name: sum(c) for name, c in zip(names, counted)}
   scores = finish(sums.sum(axis=0))
-  return Table(
-    sums, finish, {name: num.get(name, len(sums)) for name in scores}
-  )
+  num = {name: num.get(name, len(sums)) for name in scores}
+  return Table(sums, finish, num)
 
 
 def by(name, values, groups):

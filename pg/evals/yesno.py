@@ -38,9 +38,8 @@ def pope(predictions, examples):
     precision = _quotient(hit, scores["yes_ratio"])
     recall = _quotient(hit, positive)
     f1 = _quotient(2 * precision * recall, precision + recall)
-    return {"precision": precision, "recall": recall, "f1": f1} | average(
-      scores
-    )
+    found = {"precision": precision, "recall": recall, "f1": f1}
+    return found | average(scores)
 
   return table.means(columns, more)
 
