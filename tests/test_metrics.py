@@ -38,7 +38,8 @@ def test_exact_accepts_any_of_several_answers_instead_of_the_suffix():
   example = {"answers": ["cat", "kitten"], "suffix": "dog"}
   assert exact.per_example("kitten", example) == 1.0
   assert exact.per_example("dog", example) == 0.0
-  assert exact.per_example("dog", {"answers": [], "suffix": "dog"}) == 1.0
+  for none in ([], None):
+    assert exact.per_example("dog", {"answers": none, "suffix": "dog"}) == 1.0
 
 
 def test_answers_that_are_missing_or_one_text_are_refused():

@@ -130,7 +130,8 @@ def answers(example):
     raise ValueError(
       f'"answers" is the text {example["answers"]!r}; wanted a list of texts'
     )
-  found = list(example.get("answers", ()))
+  found = example.get("answers")
+  found = [] if found is None else list(found)
   if not found and "suffix" in example:
     found = [example["suffix"]]
   if not found:
