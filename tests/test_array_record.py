@@ -1,6 +1,7 @@
 """Rows that are written to ArrayRecord files are read as they were."""
 
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -141,6 +142,18 @@ def test_a_record_that_is_not_one_of_ours_is_named(tmp_path, record, message):
   assert rows[0] == ROW
   with pytest.raises(ValueError, match=f"^{path} record 1: .*{message}"):
     rows[1]
+
+
+def test_a_broken_record_does_not_keep_others_from_being_read(tmp_path):
+  path = tmp_path / "x.array_record"
+  for good in (array_record.pack({"id": 7}), records.example(id=7)):
+    noise = random.Random(0).randbytes(500)  # which does not compress
+    write_raw(path, [noise, good, good])
+    path.write_bytes(path.read_bytes().replace(noise[:9], noise[1:10]))
+    rows = array_record.ArrayRecord(path)
+    assert rows[1] == {"id": 7}
+    with pytest.raises(ValueError, match=f"^{path} record 0: Corrupted"):
+      rows[0]
 
 
 def test_files_that_are_broken_off_or_of_other_kinds_are_named(file):

@@ -136,8 +136,17 @@ def test_values_of_several_types_are_found_when_the_file_is_opened(tmp_path):
   records.write_tfrecord(path, [records.row(1), records.row(2, id="two")])
   with pytest.raises(ValueError, match="'id' has values of several types"):
     tfrecord.TfRecord(path)
-  records.write_tfrecord(path, [records.row(1), b"\xff"])
-  with pytest.raises(ValueError, match=f"{path} record 1: .*no tf.train.Ex"):
+
+
+def test_types_are_found_in_the_records_that_can_be_read(tmp_path):
+  path = tmp_path / "x.tfrecord"
+  records.write_tfrecord(path, [b"\xff", records.row(1), records.row(2)])
+  rows = tfrecord.TfRecord(path)
+  assert [rows[i]["id"] for i in (1, 2)] == [1, 2]
+  with pytest.raises(ValueError, match=f"^{path} record 0: .*no tf.train.Ex"):
+    rows[0]
+  records.write_tfrecord(path, [b"\xff", b"\xfe"])
+  with pytest.raises(ValueError, match=f"^{path} record 0: .*no tf.train.Ex"):
     tfrecord.TfRecord(path)
 
 
@@ -212,6 +221,15 @@ def test_a_file_that_is_written_again_is_read_again(file):
   os.utime(file, ns=(1, 1))
   rows = tfrecord.TfRecord(file)
   assert (len(rows), rows[0]["id"]) == (1, 9)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(file):
+  opened = tfrecord.Records(shards.local(str(file)), verify=False)
+  rows = shards.Table([str(file)], lambda _: opened)
+  for num in (500, 150, 1):
+    records.write_tfrecord(file, [b"x" * num] * 9)
+    with pytest.raises(ValueError, match=f"^{file} record 5: .* has changed"):
+      rows[5]
 
 
 def test_a_pickled_source_holds_no_records(file):

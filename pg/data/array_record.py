@@ -17,6 +17,7 @@ and many others put into these files. Broken records are found: the format has
 checksums of its own (https://github.com/google/array_record).
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -50,13 +51,22 @@ class ArrayRecord(splits.Sliced):
 
     def table(name):
       made = shards.Table(files[name], records)
-      if len(made) and not made[0].startswith(_MAGIC):
-        made.decode = tf_example.Types(made, keys)
-      else:
+      if _first(made).startswith(_MAGIC):
         made.decode = functools.partial(unpack, keys=keys)
+      else:
+        made.decode = tf_example.parse
+        made.decode = tf_example.Types(made, keys)
       return made
 
     super().__init__(files, table, split)
+
+
+def _first(rows):
+  """Returns the first of the first rows that can be read, or no bytes."""
+  for i in range(min(len(rows), 100)):
+    with contextlib.suppress(ValueError):
+      return rows[i]
+  return b""
 
 
 @functools.lru_cache(maxsize=1 << 8)  # each keeps its file open

@@ -100,28 +100,27 @@ class _Type(NamedTuple):
 class Types:
   """Turns records into examples, with types found in some of them."""
 
-  def __init__(self, records, keys=None):
-    """Looks at up to 100 records, evenly spread.
+  def __init__(self, rows, keys=None):
+    """Looks at up to 100 records, evenly spread; broken ones do not count.
 
     A key whose lists have one value each is that value, else a list; bytes that
     are UTF-8 everywhere are text; what is in all of them has to be in all.
 
     Args:
-      records: a source whose rows are bytes.
+      rows: a source whose rows are what `parse` returns.
       keys: list of str, what to return of each record; None is all.
 
     Raises:
-      ValueError: one of the records is no Example, a key has values of
-        different types, or `keys` has one that no record has.
+      ValueError: none of the records can be read, a key has values of several
+        types, or `keys` has one that no record has.
     """
-    num = min(_SAMPLES, len(records))
-    rows = [_parse(records, i * len(records) // num) for i in range(num)]
+    rows = _sample(rows)
     found = dict.fromkeys(key for row in rows for key in row)
     for key in keys or ():
       config.lookup(found, key, "key of the records")
     self._all = keys is None
     self._types = {
-      key: _type(key, [row[key] for row in rows if key in row], num)
+      key: _type(key, [row[key] for row in rows if key in row], len(rows))
       for key in (found if keys is None else keys)
     }
 
@@ -148,12 +147,17 @@ class Types:
     return example
 
 
-def _parse(records, i):
-  record = records[i]
-  try:
-    return parse(record)
-  except ValueError as e:
-    raise ValueError(f"{records.where(i)}: {e}") from e
+def _sample(rows):
+  """Returns up to 100 of the rows, evenly spread, those that can be read."""
+  num, sample, error = min(_SAMPLES, len(rows)), [], None
+  for i in range(num):
+    try:
+      sample.append(rows[i * len(rows) // num])
+    except ValueError as e:
+      error = error or e
+  if error and not sample:
+    raise error
+  return sample
 
 
 def _type(key, lists, num):

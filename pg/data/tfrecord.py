@@ -44,7 +44,7 @@ class TfRecord(splits.Sliced):
     read = functools.partial(records, verify=verify)
 
     def table(name):
-      made = shards.Table(files[name], read)
+      made = shards.Table(files[name], read, tf_example.parse)
       made.decode = tf_example.Types(made, keys)
       return made
 
