@@ -39,9 +39,12 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
 
 
 def test_the_same_seed_draws_the_same():
-  made = answers(7, 3)
+  scores = np.random.default_rng(0).random(50)
+  made = table.means({"acc": scores})
   assert interval.bootstrap(made) == interval.bootstrap(made)
   assert interval.bootstrap(made) != interval.bootstrap(made, seed=1)
+  first = interval.paired(scores, scores[::-1])
+  assert interval.paired(scores, scores[::-1]) == first
 
 
 def test_drawing_sums_of_kinds_is_drawing_examples():

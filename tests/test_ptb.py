@@ -96,3 +96,4 @@ def test_plain_words_are_read_as_others_are():
 
 def test_line_ends_are_spaces():
   assert ptb.tokenize("a\ncat\r\non\u2028it") == ["a", "cat", "on", "it"]
+  assert ptb.tokenize("1\n1/2") == ptb.tokenize("1 1/2") == ["1\u00a01/2"]
