@@ -66,7 +66,7 @@ def run(workdir, num_hosts, *, last=100):
     for rank in range(num_hosts)
   ]
   try:
-    said = [host.communicate(timeout=100)[0] for host in hosts]
+    said = [host.communicate(timeout=600)[0] for host in hosts]
   finally:
     for host in hosts:
       host.kill()

@@ -43,6 +43,7 @@ def run(tmp_path):
   with metrics.MetricWriter(workdir) as writer:
     for step in (10, 20, 30):
       values = {"train/loss": 10.0 / step, "speed/examples_per_second": 183.2}
+      values |= {"data/a/examples": step * 64, "data/a/epoch": step / 16}
       writer.write(step, values | {"time/train": step * 6.0})
     for step, value in ((20, 0.5), (30, 0.9)):
       writer.write(step, {"digits/exact": value})
@@ -200,7 +201,7 @@ def test_a_final_score_alone_is_no_curve(run):
   assert "<code>caption/cider</code>" not in text
 
 
-def test_speed_and_time_are_facts_and_not_curves(run):
+def test_speed_time_and_what_was_read_are_facts_and_not_curves(run):
   page, text = read(run)
   assert re.findall("<code>(.*?)</code>", text) == [
     "train/loss",
@@ -209,6 +210,7 @@ def test_speed_and_time_are_facts_and_not_curves(run):
   facts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", text))
   assert facts["examples per second"] == "183"
   assert facts["train"] == "3m00s"
+  assert (facts["a/examples"], facts["a/epoch"]) == ("1,920", "1.88")
   assert facts["model.width"] == "128"
   assert "30 steps · 1,920 examples · batch size 64" in page.texts
 

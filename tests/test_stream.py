@@ -56,6 +56,15 @@ def test_a_seed_fixes_order_and_draws():
   assert once != numbers.items(data, seed=1)
 
 
+def test_what_is_drawn_for_a_row_depends_on_the_seed():
+  data = numbers.datasets(MIX["b"])
+  once, again, other = (
+    {i: text for _, i, text in numbers.items(data, seed)} for seed in (0, 0, 1)
+  )
+  assert once == again
+  assert not any(once[i] == other[i] for i in range(100))
+
+
 def test_each_epoch_has_every_row_once_in_another_order():
   rows = [i for _, i, _ in numbers.items(numbers.datasets(MIX["a"]), stop=30)]
   epochs = rows[:10], rows[10:20], rows[20:]
@@ -152,6 +161,14 @@ def test_replacements_are_of_the_same_epoch_and_leave_the_others_alone():
   assert [a == b for a, b in zip(want, found)] == [
     i not in (5, 6) for _, i, _ in want
   ]
+
+
+def test_a_replacement_does_not_repeat_what_is_near():
+  data = numbers.datasets(dict(source="numbers", size=40, bad=[5]))
+  rows = [i for _, i, _ in numbers.items(data, skip_bad=True, stop=120)]
+  for epoch in (rows[:40], rows[40:80], rows[80:]):
+    first, second = (k for k in range(40) if epoch.count(epoch[k]) == 2)
+    assert second - first > 9
 
 
 def test_no_place_is_next_to_its_replacement_and_all_are_met():

@@ -66,7 +66,7 @@ def get_config(arg=None):
     workers=0,  # processes; 0 reads in this one. Each takes seconds to start
     threads=4,  # in each process; decoding images scales over threads
     ahead=8,  # batches that are ready before they are wanted
-    cache="",  # "raw": keep rows as read; "examples": after a pp without chance
+    cache="",  # of training: rows as read ("raw"), or ("examples") after the pp
     cache_gb=1.0,  # memory for that in each process; rows beyond are read again
   )
   # A row that cannot be read or that an op objects to ends the run ("raise"),
