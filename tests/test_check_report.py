@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pg import check as check_verb
+from pg.codecs import tokenizer
 from pg.data import doctor
 from pg.log import check_page, check_text
 from tests import patient, tiny
@@ -52,13 +53,15 @@ def test_a_decoded_evaluator_needs_room_for_the_prompt_only(folder):
 
 def test_an_answer_that_may_not_be_said_is_named(folder):
   file = folder.write("a.jsonl", *patient.GOOD)
-  other = folder.write("b.jsonl", row("a"), row("a very long answer"))
-  val = patient.jsonl(other, metric="exact")
-  for max_len, kinds in ((40, []), (4, ["long_answer"])):
-    evals = dict(val=dict(val, max_len=max_len))
+  answer = "a very long answer"
+  other = folder.write("b.jsonl", row("a"), row(answer))
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  length = len(tok.encode(answer)) + 1  # with eos
+  for max_len, kinds in ((length, []), (length - 1, ["long_answer"])):
+    evals = dict(val=patient.jsonl(other, metric="exact", max_len=max_len))
     path = folder.config(patient.jsonl(file), evals)
-    assert list(patient.look("--config", path).found) == kinds
-  seen = patient.look("--config", path)
+    seen = patient.look("--config", path)
+    assert list(seen.found) == kinds
   assert seen.found["long_answer"] == ("warning", 1, ["b.jsonl:2"])
   assert seen.code == 0
 
@@ -253,6 +256,20 @@ def test_a_long_check_says_how_far_it_is():
   )
   assert terminal.getvalue().count("\r") == 30
   assert terminal.getvalue().endswith("\x1b[2K")
+
+
+def test_the_worst_findings_come_first_and_then_the_commonest(folder):
+  val = folder.write("val.jsonl", *patient.some(2))
+  lines = [row(" ", "what is it? "), row("same", "say it "), row("same")]
+  seen = folder.train(*lines, row("<loc12>"), val=val)
+  shown = re.findall("^(?:error|warning|note): .*", seen.out, re.M)
+  assert shown == [
+    "error: <loc> or <seg> that are no tokens: 1 in train",
+    "warning: prompts that end in spaces or newlines: 2 in train",
+    "warning: empty suffixes: 1 in train",
+    "note: training rows whose suffix other rows have, too: 2 in train",
+  ]
+  assert seen.out.endswith("\n\n1 error, 2 warnings, 1 note\n")
 
 
 def test_the_report_is_kept_short(folder):
