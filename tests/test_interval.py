@@ -142,8 +142,8 @@ def test_a_clear_difference_is_found_and_has_its_sign():
 
 
 def test_scores_with_ids_are_compared_by_id():
-  before, after = {"a": 0.0, "b": 1.0}, {"b": 1.0, "a": 0.5}
-  assert interval.paired(before, after).mean == 0.25
+  before, after = {"a": 0.0, "b": 1.0}, {"b": 1.0, "a": 0.0}
+  assert interval.paired(before, after) == (0.0, 0.0, 0.0, 1.0, 2)
 
 
 def test_other_ids_or_lengths_and_scores_that_are_none_are_refused():
