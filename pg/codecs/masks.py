@@ -1,0 +1,351 @@
+"""Masks <-> 16 codes, `<seg000>`..`<seg127>`: a small VQ-VAE in numpy.
+
+  codec = masks.load(masks.NANO)
+  codes = masks.encode(codec, mask, box)                  # 16 ints in 0..127
+  again = masks.paste(masks.decode(codec, codes), box, *mask.shape)
+
+An object's mask is cut out along its box, resized to 64 x 64 and made smaller
+by four strided convolutions to 4 x 4 vectors, row by row. Each becomes the
+number of the nearest of 128 vectors. Back the same way, with transposed
+convolutions.
+
+The file is that of google-research/big_vision, as PyTorch lays it out
+(TENSORS): gs://big_vision/paligemma/vae-oid.npz, 8,479,556 bytes, sha256
+5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447. NANO is one of
+our own with fewer channels, see scripts/train_mask_codec.py: its codes mean
+something else.
+"""
+
+import collections
+import os
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+NANO = os.path.join(os.path.dirname(__file__), "masks_nano.npz")
+
+NUM_CODES = 128
+SIDE = 64  # pixels of a mask on its way in and out
+GRID = 4  # codes on a side
+# Masks that go through the network at once: more do not fit into a CPU's cache.
+_CHUNK = 16
+
+
+def _block(name, width):
+  """Returns the tensors of a residual block: 3 x 3, 3 x 3 and 1 x 1."""
+  return {
+    f"{name}.net.{i}.{kind}": (width, width, size, size)[: None if w else 1]
+    for i, size in ((0, 3), (2, 3), (4, 1))
+    for kind, w in (("weight", True), ("bias", False))
+  }
+
+
+def _conv(name, shape, bias):
+  return {f"{name}.weight": shape, f"{name}.bias": (bias,)}
+
+
+# Name -> shape; a letter stands for a number of channels, and the released
+# file's are a 16, b 32, c 64, d 128, D 512, e f 128, g 64, h 32, i 16.
+TENSORS = {
+  **_conv("encoder.0", ("a", 1, 4, 4), "a"),
+  **_conv("encoder.2", ("b", "a", 4, 4), "b"),
+  **_conv("encoder.4", ("c", "b", 4, 4), "c"),
+  **_conv("encoder.6", ("d", "c", 4, 4), "d"),
+  **_block("encoder.8", "d"),
+  **_block("encoder.9", "d"),
+  **_conv("encoder.10", ("D", "d", 1, 1), "D"),
+  **_conv("decoder.0", ("e", "D", 1, 1), "e"),
+  **_block("decoder.2", "e"),
+  **_block("decoder.3", "e"),
+  **_conv("decoder.4", ("e", "f", 4, 4), "f"),
+  **_conv("decoder.6", ("f", "g", 4, 4), "g"),
+  **_conv("decoder.8", ("g", "h", 4, 4), "h"),
+  **_conv("decoder.10", ("h", "i", 4, 4), "i"),
+  **_conv("decoder.12", (1, "i", 1, 1), 1),
+  "_vq_vae._embedding": (NUM_CODES, "D"),
+  "_vq_vae._ema_cluster_size": (NUM_CODES,),  # of training, as the next
+  "_vq_vae._ema_w": (NUM_CODES, "D"),
+}
+_UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _double
+
+
+class Codec(NamedTuple):
+  """The network as matrices."""
+
+  layers: dict  # name such as "encoder.0" -> (f32[inputs, outputs], f32[...])
+  codebook: np.ndarray  # f32[128, D]
+
+
+def load(path):
+  """Reads a codec.
+
+  Args:
+    path: str, an `.npz` or its URL.
+
+  Raises:
+    ValueError: it cannot be read, or its tensors are not TENSORS in some
+      numbers of channels; all that are not are listed.
+  """
+  path = os.fspath(path)
+  return build(_read(path), path)
+
+
+def build(tensors, name="the mask codec"):
+  """Returns the codec of {name: array}, of any floating dtype.
+
+  Raises:
+    ValueError: as in `load`; it begins with `name`.
+  """
+  _check(tensors, name)
+  layers = {}
+  for key, value in tensors.items():
+    layer, _, kind = key.rpartition(".")
+    if kind == "weight":
+      matrix = _up_matrix(value) if layer in _UP else _matrix(value)
+      bias = tensors[f"{layer}.bias"].astype(np.float32)
+      layers[layer] = np.ascontiguousarray(matrix, np.float32), bias
+  return Codec(layers, tensors["_vq_vae._embedding"].astype(np.float32))
+
+
+def encode(codec, mask, box):
+  """Returns the codes of one object's mask.
+
+  Args:
+    codec: Codec.
+    mask: bool[H, W], of the whole image.
+    box: f32[4], y1 x1 y2 x2 in 0..1: what is outside of it is lost.
+
+  Returns:
+    list of 16 ints in 0..127.
+
+  Raises:
+    ValueError: not a mask, or not a box.
+  """
+  return quantize(codec, crop(mask, box)).tolist()
+
+
+def decode(codec, codes):
+  """Returns the masks of codes.
+
+  Args:
+    codec: Codec.
+    codes: i32[..., 16].
+
+  Returns:
+    f32[..., 64, 64], about -1 (outside) to 1 (inside).
+
+  Raises:
+    ValueError: not 16 codes in 0..127.
+  """
+  codes = np.asarray(codes)
+  if (
+    codes.dtype.kind not in "iu"
+    or codes.shape[-1:] != (GRID * GRID,)
+    or not ((0 <= codes) & (codes < NUM_CODES)).all()
+  ):
+    raise ValueError(f"wanted 16 codes in 0..127, got {str(codes)[:200]}")
+  x = codec.codebook[codes.reshape(-1, GRID, GRID)]
+  return _chunked(_decoder, codec, x).reshape(*codes.shape[:-1], SIDE, SIDE)
+
+
+def paste(decoded, box, height, width):
+  """Returns the mask of an image from that of one object.
+
+  Args:
+    decoded: f32[64, 64], as `decode` gives it.
+    box: f32[4], y1 x1 y2 x2 in 0..1; it may reach out of the image.
+    height: pixels of the image.
+    width: the same.
+
+  Returns:
+    bool[height, width]; empty where the box has no pixel.
+  """
+  mask = np.zeros((height, width), bool)
+  # Cut off and not rounded, as in big_vision's evaluator, unlike in `crop`.
+  y1, x1, y2, x2 = (_box(box) * _sides(height, width)).astype(int)
+  if y1 < y2 and x1 < x2:
+    image = Image.fromarray(np.asarray(decoded, np.float32))
+    resized = image.resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR)
+    mask[y1:y2, x1:x2] = np.asarray(resized) > 0
+  return mask
+
+
+def crop(mask, box):
+  """Cuts an object out of a mask, which becomes 64 x 64.
+
+  Args:
+    mask: bool[H, W].
+    box: f32[4], y1 x1 y2 x2 in 0..1; its edges are rounded to pixels, but one
+      pixel remains at least.
+
+  Returns:
+    f32[64, 64] in 0..1: bilinear with antialias.
+
+  Raises:
+    ValueError: not a mask, or not a box.
+  """
+  mask = np.asarray(mask)
+  if mask.ndim != 2 or mask.dtype != bool or not mask.size:
+    raise ValueError(
+      f"wanted a mask bool[H, W], got {mask.dtype}{list(mask.shape)}"
+    )
+  sides = _sides(*mask.shape)
+  y1, x1, y2, x2 = np.round(_box(box) * sides).astype(int).tolist()
+  y1, x1 = min(y1, mask.shape[0] - 1), min(x1, mask.shape[1] - 1)
+  part = mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+  image = Image.fromarray(part.astype(np.float32))
+  return np.array(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def quantize(codec, crops):
+  """Returns the codes i32[..., 16] of masks f32[..., 64, 64] in 0..1."""
+  x = features(codec, crops)
+  x = x.reshape(*x.shape[:-3], GRID * GRID, -1)
+  # The square of x is the same for all codes.
+  squares = np.square(codec.codebook).sum(1)
+  return np.argmin(squares - 2 * (x @ codec.codebook.T), axis=-1)
+
+
+def features(codec, crops):
+  """Returns what is quantized, f32[..., 4, 4, D], of f32[..., 64, 64]."""
+  crops = np.asarray(crops, np.float32)
+  x = crops.reshape(-1, SIDE, SIDE, 1) * 2 - 1
+  return _chunked(_encoder, codec, x).reshape(*crops.shape[:-2], GRID, GRID, -1)
+
+
+def _encoder(codec, x):
+  """f32[B, 64, 64, 1] -> f32[B, 4, 4, D]."""
+  for i in (0, 2, 4, 6):
+    x = _relu(_apply(codec, f"encoder.{i}", _windows(x, 4, stride=2)))
+  for i in (8, 9):
+    x = _residual(codec, f"encoder.{i}", x)
+  return _apply(codec, "encoder.10", x)
+
+
+def _decoder(codec, x):
+  """f32[B, 4, 4, D] -> f32[B, 64, 64]."""
+  x = _relu(_apply(codec, "decoder.0", x))
+  for i in (2, 3):
+    x = _residual(codec, f"decoder.{i}", x)
+  for name in _UP:
+    x = _relu(_double(codec, name, x))
+  return _apply(codec, "decoder.12", x)[..., 0]
+
+
+def _residual(codec, name, x):
+  y = _relu(_apply(codec, f"{name}.net.0", _windows(x, 3)))
+  y = _relu(_apply(codec, f"{name}.net.2", _windows(y, 3)))
+  return x + _apply(codec, f"{name}.net.4", y)
+
+
+def _double(codec, name, x):
+  """A transposed convolution: 4 x 4, stride 2, padding 1.
+
+  Two neighbours along an axis make the two outputs between their centres, so a
+  window of 2 x 2 inputs makes 2 x 2 outputs; the outermost are cut off.
+  """
+  matrix, bias = codec.layers[name]
+  x = _windows(x, 2) @ matrix
+  b, h, w, _ = x.shape
+  x = x.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(b, 2 * h, 2 * w, -1)[:, 1:-1, 1:-1]
+  return x + bias
+
+
+def _windows(x, size, stride=1):
+  """Returns the windows f32[B, h, w, size * size * C] of f32[B, H, W, C].
+
+  One row or column of zeros is put around.
+  """
+  x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  x = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+  x = x[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+  return x.reshape(*x.shape[:3], -1)
+
+
+def _apply(codec, name, x):
+  matrix, bias = codec.layers[name]
+  return x @ matrix + bias
+
+
+def _relu(x):
+  return np.maximum(x, 0, out=x)
+
+
+def _chunked(function, codec, x):
+  """Applies a function of (codec, f32[B, ...]) to a few rows at a time."""
+  parts = range(0, max(len(x), 1), _CHUNK)
+  return np.concatenate([function(codec, x[i : i + _CHUNK]) for i in parts])
+
+
+def _matrix(weight):
+  """[out, in, k, k] -> [k * k * in, out]."""
+  return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+
+
+def _up_matrix(weight):
+  """[in, out, 4, 4] -> [2 * 2 * in, 2 * 2 * out], see `_double`.
+
+  Of a window's inputs the first has the later half of the kernel.
+  """
+  num_in, num_out, _, _ = weight.shape
+  taps = weight.reshape(num_in, num_out, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
+  return taps.transpose(2, 4, 0, 3, 5, 1).reshape(4 * num_in, 4 * num_out)
+
+
+def _box(box):
+  """Returns a box as f32[4] in 0..1, or raises ValueError."""
+  box = np.asarray(box, np.float32)
+  if box.shape != (4,) or not np.isfinite(box).all():
+    raise ValueError(f"wanted a box of four numbers y1 x1 y2 x2, got {box}")
+  return np.clip(box, 0, 1)
+
+
+def _sides(height, width):
+  return np.array([height, width, height, width], np.float32)
+
+
+def _read(path):
+  """Returns {name: array} of an `.npz`."""
+  name = path
+  if "://" in path:
+    from pg.data import folders  # it imports what few need
+
+    path = folders.local(path)
+  try:
+    with np.load(path, allow_pickle=False) as z:
+      return {key: z[key] for key in z.files}
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+    raise ValueError(f"cannot read the mask codec {name}: {e}") from e
+
+
+def _check(tensors, name):
+  """Raises ValueError with a line for each tensor that is not as it should."""
+  lines = [f"- {key}: is missing" for key in TENSORS if key not in tensors]
+  lines += [f"+ {key}: is unknown" for key in tensors if key not in TENSORS]
+  shapes = {k: np.shape(v) for k, v in tensors.items() if k in TENSORS}
+  sizes = _sizes(shapes)
+  for key, shape in shapes.items():
+    wanted = tuple(sizes.get(s, s) for s in TENSORS[key])
+    if tensors[key].dtype.kind != "f":
+      lines.append(f"! {key}: dtype {tensors[key].dtype}, wanted floats")
+    elif shape != wanted:
+      lines.append(f"! {key}: shape {shape}, wanted {wanted}")
+  if lines:
+    raise ValueError(
+      f"{name} is not the tensors of a mask codec, such as"
+      " gs://big_vision/paligemma/vae-oid.npz:\n" + "\n".join(lines)
+    )
+
+
+def _sizes(shapes):
+  """Returns {letter of TENSORS: what most tensors have for it}."""
+  votes = collections.defaultdict(collections.Counter)
+  for key, shape in shapes.items():
+    if len(shape) == len(TENSORS[key]):
+      for letter, size in zip(TENSORS[key], shape):
+        votes[letter][size] += isinstance(letter, str)
+  return {k: v.most_common(1)[0][0] for k, v in votes.items() if v.total()}
