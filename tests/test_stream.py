@@ -5,6 +5,7 @@ not on threads, workers, caches or hosts, and not on rows that are left out.
 import collections
 import itertools
 
+import grain
 import jax
 import numpy as np
 import pytest
@@ -296,19 +297,23 @@ def test_the_next_batch_is_read_ahead_and_its_error_comes_when_it_is_due():
   assert taken == [0, 1, 2]
 
 
-def test_closing_stops_the_reading_threads(form):
-  import threading
+def test_closing_reaches_the_reader(form, monkeypatch):
+  reader = type(iter(grain.MapDataset.range(1).to_iter_dataset()))
+  opened, init = [], reader.__init__
 
-  before = threading.active_count()
-  data, mesh = numbers.datasets(MIX), sharding.make_mesh(dict(fsdp=-1))
-  found = stream.on_devices(stream.train_batches(data, form, 0, 8), mesh)
+  def remember(self, *args):
+    init(self, *args)
+    opened.append(self)  # or it would be closed with its last reference
+
+  monkeypatch.setattr(reader, "__init__", remember)
+  mesh = sharding.make_mesh(dict(fsdp=-1))
+  batches = stream.train_batches(numbers.datasets(MIX), form, 0, 8)
+  found = stream.on_devices(batches, mesh)
   next(found)
-  assert threading.active_count() > before
   found.close()
-  for thread in threading.enumerate():
-    if thread.name.startswith("grain-prefetch"):
-      thread.join(timeout=10)
-  assert threading.active_count() == before
+  assert len(opened) == 1
+  with pytest.raises(ValueError, match="closed"):
+    next(opened[0])
 
 
 # The cache.
