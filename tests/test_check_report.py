@@ -258,6 +258,18 @@ def test_a_long_check_says_how_far_it_is():
   assert terminal.getvalue().endswith("\x1b[2K")
 
 
+def test_data_without_one_good_row_is_reported(folder):
+  file, out = folder.write("a.jsonl", "{", "["), folder.path / "check.html"
+  seen = patient.look("--train", file, "--out", out)
+  assert seen.found == {
+    "row": ("error", 2, ["a.jsonl:1", "a.jsonl:2"]),
+    "nothing": ("error", 1, ["train"]),
+  }
+  assert seen.code == 1
+  assert not {"text_len", "input:", "as the model"} & set(seen.out.split(" "))
+  assert "img" not in Page(out.read_text("utf-8")).tags
+
+
 def test_the_worst_findings_come_first_and_then_the_commonest(folder):
   val = folder.write("val.jsonl", *patient.some(2))
   lines = [row(" ", "what is it? "), row("same", "say it "), row("same")]

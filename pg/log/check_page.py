@@ -111,7 +111,7 @@ def _datasets(report):
     cells = "".join(f"<td>{cell}</td>" for cell in cells)
     body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
   notes = (check_text.fit(report), check_text.speed(report))
-  notes = "".join(f'<p class="note">{note}.</p>' for note in notes if note)
+  notes = "".join(f'<p class="note">{html.escape(n)}.</p>' for n in notes if n)
   return (
     f'<div class="wide"><table class="counts"><tr>{head}</tr>{body}</table>'
     f"</div>{notes}"

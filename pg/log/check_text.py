@@ -55,7 +55,7 @@ def render(report):
   blocks = [
     f"{report.title}: {read:,} rows read in {seconds}",
     table(parts),
-    f"{fit(report)}\n{speed(report)}",
+    "\n".join(filter(None, (fit(report), speed(report)))),
     *_findings(report.doctor.found, width),
     _row(report, width),
     report.doctor.found.summary(),
@@ -112,6 +112,8 @@ def fit(report):
   """Returns a sentence about text_len."""
   d, name = report.doctor, f"tokens of {os.path.basename(report.tok.path)}"
   read = sum(part.counts["good"] for part in d.parts)
+  if not read:
+    return ""
   if d.num_cut:
     return (
       f"text_len {d.text_len}: {d.num_cut:,} of {read:,} rows lose text or EOS;"
