@@ -195,7 +195,6 @@ def _pillow(data):
       return np.repeat(high[..., None], 3, axis=-1)
     if mode in ("I", "F"):
       raise ValueError("its values have 32 bits; save it with 8 or 16 bits")
-    opened.info.pop("transparency", None)  # else Pillow warns that it is lost
     return np.array(opened if mode == "RGB" else opened.convert("RGB"))
 
 

@@ -15,15 +15,14 @@ What the published recipes say, which were evaluated as they were trained:
   in training
 """
 
-import functools
 import typing
 
 import numpy as np
-import scipy.sparse
 from PIL import Image
 
 from pg import pp
 from pg.pp import image as image_ops
+from pg.pp import kernels
 
 METHODS = ("bilinear", "bicubic", "lanczos3", "area", "mitchellcubic")
 
@@ -100,15 +99,16 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
     return _between(image, shape)
   if method == "area":
     return _covered(image, shape)
-  if method == "bicubic" and not antialias:
-    rows, columns = _four(height, h), _four(width, w)
-  else:
-    rows = _kernel(method, antialias, height, h)
-    columns = _kernel(method, antialias, width, w)
-  x = _products(image, rows, columns)
-  if method != "bilinear":  # curves that go below 0 overshoot
-    np.clip(x, 0, 255, out=x)
-  return np.ascontiguousarray(x.astype(np.uint8).T).reshape(h, w, 3)
+  table = method == "bicubic" and not antialias
+  weights = (kernels.four,) if table else (kernels.curve, method, antialias)
+  columns = weights[0](*weights[1:], width, w)
+  out = np.empty((h, w * 3), np.uint8)
+  for to, of, rows in kernels.parts(*weights, height, h):
+    x = _products(image[of], rows, columns)
+    if method != "bilinear":  # curves that go below 0 overshoot
+      np.clip(x, 0, 255, out=x)
+    out[to] = x.astype(np.uint8).T
+  return out.reshape(h, w, 3)
 
 
 def resize_hf(image, size):
@@ -137,7 +137,9 @@ def _covered(image, shape):
   """Area: the mean over what an output covers, across and then down."""
   (height, width, _), (h, w) = image.shape, shape
   x = image.transpose(1, 0, 2)
-  x = _products(x, _area(width, w), _area(height, h)).reshape(h, 3, w)
+  x = _products(x, kernels.area(width, w), kernels.area(height, h)).reshape(
+    h, 3, w
+  )
   x *= 1 / (np.float32(height) / h * (np.float32(width) / w))
   return np.ascontiguousarray(x.transpose(0, 2, 1).astype(np.uint8))
 
@@ -148,7 +150,9 @@ def _between(image, shape):
   The reference takes a step from one pixel towards the other, which is exact
   where both are equal; a weighted sum is not, and would be truncated.
   """
-  (top, bottom, dy), (left, right, dx) = map(_neighbours, image.shape, shape)
+  (top, bottom, dy), (left, right, dx) = map(
+    kernels.neighbours, image.shape, shape
+  )
   # Of single values, not pixels: numpy is slow in moving three bytes at a time.
   left, right = (_values(i) for i in (left, right))
   out = np.empty((len(top), len(left)), np.uint8)
@@ -176,112 +180,3 @@ def _step(start, end, part):
   end *= part
   end += start
   return end
-
-
-def _neighbours(num_in, num_out):
-  """Returns the inputs before and after each output, and how far between."""
-  at = _centres(num_in, num_out) - np.float32(0.5)
-  before = np.floor(at)
-  last = num_in - 1
-  low, high = np.clip([before, before + 1], 0, last).astype(int)
-  return low, high, at - before
-
-
-def _centres(num_in, num_out):
-  """Returns f32[out], the middles of the outputs in units of inputs."""
-  step = np.float32(num_in) / np.float32(num_out)
-  return (np.arange(num_out, dtype=np.float32) + np.float32(0.5)) * step
-
-
-# Photos of one data set have a few hundred different sides.
-@functools.lru_cache(maxsize=1024)
-def _kernel(method, antialias, num_in, num_out):
-  """Returns the weights of a resize by a kernel, f32[out, in] sparse.
-
-  Each output is a mean of the inputs, weighted by a curve around its centre
-  that reaches some output steps, or inputs where it enlarges.
-  """
-  radius, curve = _CURVES[method]
-  step = np.float32(1) / (np.float32(num_out) / np.float32(num_in))
-  scale = np.maximum(step, np.float32(1)) if antialias else np.float32(1)
-  centres = np.arange(num_out, dtype=np.float32) + np.float32(0.5)
-  centres *= step
-  half = np.float32(0.5)
-  first = np.ceil(centres - radius * scale - half).astype(int)
-  last = np.floor(centres + radius * scale - half).astype(int)
-  inputs = first[:, None] + np.arange((last - first).max() + 1)
-  inside = (inputs <= last[:, None]) & (inputs >= 0) & (inputs < num_in)
-  places = inputs.astype(np.float32) + half
-  x = np.abs((places - centres[:, None]) * (np.float32(1) / scale))
-  weights = np.where(inside, curve(x), np.float32(0))
-  # Added up in order, as the reference does; np.sum would add pairwise.
-  total = np.cumsum(weights, axis=1, dtype=np.float32)[:, -1:]
-  return _sparse(weights * (1 / total), inputs, num_in)
-
-
-def _triangle(x):
-  return np.maximum(1 - x, np.float32(0))
-
-
-def _keys(x):
-  """Keys' cubic with a = -1/2."""
-  near = ((1.5 * x - 2.5) * x) * x + 1
-  far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-  return np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
-
-
-def _mitchell(x):
-  """The cubic of Mitchell and Netravali with B = C = 1/3."""
-  near = (((7 / 6) * x - 2) * x) * x + 8 / 9
-  far = (((-7 / 18) * x + 2) * x - 10 / 3) * x + 16 / 9
-  return np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
-
-
-def _lanczos3(x):
-  return np.where(x <= 3, np.sinc(x) * np.sinc(x / 3), 0).astype(np.float32)
-
-
-_CURVES = {
-  "bilinear": (1, _triangle),
-  "bicubic": (2, _keys),
-  "lanczos3": (3, _lanczos3),
-  "mitchellcubic": (2, _mitchell),
-}
-
-
-@functools.lru_cache(maxsize=256)
-def _four(num_in, num_out):
-  """Returns the weights of bicubic without antialias, f32[out, in] sparse.
-
-  Of the four inputs around each output, with the distance rounded to 1/1024:
-  the reference looks weights up in a table. Inputs beyond the edge drop out.
-  """
-  at = _centres(num_in, num_out) - np.float32(0.5)
-  before = np.floor(at).astype(int)
-  inputs = before[:, None] + np.arange(-1, 3)
-  part = np.rint((at - before.astype(np.float32)) * 1024) / 1024
-  weights = _keys(np.abs(part[:, None] - np.arange(-1, 3))).astype(np.float32)
-  weights[(inputs < 0) | (inputs >= num_in)] = 0
-  total = np.cumsum(weights, axis=1, dtype=np.float32)[:, -1:]
-  return _sparse(weights * (1 / total), inputs, num_in)
-
-
-@functools.lru_cache(maxsize=256)
-def _area(num_in, num_out):
-  """Returns how much of each input an output covers, f32[out, in] sparse."""
-  step = np.float32(num_in) / np.float32(num_out)
-  start = np.arange(num_out, dtype=np.float32)[:, None] * step
-  end = np.arange(1, num_out + 1, dtype=np.float32)[:, None] * step
-  inputs = np.floor(start).astype(int) + np.arange(int(np.ceil(step)) + 1)
-  x = inputs.astype(np.float32)
-  first = np.where(x + 1 > end, step, x + 1 - start)
-  weights = np.where(x < start, first, np.minimum(end - x, 1))
-  return _sparse(np.maximum(weights, 0), inputs, num_in)
-
-
-def _sparse(weights, inputs, num_in):
-  """Returns f32[out, in] sparse; weights and inputs are [out, K]."""
-  kept = (weights != 0) & (inputs >= 0) & (inputs < num_in)
-  starts = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32)
-  parts = (weights[kept].astype(np.float32), inputs[kept].astype(np.int32))
-  return scipy.sparse.csr_array((*parts, starts), (len(weights), num_in))
