@@ -422,7 +422,7 @@ def test_an_image_that_is_not_there_is_named(name, message, root):
 
 
 BAD_BASE64 = [
-  {"base64": "/9j/4AA*"},
+  {"base64": "/9j/4AAQ*"},
   {"base64": "/9j/4"},
   {"base64": "é"},
   {"base64": ""},

@@ -246,6 +246,13 @@ def test_a_bad_image_of_coco_is_named(changes, message, tmp_path):
       look()
 
 
+def test_an_image_of_coco_without_objects_needs_no_size(tmp_path):
+  found = coco.Coco(
+    write_coco(tmp_path, images=[dict(file_name="000001.jpg")], annotations=[])
+  )
+  assert (found[0]["height"], found[0]["width"]) == (HEIGHT, WIDTH)
+
+
 def test_check_finds_images_of_another_size_than_annotated(tmp_path):
   found = coco.Coco(write_coco(tmp_path))
   put(tmp_path / "000002.jpg", jpeg(0, (HEIGHT, WIDTH)))
@@ -461,7 +468,8 @@ def test_yolo_splits_are_those_of_the_yaml(layout, tmp_path):
   put(tmp_path / "data.yaml", yaml.replace('"7"', "7"))
   for split in ("train", "val"):
     (row,) = rows(yolo.Yolo(tmp_path, split))
-    assert row["image_id"].endswith(f"/{split}")
+    folder = "/".join(sorted(("images", split), reverse="../" in str(layout)))
+    assert row["image_id"] == f"{folder}/{split}"
     assert row["labels"] == ["a b"]
     assert row["boxes"] == [[0.375, 0.25, 0.625, 0.75]]
   assert len(yolo.Yolo(tmp_path / "data.yaml", "train+val")) == 2

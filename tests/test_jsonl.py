@@ -75,8 +75,8 @@ def test_image_paths_are_relative_to_the_file_or_to_image_root(folder):
   assert rows[0]["image"] == png(2)
   odd = folder / "a#b?c[d]*"
   (odd / "images").mkdir(parents=True)
-  (odd / "images" / "1.png").write_bytes(png(1))
-  assert jsonl(odd, row(1))[0]["image"] == png(1)
+  (odd / "images" / "1.png").write_bytes(png(9))
+  assert jsonl(odd, row(1))[0]["image"] == png(9)
   with pytest.raises(ValueError, match="l:1: cannot read an image.*/1.png"):
     jsonl(folder, row(image="1.png"))[0]
 
@@ -250,6 +250,7 @@ def test_several_files_are_one_source_in_their_order(folder):
     found = jsonl_lib.Jsonl(path)
     assert texts(found) == ["a 0", "a 1", "c 0"]
     assert [found.where(i) for i in range(3)] == [f"{a}:1", f"{a}:2", f"{c}:1"]
+    assert (found[-1]["suffix"], found.where(-3)) == ("c 0", f"{a}:1")
   assert texts(jsonl_lib.Jsonl([c, a])) == ["c 0", "a 0", "a 1"]
   with pytest.raises(ValueError, match="there is no file .*/d"):
     jsonl_lib.Jsonl(f"{folder}/d*.jsonl")
@@ -281,21 +282,25 @@ def test_files_and_images_come_from_urls(folder):
   (folder / "b.jsonl").write_text(json.dumps(row(1)))
   fs = fsspec.filesystem("memory")
   fs.pipe(
-    {"/m/a.jsonl": json.dumps(row(2)).encode(), "/m/images/2.png": png(2)}
+    {"/m/a.jsonl": json.dumps(row(2)).encode(), "/m/images/2.png": png(7)}
   )
   with web.serve(folder) as (url, asked):
-    found = jsonl_lib.Jsonl(f"{url}/train.jsonl?a=b", timeout=0.1)
+    found = jsonl_lib.Jsonl(f"{url}/train.jsonl?a=b/c", timeout=0.1)
     found = pickle.loads(pickle.dumps(found))
     assert [found[0]["image"] for _ in range(2)] == [png(0)] * 2
     assert asked.count("/images/0.png") == 1
     found.check(limit=None)
-    assert found.where(0) == f"{url}/train.jsonl?a=b:1"
-    with pytest.raises(ValueError, match=r"^http.*b:2: .*cannot read .*none.p"):
+    assert found.where(0) == f"{url}/train.jsonl?a=b/c:1"
+    with pytest.raises(
+      ValueError, match=r"^http.*b/c:2: .*cannot read .*none.p"
+    ):
       found[1]
-    with pytest.raises(ValueError, match=r"^http.*b:3: .*no answer .*in 0.1 s"):
+    with pytest.raises(
+      ValueError, match=r"^http.*b/c:3: .*no answer .*in 0.1 s"
+    ):
       found[2]
     found = jsonl_lib.Jsonl([f"{url}/b.jsonl", "memory://m/*.jsonl"])
-    assert [found[i]["image"] for i in (0, 1)] == [png(1), png(2)]
+    assert [found[i]["image"] for i in (0, 1)] == [png(1), png(7)]
     (folder / "local").mkdir()
     near = jsonl(folder / "local", row(1), image_root=url)
     assert near[0]["image"] == png(1)
