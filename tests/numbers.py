@@ -59,16 +59,17 @@ def items(data, seed=0, *, skip_bad=False, start=0, stop=100):
   return [opened[k][0] for k in range(start, stop)]
 
 
-def batches(data, form, batch_size=12, num=3, *, seed=0, **more):
+def batches(data, form, batch_size=12, num=3, *, seed=0, watch=int, **more):
   """Returns the first batches of training and their bad rows as plain values.
 
-  What can be compared: bytes of every array, and the Bad rows.
+  What can be compared: bytes of every array, and the Bad rows. Between batches
+  `watch` is called.
   """
   found = stream.train_batches(data, form, seed, batch_size, **more)
-  plain = [
-    ({k: v.tobytes() for k, v in rows.items()}, bad)
-    for rows, bad in itertools.islice(found, num)
-  ]
+  plain = []
+  for rows, bad in itertools.islice(found, num):
+    plain.append(({k: v.tobytes() for k, v in rows.items()}, bad))
+    watch()
   found.close()
   return plain
 

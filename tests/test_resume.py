@@ -47,7 +47,7 @@ def read(form):
   """Returns a function that reads batches from `start` on, as bytes."""
   data = numbers.datasets(MIX)
 
-  def batches(start=0, workers=0):
+  def batches(start=0, workers=0, watch=int):
     return numbers.batches(
       data,
       form,
@@ -56,6 +56,7 @@ def read(form):
       start=start * 8,
       stop=NUM * 8,
       options=SKIP._replace(workers=workers),
+      watch=watch,
     )
 
   return batches
@@ -72,7 +73,10 @@ def test_a_stream_goes_on_from_every_batch(read):
 def test_worker_processes_read_the_same_examples_wherever_they_start(
   read, workers
 ):
-  assert read(3, workers) == read(3)
+  seen = []
+  watch = lambda: seen.append(len(multiprocessing.active_children()))
+  assert read(3, workers, watch) == read(3)
+  assert max(seen) == workers
   assert not multiprocessing.active_children()
 
 
