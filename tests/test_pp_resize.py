@@ -108,6 +108,12 @@ def test_antialias_averages_over_what_an_output_covers(antialias, wanted):
   np.testing.assert_array_equal(out[0, :, 0], wanted)
 
 
+def test_antialias_is_the_default():
+  row = np.uint8([0, 0, 100, 100]).reshape(1, 4, 1).repeat(3, axis=-1)
+  out = apply("resize(2)", row)
+  np.testing.assert_array_equal(out[..., 0], [[14, 85]] * 2)
+
+
 def test_resize_goes_evenly_between_pixels_and_drops_fractions():
   row = np.uint8([0, 99]).reshape(1, 2, 1).repeat(3, axis=-1)
   out = apply("resize(4, antialias=False)", row)
