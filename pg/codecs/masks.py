@@ -203,7 +203,7 @@ def crop(mask, box):
 def quantize(codec, crops):
   """Returns the codes i32[..., 16] of masks f32[..., 64, 64] in 0..1."""
   x = features(codec, crops)
-  x = x.reshape(*x.shape[:-3], GRID * GRID, -1)
+  x = x.reshape(*x.shape[:-3], GRID * GRID, x.shape[-1])
   # The square of x is the same for all codes.
   squares = np.square(codec.codebook).sum(1)
   return np.argmin(squares - 2 * (x @ codec.codebook.T), axis=-1)
@@ -212,8 +212,10 @@ def quantize(codec, crops):
 def features(codec, crops):
   """Returns what is quantized, f32[..., 4, 4, D], of f32[..., 64, 64]."""
   crops = np.asarray(crops, np.float32)
+  assert crops.shape[-2:] == (SIDE, SIDE), crops.shape
   x = crops.reshape(-1, SIDE, SIDE, 1) * 2 - 1
-  return _chunked(_encoder, codec, x).reshape(*crops.shape[:-2], GRID, GRID, -1)
+  x = _chunked(_encoder, codec, x)
+  return x.reshape(*crops.shape[:-2], *x.shape[1:])
 
 
 def _encoder(codec, x):
@@ -250,9 +252,9 @@ def _double(codec, name, x):
   matrix, bias = codec.layers[name]
   x = _windows(x, 2) @ matrix
   b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
-  x = x.reshape(b, 2 * h, 2 * w, -1)[:, 1:-1, 1:-1]
-  return x + bias
+  x = x.reshape(b, h, w, 2, 2, len(bias)).transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(b, 2 * h, 2 * w, len(bias))
+  return x[:, 1:-1, 1:-1] + bias
 
 
 def _windows(x, size, stride=1):
@@ -263,7 +265,7 @@ def _windows(x, size, stride=1):
   x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   x = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
   x = x[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
-  return x.reshape(*x.shape[:3], -1)
+  return x.reshape(*x.shape[:3], size * size * x.shape[-1])
 
 
 def _apply(codec, name, x):
@@ -331,7 +333,7 @@ def _check(tensors, name):
   for key, shape in shapes.items():
     wanted = tuple(sizes.get(s, s) for s in TENSORS[key])
     if tensors[key].dtype.kind != "f":
-      lines.append(f"! {key}: dtype {tensors[key].dtype}, wanted floats")
+      lines.append(f"! {key}: dtype {tensors[key].dtype}, wanted float")
     elif shape != wanted:
       lines.append(f"! {key}: shape {shape}, wanted {wanted}")
   if lines:

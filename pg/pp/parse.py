@@ -22,6 +22,7 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
   detection,
   image,
   keys,
+  masks,
   objects,
   resize,
   robust,

@@ -1,0 +1,324 @@
+"""Makes pg/codecs/masks_nano.npz, the small mask codec of the embedded data.
+
+  nice python -m scripts.train_mask_codec [--steps 700] [--out masks.npz]
+
+The network of pg/codecs/masks.py with fewer channels, trained on made-up masks:
+the shapes of pg/data/scene.py, blobs, polygons, and two of them joined or cut.
+It begins as an autoencoder; then the codebook starts at the means of what the
+encoder makes, and follows it as a moving average, as in "Neural Discrete
+Representation Learning" (arXiv:1711.00937, appendix A). A code that is hardly
+used is moved to where the encoder is. Weights are stored as f16.
+
+At the end it prints how much of unseen masks survives the way through 16 codes,
+and how many masks a second encode and decode take.
+"""
+
+import argparse
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from PIL import Image, ImageDraw
+
+from pg.codecs import masks
+from pg.data import scene
+
+WIDTHS = dict(a=4, b=8, c=16, d=32, D=32, e=32, f=32, g=16, h=8, i=4)
+TRAIN, TEST = 0, 1  # seeds
+BATCH, NUM_MASKS = 128, 24576
+PLAIN = 0.2  # part of the steps without a codebook
+LR, COMMIT, EMA = 3e-3, 0.25, 0.99
+# Of the moving count of a code, of BATCH * 16 / 128 on average.
+DEAD, REVIVED = 1.0, 4.0
+
+
+# What is learned: masks of one object, and the object's box.
+
+
+def draw(rng):
+  """Returns a mask bool[S, S] with an object, S a power of two."""
+  side = int(2 ** rng.integers(5, 8))
+  if rng.random() < 0.3:
+    mask = _shape(rng, side)
+  else:
+    mask = _outline(rng, side)
+    what = rng.random()
+    if what < 0.25:
+      mask = mask | _outline(rng, side)
+    elif what < 0.4:  # something stands in front of it
+      mask = mask & ~_outline(rng, side)
+  return mask if mask.sum() >= 16 else draw(rng)
+
+
+def box_of(mask):
+  """Returns the tight box of a mask, f32[4], y1 x1 y2 x2 in 0..1."""
+  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+  h, w = mask.shape
+  return np.float32(
+    [rows[0] / h, columns[0] / w, (rows[-1] + 1) / h, (columns[-1] + 1) / w]
+  )
+
+
+def crops(num, seed):
+  """Returns made-up objects as the codec sees them, u8[num, 64, 64]."""
+  out = np.empty((num, masks.SIDE, masks.SIDE), np.uint8)
+  for i in range(num):
+    mask = draw(np.random.default_rng((seed, i)))
+    out[i] = np.round(255 * masks.crop(mask, box_of(mask)))
+  return out
+
+
+def _shape(rng, side):
+  num = rng.integers(6, side + 1)
+  y, x = rng.integers(side - num + 1, size=2)
+  mask = np.zeros((side, side), bool)
+  name = list(scene.SHAPES)[rng.integers(len(scene.SHAPES))]
+  mask[y : y + num, x : x + num] = scene.stencil(name, int(num))
+  return mask
+
+
+def _outline(rng, side):
+  """A blob or a polygon, stretched and turned."""
+  if rng.random() < 0.5:
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    k = np.arange(1, 6)[:, None]
+    size = rng.normal(0, 0.35, (5, 1)) / k
+    phase = rng.uniform(0, 2 * np.pi, (5, 1))
+    radius = np.maximum(1 + (size * np.cos(k * angles + phase)).sum(0), 0.15)
+  else:
+    num = rng.integers(3, 10)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, num))
+    radius = rng.uniform(0.4, 1, num)
+  points = radius * np.exp(1j * angles)
+  points = points.real + 1j * points.imag * rng.uniform(0.35, 1)
+  points *= np.exp(1j * rng.uniform(0, 2 * np.pi)) * rng.uniform(0.25, 0.5)
+  points = side * (points + complex(*rng.uniform(0.35, 0.65, 2)))
+  image = Image.new("1", (side, side))
+  xy = np.stack([points.real, points.imag], 1).ravel().tolist()
+  ImageDraw.Draw(image).polygon(xy, fill=1)
+  return np.array(image)
+
+
+# The network in jax, on {name of masks.TENSORS: array}.
+
+
+def encoder(params, x):
+  """Returns what is quantized, f32[B, 4, 4, D], of f32[B, 64, 64] in 0..1."""
+  x = x[..., None] * 2 - 1
+  for i in (0, 2, 4, 6):
+    x = jax.nn.relu(_conv(params, f"encoder.{i}", x, stride=2))
+  for i in (8, 9):
+    x = _residual(params, f"encoder.{i}", x)
+  return _conv(params, "encoder.10", x)
+
+
+def decoder(params, x):
+  """Returns masks f32[B, 64, 64], about -1 to 1, of f32[B, 4, 4, D]."""
+  x = jax.nn.relu(_conv(params, "decoder.0", x))
+  for i in (2, 3):
+    x = _residual(params, f"decoder.{i}", x)
+  for i in (4, 6, 8, 10):
+    x = jax.nn.relu(_double(params, f"decoder.{i}", x))
+  return _conv(params, "decoder.12", x)[..., 0]
+
+
+def _conv(params, name, x, stride=1):
+  weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+  size = weight.shape[-1]
+  if size > 1:
+    x = _windows(x, size, stride)
+  return x @ weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)) + bias
+
+
+def _double(params, name, x):
+  """A transposed convolution; XLA has a slow one on CPUs, see masks.py."""
+  weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+  num_in, num_out, _, _ = weight.shape
+  weight = weight.reshape(num_in, num_out, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
+  weight = weight.transpose(2, 4, 0, 3, 5, 1)
+  x = _windows(x, 2, 1) @ weight.reshape(4 * num_in, 4 * num_out)
+  b, h, w, _ = x.shape
+  x = x.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(b, 2 * h, 2 * w, -1)[:, 1:-1, 1:-1] + bias
+
+
+def _windows(x, size, stride):
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  h, w = ((side - size) // stride + 1 for side in x.shape[1:3])
+  parts = [
+    x[:, i : i + stride * h : stride, j : j + stride * w : stride]
+    for i in range(size)
+    for j in range(size)
+  ]
+  return jnp.concatenate(parts, -1)
+
+
+def _residual(params, name, x):
+  y = jax.nn.relu(_conv(params, f"{name}.net.0", x))
+  y = jax.nn.relu(_conv(params, f"{name}.net.2", y))
+  return x + _conv(params, f"{name}.net.4", y)
+
+
+# How it is learned.
+
+
+def init(rng, widths):
+  """Returns random weights and a book without use, {name: f32}."""
+  params, book = {}, {}
+  for name, letters in masks.TENSORS.items():
+    shape = tuple(widths.get(n, n) for n in letters)
+    if name.startswith("_vq_vae"):
+      book[name] = np.zeros(shape, np.float32)
+    elif name.endswith("bias"):
+      params[name] = np.zeros(shape, np.float32)
+    else:
+      # A transposed convolution adds up a quarter of its kernel.
+      up = letters[2] == 4 and name.startswith("decoder")
+      num_in = shape[0] * 4 if up else np.prod(shape[1:])
+      gain = 0.5 if ".net.4" in name else 2
+      params[name] = rng.standard_normal(shape) * np.sqrt(gain / num_in)
+  return jax.tree.map(jnp.float32, params), book
+
+
+def nearest(book, x):
+  """Returns the numbers i32[...] of the codes next to f32[..., D]."""
+  codes = book["_vq_vae._embedding"]
+  return jnp.argmin(jnp.square(codes).sum(1) - 2 * x @ codes.T, -1)
+
+
+def loss(params, book, x, quantized):
+  """Returns the mean squared error, and what was to be quantized."""
+  z = encoder(params, x)
+  commit, z_in = 0.0, z
+  if quantized:
+    near = book["_vq_vae._embedding"][nearest(book, z)]
+    commit = jnp.square(z - near).mean()
+    z_in = z + jax.lax.stop_gradient(near - z)
+  error = jnp.square(decoder(params, z_in) - (2 * x - 1)).mean()
+  return error + COMMIT * commit, (error, z.reshape(-1, z.shape[-1]))
+
+
+@functools.partial(jax.jit, static_argnames=("tx", "quantized"))
+def update(params, opt, book, x, key, *, tx, quantized):
+  """Returns all of it after one step on u8[B, 64, 64], and the error."""
+  x = x.astype(jnp.float32) / 255
+  grads, (error, z) = jax.grad(loss, has_aux=True)(params, book, x, quantized)
+  change, opt = tx.update(grads, opt)
+  if quantized:
+    book = follow(book, z, key)
+  return optax.apply_updates(params, change), opt, book, error
+
+
+def follow(book, z, key):
+  """Moves codes to the means of what is nearest to them."""
+  use = jax.nn.one_hot(nearest(book, z), masks.NUM_CODES)  # [N, 128]
+  size = book["_vq_vae._ema_cluster_size"] * EMA + (1 - EMA) * use.sum(0)
+  total = book["_vq_vae._ema_w"] * EMA + (1 - EMA) * use.T @ z
+  dead = size < DEAD
+  fresh = z[jax.random.choice(key, len(z), (masks.NUM_CODES,))]
+  size = jnp.where(dead, REVIVED, size)
+  total = jnp.where(dead[:, None], REVIVED * fresh, total)
+  return _book(size, total)
+
+
+def _book(size, total):
+  return {
+    "_vq_vae._embedding": total / size[:, None],
+    "_vq_vae._ema_cluster_size": size,
+    "_vq_vae._ema_w": total,
+  }
+
+
+def means(z, rng, rounds=12):
+  """Returns a book of the k-means of f32[N, D]."""
+  codes = z[rng.choice(len(z), masks.NUM_CODES, replace=False)]
+  for _ in range(rounds):
+    near = np.argmin(np.square(codes).sum(1) - 2 * z @ codes.T, 1)
+    use = np.eye(masks.NUM_CODES, dtype=np.float32)[near]
+    size = use.sum(0)
+    codes = np.where(
+      size[:, None] > 0, use.T @ z / np.maximum(size, 1)[:, None], codes
+    )
+  size = np.full(masks.NUM_CODES, BATCH * 16 / masks.NUM_CODES, np.float32)
+  return _book(size, codes * size[:, None])
+
+
+def train(steps, data, widths=None, report=print):
+  """Returns the tensors {name: f16} after some steps on u8[N, 64, 64]."""
+  rng = np.random.default_rng(TRAIN)
+  params, book = init(rng, widths or WIDTHS)
+  schedule = optax.warmup_cosine_decay_schedule(0, LR, 50, steps)
+  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+  opt, plain, start = tx.init(params), int(PLAIN * steps), time.process_time()
+  for step in range(steps):
+    x = _turned(rng, data[rng.integers(len(data), size=BATCH)])
+    if step == plain:
+      z = [encoder(params, data[i : i + 256] / 255) for i in (0, 256, 512, 768)]
+      z = np.concatenate(z).reshape(-1, z[0].shape[-1])
+      book = means(z, rng)
+    key = jax.random.key(step)
+    params, opt, book, error = update(
+      params, opt, book, x, key, tx=tx, quantized=step >= plain
+    )
+    if step % 100 == 99:
+      seconds = time.process_time() - start
+      report(
+        f"step {step + 1} error {error:.4f} CPU {seconds:.0f} s", flush=True
+      )
+  return {
+    name: np.asarray({**params, **book}[name], np.float16)
+    for name in masks.TENSORS
+  }
+
+
+def _turned(rng, x):
+  """Returns a batch in one of the eight ways to lay a square down."""
+  x = np.rot90(x, rng.integers(4), axes=(1, 2))
+  return np.ascontiguousarray(x[:, :: rng.choice([1, -1])])
+
+
+def round_trip(codec, pairs):
+  """Returns the intersections over unions of (mask, box) after 16 codes."""
+  codes = masks.quantize(codec, np.stack([masks.crop(*p) for p in pairs]))
+  scores = []
+  for (mask, box), decoded in zip(pairs, masks.decode(codec, codes)):
+    again = masks.paste(decoded, box, *mask.shape)
+    scores.append((again & mask).sum() / (again | mask).sum())
+  return np.array(scores)
+
+
+def unseen(num):
+  """Returns (mask, box) that training has not seen."""
+  drawn = [draw(np.random.default_rng((TEST, i))) for i in range(num)]
+  return [(mask, box_of(mask)) for mask in drawn]
+
+
+def bench(codec):
+  """Returns a line with the masks a second that one process does."""
+  x = np.zeros((256, masks.SIDE, masks.SIDE), np.float32)
+  codes = np.zeros((256, masks.GRID**2), int)
+  rates = []
+  for function, value in ((masks.quantize, x), (masks.decode, codes)):
+    start = time.process_time()
+    function(codec, value)
+    rates.append(len(value) / (time.process_time() - start))
+  return "encode {:.0f}, decode {:.0f} masks per second of CPU".format(*rates)
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--steps", type=int, default=700)
+  parser.add_argument("--out", default=masks.NANO)
+  args = parser.parse_args()
+  tensors = train(args.steps, crops(NUM_MASKS, TRAIN))
+  np.savez(args.out, **tensors)
+  codec = masks.load(args.out)
+  print(f"mIoU of 500 unseen masks {round_trip(codec, unseen(500)).mean():.3f}")
+  print(bench(codec))
+
+
+if __name__ == "__main__":
+  main()
