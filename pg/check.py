@@ -58,7 +58,8 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   tok = tokenizer.Tokenizer(c.tokenizer or train.inherited_tokenizer(c.init))
   form = pipeline.Form(tok, c.res, c.num_images, c.text_len)
   data = pipeline.datasets(c.data, c.pp)
-  parts = [doctor.Part(d.name, d, train=True) for d in data]
+  names = [d.name for d in data] if len(data) > 1 else ["train"]
+  parts = [doctor.Part(n, d, train=True) for n, d in zip(names, data)]
   parts += evaluated(evals_run.tasks(c), c.text_len)
   rows = [
     spread(part.size, n if num_examples is None else num_examples)
@@ -106,7 +107,7 @@ def evaluated(tasks, text_len):
   for (_, limit), group in groups.items():
     said = [t for t in group if t.how["metric"] != "perplexity"]
     part = doctor.Part(
-      ", ".join(f"evals.{t.name}" for t in group),
+      "+".join(f"evals.{t.name}" for t in group),
       group[0].data,
       train=False,
       limit=limit,

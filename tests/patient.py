@@ -52,8 +52,9 @@ def look(*args):
       code = None
     except SystemExit as end:
       code = end.code
-    if loaded:
-      sys.modules["pg.check"] = loaded
+    finally:
+      if loaded:
+        sys.modules["pg.check"] = loaded
   return Seen(code, out.getvalue(), err.getvalue(), *reports or [None])
 
 

@@ -76,8 +76,8 @@ def test_rows_of_several_evaluators_are_read_once(folder):
   parts = patient.look("--config", path).report.doctor.parts
   read = {p.name: (p.num_read, p.train, p.form) for p in parts}
   assert read == {
-    "jsonl": (3, True, "train"),
-    "evals.nll, evals.val": (5, False, "train"),
+    "train": (3, True, "train"),
+    "evals.nll+evals.val": (5, False, "train"),
     "evals.few": (2, False, "decode"),
   }
 
@@ -87,7 +87,7 @@ def test_no_more_rows_are_read_than_the_run_reads(folder):
   report = check_verb.check(c, "nano")
   read = {part.name: part.num_read for part in report.doctor.parts}
   # The weights of the two are 0.35 and 0.15; evaluators have 12 rows.
-  assert read == {"caption": 17, "digits": 8, "evals.caption, evals.nll": 12}
+  assert read == {"caption": 17, "digits": 8, "evals.caption+evals.nll": 12}
 
 
 def test_some_examples_are_spread_over_a_dataset(folder):
