@@ -11,7 +11,6 @@ Read it from the bottom: `main` -> `fit` -> `update`.
 import contextlib
 import functools
 import itertools
-import json
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -378,8 +377,7 @@ def timed(function, *args):
 
 def check_order(saved, order, workdir):
   """Raises ValueError when a run would continue with other data."""
-  # As JSON has them, in which the checkpoint was written.
-  old, new = tree.flatten(saved), tree.flatten(json.loads(json.dumps(order)))
+  old, new = tree.flatten(saved), tree.flatten(order)
   changed = [k for k in {**new, **old} if new.get(k) != old.get(k)]
   if changed:
     k = changed[0]
