@@ -2,12 +2,11 @@
 
   nice python -m scripts.train_mask_codec [--steps 700] [--out masks.npz]
 
-The network of pg/codecs/masks.py with fewer channels, trained on made-up masks:
-the shapes of pg/data/scene.py, blobs, polygons, and two of them joined or cut.
-It begins as an autoencoder; then the codebook starts at the means of what the
-encoder makes, and follows it as a moving average, as in "Neural Discrete
-Representation Learning" (arXiv:1711.00937, appendix A). A code that is hardly
-used is moved to where the encoder is. Weights are stored as f16.
+The network of pg/codecs/masks.py with fewer channels, trained on the masks of
+made_masks.py. It begins as an autoencoder; then the codebook starts at the
+means of what the encoder makes, and follows it as a moving average, as in
+"Neural Discrete Representation Learning" (arXiv:1711.00937, appendix A). A code
+that is hardly used is moved to where the encoder is. Weights are stored as f16.
 
 At the end it prints how much of unseen masks survives the way through 16 codes,
 and how many masks a second encode and decode take.
@@ -21,88 +20,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from PIL import Image, ImageDraw
 
-from pg.codecs import masks
-from pg.data import scene
+from pg.codecs import mask_tensors, masks
+from scripts import made_masks
 
 WIDTHS = dict(a=4, b=8, c=16, d=32, D=32, e=32, f=32, g=16, h=8, i=4)
-TRAIN, TEST = 0, 1  # seeds
-BATCH, NUM_MASKS = 128, 24576
+SEED, BATCH, NUM_MASKS = 0, 128, 24576
 PLAIN = 0.2  # part of the steps without a codebook
 LR, COMMIT, EMA = 3e-3, 0.25, 0.99
 # Of the moving count of a code, of BATCH * 16 / 128 on average.
 DEAD, REVIVED = 1.0, 4.0
 
 
-# What is learned: masks of one object, and the object's box.
-
-
-def draw(rng):
-  """Returns a mask bool[S, S] with an object, S a power of two."""
-  side = int(2 ** rng.integers(5, 8))
-  if rng.random() < 0.3:
-    mask = _shape(rng, side)
-  else:
-    mask = _outline(rng, side)
-    what = rng.random()
-    if what < 0.25:
-      mask = mask | _outline(rng, side)
-    elif what < 0.4:  # something stands in front of it
-      mask = mask & ~_outline(rng, side)
-  return mask if mask.sum() >= 16 else draw(rng)
-
-
-def box_of(mask):
-  """Returns the tight box of a mask, f32[4], y1 x1 y2 x2 in 0..1."""
-  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-  h, w = mask.shape
-  return np.float32(
-    [rows[0] / h, columns[0] / w, (rows[-1] + 1) / h, (columns[-1] + 1) / w]
-  )
-
-
-def crops(num, seed):
-  """Returns made-up objects as the codec sees them, u8[num, 64, 64]."""
-  out = np.empty((num, masks.SIDE, masks.SIDE), np.uint8)
-  for i in range(num):
-    mask = draw(np.random.default_rng((seed, i)))
-    out[i] = np.round(255 * masks.crop(mask, box_of(mask)))
-  return out
-
-
-def _shape(rng, side):
-  num = rng.integers(6, side + 1)
-  y, x = rng.integers(side - num + 1, size=2)
-  mask = np.zeros((side, side), bool)
-  name = list(scene.SHAPES)[rng.integers(len(scene.SHAPES))]
-  mask[y : y + num, x : x + num] = scene.stencil(name, int(num))
-  return mask
-
-
-def _outline(rng, side):
-  """A blob or a polygon, stretched and turned."""
-  if rng.random() < 0.5:
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    k = np.arange(1, 6)[:, None]
-    size = rng.normal(0, 0.35, (5, 1)) / k
-    phase = rng.uniform(0, 2 * np.pi, (5, 1))
-    radius = np.maximum(1 + (size * np.cos(k * angles + phase)).sum(0), 0.15)
-  else:
-    num = rng.integers(3, 10)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, num))
-    radius = rng.uniform(0.4, 1, num)
-  points = radius * np.exp(1j * angles)
-  points = points.real + 1j * points.imag * rng.uniform(0.35, 1)
-  points *= np.exp(1j * rng.uniform(0, 2 * np.pi)) * rng.uniform(0.25, 0.5)
-  points = side * (points + complex(*rng.uniform(0.35, 0.65, 2)))
-  image = Image.new("1", (side, side))
-  xy = np.stack([points.real, points.imag], 1).ravel().tolist()
-  ImageDraw.Draw(image).polygon(xy, fill=1)
-  return np.array(image)
-
-
-# The network in jax, on {name of masks.TENSORS: array}.
+# The network in jax, on {name of mask_tensors.TENSORS: array}.
 
 
 def encoder(params, x):
@@ -136,12 +66,9 @@ def _conv(params, name, x, stride=1):
 def _double(params, name, x):
   """A transposed convolution; XLA has a slow one on CPUs, see masks.py."""
   weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
-  num_in, num_out, _, _ = weight.shape
-  weight = weight.reshape(num_in, num_out, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
-  weight = weight.transpose(2, 4, 0, 3, 5, 1)
-  x = _windows(x, 2, 1) @ weight.reshape(4 * num_in, 4 * num_out)
+  x = _windows(x, 2, 1) @ masks.up_matrix(weight)
   b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(b, h, w, 2, 2, -1).swapaxes(2, 3)
   return x.reshape(b, 2 * h, 2 * w, -1)[:, 1:-1, 1:-1] + bias
 
 
@@ -165,11 +92,11 @@ def _residual(params, name, x):
 # How it is learned.
 
 
-def init(rng, widths):
+def init(rng):
   """Returns random weights and a book without use, {name: f32}."""
   params, book = {}, {}
-  for name, letters in masks.TENSORS.items():
-    shape = tuple(widths.get(n, n) for n in letters)
+  for name, letters in mask_tensors.TENSORS.items():
+    shape = tuple(WIDTHS.get(n, n) for n in letters)
     if name.startswith("_vq_vae"):
       book[name] = np.zeros(shape, np.float32)
     elif name.endswith("bias"):
@@ -238,18 +165,16 @@ def means(z, rng, rounds=12):
   for _ in range(rounds):
     near = np.argmin(np.square(codes).sum(1) - 2 * z @ codes.T, 1)
     use = np.eye(masks.NUM_CODES, dtype=np.float32)[near]
-    size = use.sum(0)
-    codes = np.where(
-      size[:, None] > 0, use.T @ z / np.maximum(size, 1)[:, None], codes
-    )
+    size = use.sum(0)[:, None]
+    codes = np.where(size > 0, use.T @ z / np.maximum(size, 1), codes)
   size = np.full(masks.NUM_CODES, BATCH * 16 / masks.NUM_CODES, np.float32)
   return _book(size, codes * size[:, None])
 
 
-def train(steps, data, widths=None, report=print):
+def train(steps, data):
   """Returns the tensors {name: f16} after some steps on u8[N, 64, 64]."""
-  rng = np.random.default_rng(TRAIN)
-  params, book = init(rng, widths or WIDTHS)
+  rng = np.random.default_rng(SEED)
+  params, book = init(rng)
   schedule = optax.warmup_cosine_decay_schedule(0, LR, 50, steps)
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
   opt, plain, start = tx.init(params), int(PLAIN * steps), time.process_time()
@@ -257,20 +182,17 @@ def train(steps, data, widths=None, report=print):
     x = _turned(rng, data[rng.integers(len(data), size=BATCH)])
     if step == plain:
       z = [encoder(params, data[i : i + 256] / 255) for i in (0, 256, 512, 768)]
-      z = np.concatenate(z).reshape(-1, z[0].shape[-1])
-      book = means(z, rng)
+      book = means(np.concatenate(z).reshape(-1, z[0].shape[-1]), rng)
     key = jax.random.key(step)
     params, opt, book, error = update(
       params, opt, book, x, key, tx=tx, quantized=step >= plain
     )
     if step % 100 == 99:
       seconds = time.process_time() - start
-      report(
-        f"step {step + 1} error {error:.4f} CPU {seconds:.0f} s", flush=True
-      )
+      print(f"step {step + 1} error {error:.4f} CPU {seconds:.0f} s")
+  tensors = {**params, **book}
   return {
-    name: np.asarray({**params, **book}[name], np.float16)
-    for name in masks.TENSORS
+    name: np.asarray(tensors[name], np.float16) for name in mask_tensors.TENSORS
   }
 
 
@@ -290,12 +212,6 @@ def round_trip(codec, pairs):
   return np.array(scores)
 
 
-def unseen(num):
-  """Returns (mask, box) that training has not seen."""
-  drawn = [draw(np.random.default_rng((TEST, i))) for i in range(num)]
-  return [(mask, box_of(mask)) for mask in drawn]
-
-
 def bench(codec):
   """Returns a line with the masks a second that one process does."""
   x = np.zeros((256, masks.SIDE, masks.SIDE), np.float32)
@@ -313,10 +229,11 @@ def main():
   parser.add_argument("--steps", type=int, default=700)
   parser.add_argument("--out", default=masks.NANO)
   args = parser.parse_args()
-  tensors = train(args.steps, crops(NUM_MASKS, TRAIN))
+  tensors = train(args.steps, made_masks.crops(NUM_MASKS, SEED))
   np.savez(args.out, **tensors)
   codec = masks.load(args.out)
-  print(f"mIoU of 500 unseen masks {round_trip(codec, unseen(500)).mean():.3f}")
+  scores = round_trip(codec, made_masks.pairs(500, SEED + 1))
+  print(f"mIoU of {len(scores)} unseen masks {scores.mean():.3f}")
   print(bench(codec))
 
 

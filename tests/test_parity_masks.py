@@ -11,7 +11,7 @@ import pytest
 
 from pg.codecs import masks
 from pg.pp import masks as mask_ops
-from scripts import train_mask_codec
+from scripts import made_masks
 
 torch = pytest.importorskip("torch")
 coco_mask = pytest.importorskip("pycocotools.mask")
@@ -90,7 +90,7 @@ def test_encoder_and_decoder_equal_those_of_torch(widths):
 def test_run_lengths_are_unpacked_as_by_pycocotools():
   for seed in range(100):
     rng = np.random.default_rng(seed)
-    mask = train_mask_codec.draw(rng)
+    mask = made_masks.draw(rng)
     if seed % 2:
       mask = mask[:, : rng.integers(1, mask.shape[1])] ^ (rng.random() < 0.5)
     packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))

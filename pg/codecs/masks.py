@@ -9,66 +9,28 @@ by four strided convolutions to 4 x 4 vectors, row by row. Each becomes the
 number of the nearest of 128 vectors. Back the same way, with transposed
 convolutions.
 
-The file is that of google-research/big_vision, as PyTorch lays it out
-(TENSORS): gs://big_vision/paligemma/vae-oid.npz, 8,479,556 bytes, sha256
-5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447. NANO is one of
-our own with fewer channels, see scripts/train_mask_codec.py: its codes mean
-something else.
+The released weights are in gs://big_vision/paligemma/vae-oid.npz, see
+mask_tensors.py. NANO is a codec of our own with fewer channels, made by
+scripts/train_mask_codec.py; its codes mean something else.
 """
 
-import collections
 import os
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from pg.codecs import mask_tensors
+
 NANO = os.path.join(os.path.dirname(__file__), "masks_nano.npz")
 
-NUM_CODES = 128
+NUM_CODES = mask_tensors.NUM_CODES
 SIDE = 64  # pixels of a mask on its way in and out
 GRID = 4  # codes on a side
 # Masks that go through the network at once: more do not fit into a CPU's cache.
 _CHUNK = 16
 
 
-def _block(name, width):
-  """Returns the tensors of a residual block: 3 x 3, 3 x 3 and 1 x 1."""
-  return {
-    f"{name}.net.{i}.{kind}": (width, width, size, size)[: None if w else 1]
-    for i, size in ((0, 3), (2, 3), (4, 1))
-    for kind, w in (("weight", True), ("bias", False))
-  }
-
-
-def _conv(name, shape, bias):
-  return {f"{name}.weight": shape, f"{name}.bias": (bias,)}
-
-
-# Name -> shape; a letter stands for a number of channels, and the released
-# file's are a 16, b 32, c 64, d 128, D 512, e f 128, g 64, h 32, i 16.
-TENSORS = {
-  **_conv("encoder.0", ("a", 1, 4, 4), "a"),
-  **_conv("encoder.2", ("b", "a", 4, 4), "b"),
-  **_conv("encoder.4", ("c", "b", 4, 4), "c"),
-  **_conv("encoder.6", ("d", "c", 4, 4), "d"),
-  **_block("encoder.8", "d"),
-  **_block("encoder.9", "d"),
-  **_conv("encoder.10", ("D", "d", 1, 1), "D"),
-  **_conv("decoder.0", ("e", "D", 1, 1), "e"),
-  **_block("decoder.2", "e"),
-  **_block("decoder.3", "e"),
-  **_conv("decoder.4", ("e", "f", 4, 4), "f"),
-  **_conv("decoder.6", ("f", "g", 4, 4), "g"),
-  **_conv("decoder.8", ("g", "h", 4, 4), "h"),
-  **_conv("decoder.10", ("h", "i", 4, 4), "i"),
-  **_conv("decoder.12", (1, "i", 1, 1), 1),
-  "_vq_vae._embedding": (NUM_CODES, "D"),
-  "_vq_vae._ema_cluster_size": (NUM_CODES,),  # of training, as the next
-  "_vq_vae._ema_w": (NUM_CODES, "D"),
-}
 _UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _double
 
 
@@ -86,11 +48,11 @@ def load(path):
     path: str, an `.npz` or its URL.
 
   Raises:
-    ValueError: it cannot be read, or its tensors are not TENSORS in some
-      numbers of channels; all that are not are listed.
+    ValueError: it cannot be read, or its tensors are not those of
+      mask_tensors.py; all that are not are listed.
   """
   path = os.fspath(path)
-  return build(_read(path), path)
+  return build(mask_tensors.read(path), path)
 
 
 def build(tensors, name="the mask codec"):
@@ -99,12 +61,12 @@ def build(tensors, name="the mask codec"):
   Raises:
     ValueError: as in `load`; it begins with `name`.
   """
-  _check(tensors, name)
+  mask_tensors.check(tensors, name)
   layers = {}
   for key, value in tensors.items():
     layer, _, kind = key.rpartition(".")
     if kind == "weight":
-      matrix = _up_matrix(value) if layer in _UP else _matrix(value)
+      matrix = up_matrix(value) if layer in _UP else _matrix(value)
       bias = tensors[f"{layer}.bias"].astype(np.float32)
       layers[layer] = np.ascontiguousarray(matrix, np.float32), bias
   return Codec(layers, tensors["_vq_vae._embedding"].astype(np.float32))
@@ -252,7 +214,7 @@ def _double(codec, name, x):
   matrix, bias = codec.layers[name]
   x = _windows(x, 2) @ matrix
   b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, len(bias)).transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(b, h, w, 2, 2, len(bias)).swapaxes(2, 3)
   x = x.reshape(b, 2 * h, 2 * w, len(bias))
   return x[:, 1:-1, 1:-1] + bias
 
@@ -288,8 +250,8 @@ def _matrix(weight):
   return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 
-def _up_matrix(weight):
-  """[in, out, 4, 4] -> [2 * 2 * in, 2 * 2 * out], see `_double`.
+def up_matrix(weight):
+  """[in, out, 4, 4] -> [2 * 2 * in, 2 * 2 * out], numpy or jax: see `_double`.
 
   Of a window's inputs the first has the later half of the kernel.
   """
@@ -308,46 +270,3 @@ def _box(box):
 
 def _sides(height, width):
   return np.array([height, width, height, width], np.float32)
-
-
-def _read(path):
-  """Returns {name: array} of an `.npz`."""
-  name = path
-  if "://" in path:
-    from pg.data import folders  # it imports what few need
-
-    path = folders.local(path)
-  try:
-    with np.load(path, allow_pickle=False) as z:
-      return {key: z[key] for key in z.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-    raise ValueError(f"cannot read the mask codec {name}: {e}") from e
-
-
-def _check(tensors, name):
-  """Raises ValueError with a line for each tensor that is not as it should."""
-  lines = [f"- {key}: is missing" for key in TENSORS if key not in tensors]
-  lines += [f"+ {key}: is unknown" for key in tensors if key not in TENSORS]
-  shapes = {k: np.shape(v) for k, v in tensors.items() if k in TENSORS}
-  sizes = _sizes(shapes)
-  for key, shape in shapes.items():
-    wanted = tuple(sizes.get(s, s) for s in TENSORS[key])
-    if tensors[key].dtype.kind != "f":
-      lines.append(f"! {key}: dtype {tensors[key].dtype}, wanted float")
-    elif shape != wanted:
-      lines.append(f"! {key}: shape {shape}, wanted {wanted}")
-  if lines:
-    raise ValueError(
-      f"{name} is not the tensors of a mask codec, such as"
-      " gs://big_vision/paligemma/vae-oid.npz:\n" + "\n".join(lines)
-    )
-
-
-def _sizes(shapes):
-  """Returns {letter of TENSORS: what most tensors have for it}."""
-  votes = collections.defaultdict(collections.Counter)
-  for key, shape in shapes.items():
-    if len(shape) == len(TENSORS[key]):
-      for letter, size in zip(TENSORS[key], shape):
-        votes[letter][size] += isinstance(letter, str)
-  return {k: v.most_common(1)[0][0] for k, v in votes.items() if v.total()}

@@ -184,8 +184,6 @@ def _unpack(text):
       number -= 1 << shift
     counts.append(number + (counts[-2] if len(counts) > 2 else 0))
     number = shift = 0
-  if shift:
-    raise ValueError("counts end within a number")
   return counts
 
 
