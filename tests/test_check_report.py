@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pg import check as check_verb
 from pg.codecs import tokenizer
@@ -15,6 +16,7 @@ from pg.log import check_page, check_text
 from tests import patient, tiny
 
 row = patient.row
+NANO = "configs/nano.py"
 
 
 @pytest.fixture
@@ -123,14 +125,14 @@ def test_workers_are_counted_in_the_estimate(folder):
     (("--config", "nowhere.py"), "no config file 'nowhere.py'"),
     (("--train", "nowhere.jsonl"), "nowhere.jsonl: No such file"),
     (("--train", "x", "--config.lr=1"), "--config.lr=1 needs a --config"),
-    (("--train", "x", "--config", "configs/nano.py"), "--train is for files"),
-    (("--res=16", "--config", "configs/nano.py"), "--res is for files"),
-    (("--config", "configs/nano.py", "--config.lrr=1"), 'did you mean "lr"'),
-    (("--config", "configs/nano.py", "--examples=0"), "at least 1, got 0"),
-    (("--config", "configs/nano.py", "--step-time=0"), "above 0, got 0"),
-    (("--config", "configs/nano.py", "--config.pp=decod"), "unknown op"),
+    (("--train", "x", "--config", NANO), "--train is for files"),
+    (("--res=16", "--config", NANO), "--res is for files"),
+    (("--config", NANO, "--config.lrr=1"), 'did you mean "lr"'),
+    (("--config", NANO, "--examples=0"), "at least 1, got 0"),
+    (("--config", NANO, "--examples=1", "--step-time=0"), "above 0, got 0"),
+    (("--config", NANO, "--config.pp=decod"), "unknown op"),
     (
-      ("--config", "configs/nano.py", "--config.tokenizer=x.model"),
+      ("--config", NANO, "--config.tokenizer=x.model"),
       "cannot read the tokenizer",
     ),
   ],
@@ -166,6 +168,7 @@ def test_a_row_is_shown_as_the_model_sees_it(folder):
   assert np.array_equal(target, made["mask_loss"])
   assert f"{where} as the model sees it: 1 image(s) of 16x16" in seen.out
   assert re.search(r"piece <bos> .*\n  token +2 .*\n  input +1 ", seen.out)
+  assert max(map(len, seen.out.splitlines()[-7:])) <= 104
 
 
 def test_a_blind_run_sees_no_image(folder):
@@ -204,10 +207,30 @@ def test_texts_of_people_are_only_text_on_the_page(folder):
   bad = "<script>alert('&')</script>"
   out = folder.path / "check.html"
   file = folder.write("<b>.jsonl", row(bad + " ", bad), row(bad, "x"))
-  patient.look("--train", file, "--res=16", "--out", out)
+  seen = patient.look("--train", file, "--res=16", "--out", out)
   page = Page(out.read_text("utf-8"))
-  assert "script" not in page.tags and "b" in page.tags
+  assert "script" not in page.tags
+  assert page.texts.count(f"Check of {file}") == 2
+  places = [p for _, _, places in seen.found.values() for p in places]
+  places += [shown.where.split("/")[-1] for shown in seen.report.shown]
+  named = [t for t in page.texts if t.startswith(str(file) + ":")]
+  assert len(named) == len(places) > 3
   assert sum(bad in text for text in page.texts) >= 3
+
+
+def test_a_card_has_only_the_images_that_are_shown(folder):
+  two = row("same", "same?", image=["a.png", "b.png"])
+  for name in two["image"]:
+    Image.new("RGB", (9, 9)).save(folder.path / name)
+  file = folder.write("a.jsonl", *patient.GOOD, two)
+  out = folder.path / "check.html"
+  for blind, expected in (("False", {"16", "32"}), ("True", {"16"})):
+    more = f"c.num_images, c.blind = 2, {blind}"
+    path = folder.config(patient.jsonl(file), more=more)
+    patient.look("--config", path, "--out", out)
+    text = out.read_text("utf-8")
+    assert set(re.findall('<img src="[^"]*" width="(.*?)"', text)) == expected
+    assert text.count('class="sharp hidden"') > 8
 
 
 def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
@@ -285,8 +308,13 @@ def test_the_worst_findings_come_first_and_then_the_commonest(folder):
 
 
 def test_the_report_is_kept_short(folder):
-  seen = folder.train(*[row(" ", prefix="x" * 3000)] * 200, text_len=9)
+  lines = [row(" ", prefix="x" * 3000)] * 99
+  broken = row(["long text "] * 300)
+  out = folder.path / "check.html"
+  seen = folder.train(*lines, broken, text_len=9, out=out)
   lines = seen.out.splitlines()
-  assert len(lines) < 60 and max(map(len, lines)) < 160
+  assert len(lines) < 70 and max(map(len, lines)) < 160
+  text = out.read_text("utf-8")
+  assert "x" * 300 in text and "x" * 301 not in text
   places = json.dumps(seen.found["empty"][2])
   assert places.count("train.jsonl") == 5
