@@ -309,7 +309,7 @@ def test_the_worst_findings_come_first_and_then_the_commonest(folder):
 
 def test_the_report_is_kept_short(folder):
   lines = [row(" ", prefix="x" * 3000)] * 99
-  broken = row(["long text "] * 300)
+  broken = row(["long text "] * 900)
   out = folder.path / "check.html"
   seen = folder.train(*lines, broken, text_len=9, out=out)
   lines = seen.out.splitlines()
