@@ -314,6 +314,8 @@ def test_the_report_is_kept_short(folder):
   seen = folder.train(*lines, broken, text_len=9, out=out)
   lines = seen.out.splitlines()
   assert len(lines) < 70 and max(map(len, lines)) < 160
+  block = seen.out.split("cannot be used")[1].split("->")[0]
+  assert "long text" in block and block.rstrip().endswith("...")
   text = out.read_text("utf-8")
   assert "x" * 300 in text and "x" * 301 not in text
   places = json.dumps(seen.found["empty"][2])
