@@ -156,13 +156,17 @@ def test_nobody_waits_for_rows_that_are_not_real(greedy, batch):
 
 def test_unrolled_layers_are_the_scanned_ones_cast():
   stacked = np.arange(6.0, dtype=np.float32).reshape(3, 2) + 1 / 512
-  tree = dict(img=stacked, llm=dict(layers=dict(w=stacked), norm=stacked))
+  gates = np.stack([stacked, -stacked], axis=1)  # [depth, 2, ...]
+  layers = dict(w=stacked, mlp=dict(gating_einsum=gates))
+  tree = dict(img=stacked, llm=dict(layers=layers, norm=stacked))
   have = loop.unroll(tree, jnp.bfloat16)
   assert have["img"] is stacked  # the tower casts its own
   assert have["llm"]["norm"].dtype == jnp.bfloat16
   assert len(have["llm"]["layers"]) == 3
   for layer, want in zip(have["llm"]["layers"], stacked, strict=True):
     np.testing.assert_array_equal(layer["w"], jnp.bfloat16(want))
+    np.testing.assert_array_equal(layer["mlp"]["gate"], jnp.bfloat16(want))
+    np.testing.assert_array_equal(layer["mlp"]["up"], jnp.bfloat16(-want))
 
 
 # One compiled loop.

@@ -53,7 +53,8 @@ def unroll(params, dtype=None):
   llm = jax.tree_util.tree_map_with_path(cast, params["llm"])
   depth = jax.tree.leaves(llm["layers"])[0].shape[0]
   layers = tuple(
-    jax.tree.map(lambda x, i=i: x[i], llm["layers"]) for i in range(depth)
+    gemma.split_gates(jax.tree.map(lambda x, i=i: x[i], llm["layers"]))
+    for i in range(depth)
   )
   return {**params, "llm": {**llm, "layers": layers}}
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from pg import config, tree
 from pg.codecs import tokenizer as tokenizer_lib
-from pg.models import paligemma
+from pg.models import gemma, paligemma
 from pg.weights import (
   checkpoint,
   hf,
@@ -189,7 +189,9 @@ def unrolled(weights, cfg):
       array = jnp.asarray(tensors.as_dtype(reader.read(name, i), dtype))
       layer[name.removeprefix("llm/layers/")] = array
   nested = tree.unflatten(flat)
-  nested["llm"]["layers"] = tuple(tree.unflatten(x) for x in layers)
+  nested["llm"]["layers"] = tuple(
+    gemma.split_gates(tree.unflatten(x)) for x in layers
+  )
   return nested
 
 
