@@ -27,8 +27,8 @@ NANO = os.path.join(os.path.dirname(__file__), "masks_nano.npz")
 NUM_CODES = mask_tensors.NUM_CODES
 SIDE = 64  # pixels of a mask on its way in and out
 GRID = 4  # codes on a side
-# Masks that go through the network at once: more do not fit into a CPU's cache.
-_CHUNK = 16
+# Masks that go through the network at once, of a megabyte or two each.
+_CHUNK = 64
 
 
 _UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _double
@@ -168,7 +168,7 @@ def quantize(codec, crops):
   x = x.reshape(*x.shape[:-3], GRID * GRID, x.shape[-1])
   # The square of x is the same for all codes.
   squares = np.square(codec.codebook).sum(1)
-  return np.argmin(squares - 2 * (x @ codec.codebook.T), axis=-1)
+  return np.argmin(squares - 2 * _product(x, codec.codebook.T), axis=-1)
 
 
 def features(codec, crops):
@@ -212,7 +212,7 @@ def _double(codec, name, x):
   window of 2 x 2 inputs makes 2 x 2 outputs; the outermost are cut off.
   """
   matrix, bias = codec.layers[name]
-  x = _windows(x, 2) @ matrix
+  x = _product(_windows(x, 2), matrix)
   b, h, w, _ = x.shape
   x = x.reshape(b, h, w, 2, 2, len(bias)).swapaxes(2, 3)
   x = x.reshape(b, 2 * h, 2 * w, len(bias))
@@ -232,7 +232,15 @@ def _windows(x, size, stride=1):
 
 def _apply(codec, name, x):
   matrix, bias = codec.layers[name]
-  return x @ matrix + bias
+  return _product(x, matrix) + bias
+
+
+def _product(x, matrix):
+  """Returns f32[..., outputs] of f32[..., inputs]."""
+  # One product: numpy would make one per row of pixels, and their threads wait
+  # for each other a hundred times as long where the cores are busy.
+  flat = x.reshape(-1, len(matrix)) @ matrix
+  return flat.reshape(*x.shape[:-1], matrix.shape[1])
 
 
 def _relu(x):
