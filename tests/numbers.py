@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pg import pp
+from pg.codecs import tokenizer
 from pg.data import pipeline, source, stream
 
 
@@ -50,6 +51,17 @@ def register(monkeypatch):
   monkeypatch.setitem(source.SOURCES, "numbers", Numbers)
   monkeypatch.setitem(pp.OPS, "keep_even", keep_even)
   monkeypatch.setitem(pp.OPS, "draw", draw)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+  register(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def form():
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
 
 
 def items(data, seed=0, *, skip_bad=False, start=0, stop=100):

@@ -5,23 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from pg.codecs import tokenizer
 from pg.data import bad, options, pipeline, stream
 from tests import numbers
 
+form, registered = numbers.form, numbers.registered
+
 RAISE = options.Options()
 SKIP = options.Options(bad=bad.Policy("skip", 0.2))
-
-
-@pytest.fixture(autouse=True)
-def register(monkeypatch):
-  numbers.register(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def form():
-  tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
 
 
 def rows(*index, source=0):

@@ -6,20 +6,10 @@ import numpy as np
 import pytest
 
 from pg import pp, train
-from pg.codecs import tokenizer
 from pg.data import pipeline
 from tests import numbers
 
-
-@pytest.fixture(autouse=True)
-def register(monkeypatch):
-  numbers.register(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def form():
-  tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
+form, registered = numbers.form, numbers.registered
 
 
 MIX = dict(

@@ -7,13 +7,14 @@ import types
 import numpy as np
 import pytest
 
-from pg.codecs import tokenizer
 from pg.data import bad as bad_lib
-from pg.data import options, pipeline, stream
+from pg.data import options, stream
 from pg.evals import run as evals_run
 from pg.log import metrics
 from pg.log import run as log_run
 from tests import numbers, numbers_run
+
+form, registered = numbers.form, numbers.registered
 
 SKIP = options.Options(ahead=2, bad=bad_lib.Policy("skip", 0.5))
 MIX = dict(
@@ -29,17 +30,6 @@ MIX = dict(
   ),
 )
 NUM = 12  # batches: b begins its second epoch, past both bad rows
-
-
-@pytest.fixture(autouse=True)
-def register(monkeypatch):
-  numbers.register(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def form():
-  tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
 
 
 @pytest.fixture

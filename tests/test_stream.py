@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from pg import sharding
-from pg.codecs import tokenizer
 from pg.data import bad as bad_lib
-from pg.data import cache, mixture, options, pipeline, stream
+from pg.data import cache, mixture, options, stream
 from tests import numbers
+
+form, registered = numbers.form, numbers.registered
 
 SKIP = options.Options(bad=bad_lib.Policy("skip", 0.5))
 MIX = dict(
@@ -34,17 +35,6 @@ HOLES = dict(
     pp="draw",
   ),
 )
-
-
-@pytest.fixture(autouse=True)
-def register(monkeypatch):
-  numbers.register(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def form():
-  tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
 
 
 # Order and randomness.
