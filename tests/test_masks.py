@@ -451,7 +451,7 @@ def test_masks_become_the_codes_that_segment_writes():
   segs = list(map(boxes.encode_codes, codes))
   assert got["prefix"] == "segment wall ; cat"
   assert got["suffix"] == f"{place}{segs[0]} wall ; {place}{segs[1]} cat"
-  for values in ([whole, half], np.stack([whole, half]).astype(np.uint8)):
+  for values in ([whole, half], 255 * np.stack([whole, half]).astype(np.uint8)):
     assert apply("encode_masks", masks=values, **row)["codes"] == codes
 
 
@@ -488,6 +488,10 @@ def test_a_picture_is_a_mask():
     (dict(boxes=[WHOLE], masks=[]), "'masks' has 0 items, 'boxes' 1"),
     (dict(boxes=[WHOLE], masks=[b"x"]), "item 0: cannot decode"),
     (dict(boxes=[WHOLE], masks=["x"]), "item 0: wanted a mask as"),
+    (
+      dict(boxes=[WHOLE], masks=np.ones((1, 3, 3, 3), bool)),
+      "wanted a mask as",
+    ),
     (dict(boxes=[WHOLE], masks=[np.ones((2, 2))]), "item 0: wanted a mask as"),
     (dict(boxes=[WHOLE], masks=[[[0, 0, 1, 0, 1, 1]]]), "'height' and 'width'"),
     (dict(boxes=[WHOLE], masks=[{}]), "item 0: wanted {"),
