@@ -2,23 +2,40 @@
 
 import gzip
 import json
+import os
 import pathlib
+
+import pytest
 
 from pg.codecs import tokenizer
 from pg.weights import hf_tokenizer
 
 GOLDEN = pathlib.Path(__file__).parent / "golden/tokenizer.jsonl.gz"
+GEMMA = str(pathlib.Path(__file__).parents[2] / "shared/tokenizers/gemma.model")
 # Text like this is special there, and not to SentencePiece.
 CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image>")
 
 
-def test_ids_equal_ours_on_a_thousand_strings():
+@pytest.mark.parametrize(
+  "path",
+  [
+    tokenizer.NANO,
+    pytest.param(
+      GEMMA,
+      marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(not os.path.exists(GEMMA), reason="no gemma.model"),
+      ],
+    ),
+  ],
+)
+def test_ids_equal_ours_on_a_thousand_strings(path):
   with gzip.open(GOLDEN, "rt", encoding="utf-8") as f:
     texts = [json.loads(line)["text"] for line in f]
   texts = [t for t in texts if not any(piece in t for piece in CONTROL)]
   assert len(texts) > 990
-  made = hf_tokenizer.build(tokenizer.NANO)
-  ours = tokenizer.Tokenizer(tokenizer.NANO)
+  made = hf_tokenizer.build(path)
+  ours = tokenizer.Tokenizer(path)
   for text in texts:
     ids = made.encode(text, add_special_tokens=False).ids
     assert ids == ours.encode(text), text
