@@ -175,7 +175,8 @@ def train(steps, data):
   """Returns the tensors {name: f16} after some steps on u8[N, 64, 64]."""
   rng = np.random.default_rng(SEED)
   params, book = init(rng)
-  schedule = optax.warmup_cosine_decay_schedule(0, LR, 50, steps)
+  warmup = min(50, steps // 2)
+  schedule = optax.warmup_cosine_decay_schedule(0, LR, warmup, steps)
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
   opt, plain, start = tx.init(params), int(PLAIN * steps), time.process_time()
   for step in range(steps):
