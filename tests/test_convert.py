@@ -11,7 +11,7 @@ from pg.codecs import tokenizer
 from pg.models import paligemma
 from pg.weights import checkpoint, hf, npz, tensors
 from tests import test_hf, test_verbs
-from tests.test_npz import assert_same, from_memory, specs_of
+from tests.test_npz import assert_same, from_memory, read_all, specs_of
 
 TOKENIZER = tokenizer.NANO
 
@@ -67,7 +67,7 @@ def test_our_checkpoints_are_made_and_read(released, tmp_path):
   convert.convert(tmp_path / "run", tmp_path / "b.npz", "npz", check=True)
   assert path.read_bytes() == (tmp_path / "b.npz").read_bytes()
   cfg = hf.Reader(tmp_path / "hf").cfg
-  assert_same(tree.flatten(hf.load_params(tmp_path / "hf", cfg)), flat)
+  assert_same(read_all(hf.Reader(tmp_path / "hf"), cfg), flat)
   assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 

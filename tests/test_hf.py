@@ -11,7 +11,7 @@ from pg import tree
 from pg.models import gemma, paligemma
 from pg.weights import hf, hf_config, hf_names, npz
 from tests import hf_weights, toy
-from tests.test_npz import BF16, assert_same, from_memory, specs_of
+from tests.test_npz import BF16, assert_same, from_memory, read_all, specs_of
 
 GEMMA_2 = dataclasses.replace(toy.LLM2, query_scale=5**-0.5)
 MODELS = {
@@ -116,7 +116,7 @@ OTHER_NAMES = {
 def test_the_names_of_every_version_are_read(tmp_path, version):
   flat, cfg, folder = written(tmp_path / "hf", "pg2")
   rename(folder, OTHER_NAMES[version])
-  assert_same(tree.flatten(hf.load_params(folder, cfg)), flat)
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
 
 
 @pytest.mark.parametrize("name", ["lm_head", "language_model.lm_head"])
@@ -125,11 +125,11 @@ def test_a_head_is_read_when_it_is_the_embedding(tmp_path, name):
   named, path = loaded(folder), folder / "model.safetensors"
   head = named["language_model.model.embed_tokens.weight"].copy()
   safetensors.numpy.save_file(named | {f"{name}.weight": head}, path)
-  assert_same(tree.flatten(hf.load_params(folder, cfg)), flat)
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
   head[5, 5] += 1
   safetensors.numpy.save_file(named | {f"{name}.weight": head}, path)
   with pytest.raises(ValueError, match="is not the embedding"):
-    hf.load_params(folder, cfg)
+    read_all(hf.Reader(folder), cfg)
 
 
 def test_a_large_model_is_in_shards_with_an_index(tmp_path):
@@ -146,7 +146,7 @@ def test_a_large_model_is_in_shards_with_an_index(tmp_path):
   assert index["metadata"]["total_size"] == sum(sizes)
   for name, file in index["weight_map"].items():
     assert name in safetensors.numpy.load_file(folder / file)
-  assert_same(tree.flatten(hf.load_params(folder, cfg)), flat)
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
   (folder / files[1]).unlink()
   with pytest.raises(ValueError, match=f"lacks {files[1]}"):
     hf.Reader(folder)
@@ -159,7 +159,7 @@ def test_rows_of_no_token_are_the_mean_and_are_cut_again(tmp_path):
   np.testing.assert_allclose(table[24:], np.tile(mean, (40, 1)), atol=1e-6)
   logits = table @ np.random.default_rng(3).standard_normal((16, 50))
   assert logits.argmax(axis=0).max() < 24
-  got = tree.flatten(hf.load_params(folder, cfg))[hf_names.EMBEDDING]
+  got = read_all(hf.Reader(folder), cfg)[hf_names.EMBEDDING]
   assert got.shape == (24, 16)
   assert hf_config.padded(257_152) == 257_216
 
@@ -251,7 +251,7 @@ def test_layers_of_different_dtypes_are_read_without_a_loss(tmp_path):
   key = "language_model.model.layers.0.mlp.up_proj.weight"
   named[key] = named[key].astype(BF16)
   safetensors.numpy.save_file(named, folder / "model.safetensors")
-  got = tree.flatten(hf.load_params(folder, cfg))
+  got = read_all(hf.Reader(folder), cfg)
   name = "llm/layers/mlp/gating_einsum"
   np.testing.assert_array_equal(got[name][1], flat[name][1])
   np.testing.assert_array_equal(got[name][0, 0], flat[name][0, 0])

@@ -16,7 +16,7 @@ from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip
 from pg.weights import hf, hf_config, load, npz
-from tests.test_npz import assert_same, from_memory, specs_of
+from tests.test_npz import assert_same, from_memory, read_all, specs_of
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -147,9 +147,9 @@ def test_what_they_write_we_open_and_answer_alike(tmp_path, model):
   assert len(list((tmp_path / "b").glob("*.safetensors"))) > 1
   reader = hf.Reader(tmp_path / "b")
   assert reader.cfg == cfg
-  params = hf.load_params(tmp_path / "b", reader.cfg)
-  assert_same(tree.flatten(params), flat)
-  mine = ours(reader.cfg, params)
+  params = read_all(reader, reader.cfg)
+  assert_same(params, flat)
+  mine = ours(reader.cfg, tree.unflatten(params))
   assert_agree(mine, theirs(their_model, cfg, cfg.llm.vocab_size))
 
 

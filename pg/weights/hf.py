@@ -148,19 +148,6 @@ def is_folder(path):
   )
 
 
-def load_params(path, cfg):
-  """Reads a folder into a nested dict of numpy arrays, f32 or bf16.
-
-  Args:
-    path: str.
-    cfg: paligemma.Config that the tensors must fit.
-
-  Raises:
-    ValueError: a folder that cannot be read, or of another model.
-  """
-  return tensors.load(Reader(path), cfg, os.fspath(path))
-
-
 def write(folder, raw, specs, read, padding=None, shard=None):
   """Writes the weights and the JSON files of a folder, a layer at a time.
 

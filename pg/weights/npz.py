@@ -137,19 +137,6 @@ class Reader:
     return data
 
 
-def load_params(path, cfg):
-  """Reads an `.npz` into a nested dict of numpy arrays, f32 or bf16.
-
-  Args:
-    path: str.
-    cfg: paligemma.Config that the tensors must fit.
-
-  Raises:
-    ValueError: a file that cannot be read, or of another model.
-  """
-  return tensors.load(Reader(path), cfg, os.fspath(path))
-
-
 def config_of(specs):
   """Returns the paligemma.Config of tensors, whose file does not state it.
 

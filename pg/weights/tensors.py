@@ -13,7 +13,6 @@ import contextlib
 import functools
 import os
 import shutil
-import tempfile
 import time
 
 import jax
@@ -88,32 +87,6 @@ def check(specs, cfg, where, tower=None):
     raise ValueError(f"{where} holds other tensors than the model:\n{report}")
 
 
-def load(reader, cfg, where):
-  """Reads all parameters into memory.
-
-  Args:
-    reader: see above; it is closed.
-    cfg: paligemma.Config that the tensors must fit.
-    where: str, for messages.
-
-  Returns:
-    Nested dict of numpy arrays, f32 or bf16 as stored; f16 becomes f32.
-
-  Raises:
-    ValueError: missing, unexpected or differently shaped tensors, all listed.
-  """
-  with contextlib.closing(reader):
-    check(reader.specs, cfg, where)
-    flat = {}
-    for name, spec in reader.specs.items():
-      kept = DTYPES["bfloat16"]
-      kept = kept if spec.dtype == kept else DTYPES["float32"]
-      flat[name] = out = np.empty(spec.shape, kept)
-      for layer in parts(name, spec.shape):
-        out[... if layer is None else layer] = reader.read(name, layer)
-  return tree.unflatten(flat)
-
-
 def write_array(f, array, dtype):
   """Writes an array's values to a binary file in C order, a piece at a time.
 
@@ -157,14 +130,6 @@ def same_bits(want, got, dtype):
     np.array_equal(bits(want[i : i + rows]), bits(got[i : i + rows]))
     for i in range(0, len(want), rows)
   )
-
-
-@contextlib.contextmanager
-def scratch(path):
-  """Yields the name of a file beside `path` that is gone at the end."""
-  folder = os.path.dirname(os.path.abspath(path))
-  with tempfile.TemporaryDirectory(prefix=".scratch.", dir=folder) as made:
-    yield os.path.join(made, "file")
 
 
 @contextlib.contextmanager
