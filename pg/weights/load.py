@@ -189,8 +189,9 @@ def unrolled(weights, cfg):
       array = jnp.asarray(tensors.as_dtype(reader.read(name, i), dtype))
       layer[name.removeprefix("llm/layers/")] = array
   nested = tree.unflatten(flat)
-  nested["llm"]["layers"] = tuple(
-    gemma.split_gates(tree.unflatten(x)) for x in layers
+  nested["llm"]["layers"] = tuple(  # a layer is freed when its gates are apart
+    gemma.split_gates(tree.unflatten(layers.pop(0)))
+    for _ in range(cfg.llm.depth)
   )
   return nested
 
