@@ -24,7 +24,7 @@ _DTYPES = {
   np.dtype("V2"): _BF16,
 }
 _PREFIX, _SUFFIX = "params/", ".npy"
-_SKIP = 1 << 24  # bytes
+_PIECE = 1 << 18  # bytes
 # What the shapes of a decoder do not tell.
 _SWITCHES = (
   "attn_softcap",
@@ -125,7 +125,7 @@ class Reader:
       stream, position = self._zip.open(entry), 0
       _read_header(stream)
     while position < start:
-      position += len(_exactly(stream, min(_SKIP, start - position)))
+      position += len(_exactly(stream, min(_PIECE, start - position)))
     data = _exactly(stream, num_bytes)
     spec = self.specs[name]
     if start + num_bytes < math.prod(spec.shape) * spec.dtype.itemsize:
@@ -253,7 +253,7 @@ def _read_header(f):
 def _exactly(stream, num_bytes):
   data, done = bytearray(num_bytes), 0
   while done < num_bytes:  # in pieces: a read of all would hold it twice
-    piece = stream.read(min(_SKIP, num_bytes - done))
+    piece = stream.read(min(_PIECE, num_bytes - done))
     if not piece:
       raise EOFError(f"it ends {num_bytes - done} bytes too early")
     data[done : done + len(piece)] = piece
