@@ -446,3 +446,17 @@ def test_a_conversion_holds_two_layers_at_most(tmp_path, name, to):
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert peak < 2 * largest + 3e6
+
+
+def test_a_checkpoint_of_small_chunks_is_read_by_layer(
+  files, tmp_path, monkeypatch
+):
+  folder, flat = files
+  monkeypatch.setattr(checkpoint, "_CHUNK", 30_000)
+  convert.convert(folder / "hf", tmp_path / "run", "orbax", check=True)
+  opened, got = read(tmp_path / "run")
+  assert_same(got, flat)
+  name = "llm/layers/mlp/linear"
+  store = opened.reader._store(name)
+  assert store.chunk_layout.read_chunk.shape[0] == 1
+  np.testing.assert_array_equal(opened.reader.read(name, 2), flat[name][2])
