@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from pg.codecs import boxes
+from pg.codecs import boxes, masks
 from pg.data import lexicon, scene
 
 PALETTE = np.array([*scene.COLORS.values(), *scene.BACKGROUNDS], int)
@@ -119,7 +119,9 @@ def solve(example):
     return f"{lexicon.size(item)} {name(item)}"
   if task == "segment":
     item = one(item for item in items if name(item) == asked["things"])
-    return boxes.encode(scene.box(item))
+    box, codec = scene.box(item), masks.load(masks.NANO)
+    codes = masks.encode(codec, scene.mask(item, 192), box)
+    return boxes.detect([box], [name(item)], [codes])
   if task == "refer":
     anchor = one(item for item in items if item.shape == asked["anchor"])
     same = [item for item in items if item.shape == asked["shape"]]

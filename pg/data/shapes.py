@@ -20,11 +20,14 @@ import random
 import numpy as np
 
 from pg import config
-from pg.codecs import boxes
+from pg.codecs import boxes, masks
 from pg.data import draft, lexicon, questions, scene
 
 # Rows by default: training never ends.
 SPLITS = {"train": 2**31 - 1, "test": 512, "combo": 512, "template": 512}
+
+# Pixels per side of the mask that codes are made of, at every resolution.
+_MASK_RES = 192
 
 
 class Shapes:
@@ -70,7 +73,8 @@ class Shapes:
           where boxes are the answer.
         boxes, labels: f32[N, 4], y1 x1 y2 x2 in 0..1, and list of N str; only
           where boxes are the answer.
-        mask: bool[res, res]; only for "segment".
+        mask: bool[res, res]; only for "segment", whose suffix has its codes by
+          the codec that pg has (codecs/masks.py).
 
     Raises:
       IndexError: not one of the rows.
@@ -204,12 +208,19 @@ def _refer(rng, split):
 
 
 def _segment(rng, split):
-  """Outlines one of the objects; for now the box alone, the mask apart."""
+  """Outlines one of the objects."""
   drawn, item = draft.some(rng, split)
   name = lexicon.phrase(item)
   prefix = lexicon.prompt(rng, "segment", split, things=name)
   made = _boxes(drawn, "phrase", prefix, {item: name})
-  return made._replace(suffix=boxes.encode(scene.box(item)))
+  place = scene.box(item)
+  codes = masks.encode(_codec(), scene.mask(item, _MASK_RES), place)
+  return made._replace(suffix=boxes.detect([place], [name], [codes]))
+
+
+@functools.cache
+def _codec():
+  return masks.load(masks.NANO)
 
 
 def _boxes(drawn, kind, prefix, names):
