@@ -15,6 +15,7 @@ TASKS = dict(
   yesno=0.17,
   count=0.05,
   detect_one=0.10,
+  segment=0.05,
   ocr=0.05,
 )
 FULL = dict(
@@ -31,7 +32,7 @@ FULL = dict(
 
 def get_config(arg=None):
   c = base.get(arg, model="nano", res=48, full=False, blind=False, total=2300)
-  c.text_len = 28 if c.arg.full else 20
+  c.text_len = 28
   c.blind = c.arg.blind
   c.pp = "decode"
 
@@ -51,7 +52,11 @@ def get_config(arg=None):
 
   # What is measured, on scenes and scans that training never shows.
   metric = dict(
-    count="count", detect_one="detect", detect="detect", refer="detect"
+    count="count",
+    detect_one="detect",
+    detect="detect",
+    refer="detect",
+    segment="detect",
   )
   test = dict(split="test", res=c.res)
   for task in tasks:

@@ -23,7 +23,7 @@ from pg import command, config, pp, train
 from pg.codecs import tokenizer
 from pg.data import doctor, options, pipeline
 from pg.data import visit as visit_lib
-from pg.evals import run as evals_run
+from pg.evals import task as evals_task
 from pg.log import check_page, check_text
 
 # Rows that are read at once, rows of the batch and of a finding to show.
@@ -60,7 +60,7 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   data = pipeline.datasets(c.data, c.pp)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
   parts = [doctor.Part(n, d, train=True) for n, d in zip(names, data)]
-  parts += evaluated(evals_run.tasks(c), c.text_len)
+  parts += evaluated(evals_task.tasks(c), c.text_len)
   rows = [
     spread(part.size, n if num_examples is None else num_examples)
     for part, n in zip(parts, [*run_reads(c, data), *[None] * len(parts)])

@@ -161,7 +161,7 @@ def override(c, key, text):
 
 
 # Keys that hold a duration, which is an int or a str.
-_DURATION_KEYS = ("every", "save_every", "total", "warmup")
+_DURATION_KEYS = ("every", "start", "end", "save_every", "total", "warmup")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(ep|%|ex|k ex|M ex|)")
 
 

@@ -26,6 +26,7 @@ from pg.data import options as options_lib
 from pg.data import pipeline, stream
 from pg.evals import blind
 from pg.evals import run as evals_run
+from pg.evals import task as evals_task
 from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.log import run as log_run
@@ -167,7 +168,7 @@ def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
   """Runs evaluators and writes what was predicted.
 
   Args:
-    tasks: `evals.run.Task`s that are due.
+    tasks: `evals.task.Task`s that are due.
     cfg: paligemma.Config.
     params: the model's parameters.
     form: pipeline.Form of training.
@@ -187,7 +188,7 @@ def evaluate(tasks, cfg, params, form, mesh, *, step, workdir, baseline=None):
     results[task.name] = result = evals_run.run(
       task, cfg, weights, form, mesh, baseline, workdir
     )
-    evals_run.write_predictions(workdir, task.name, step, result.records)
+    evals_run.write_predictions(workdir, task, step, result)
   return results
 
 
@@ -199,7 +200,7 @@ class Run(NamedTuple):
   form: pipeline.Form
   data: tuple  # pipeline.Dataset
   options: options_lib.Options  # how they are read
-  tasks: tuple  # evals.run.Task
+  tasks: tuple  # evals.task.Task
   total: int  # steps
   period: Callable  # duration -> steps
   tx: optax.GradientTransformation
@@ -230,7 +231,7 @@ def open_run(c):
     form=form,
     data=data,
     options=options_lib.from_config(c),
-    tasks=evals_run.tasks(c),
+    tasks=evals_task.tasks(c),
     total=total,
     period=functools.partial(config.steps, **durations, total=total),
     tx=optim.make(c, shapes, total, durations["num_examples"]),
@@ -257,7 +258,7 @@ def fit(c, workdir):
   cut = check_data(r, workdir)
   baseline = blind_baseline(r) if r.tasks else None
   save_every = r.period(c.save_every) or r.total  # 0: only at the end
-  every = {t.name: r.period(t.how["every"]) or r.total for t in r.tasks}
+  when = [evals_task.schedule(t, r.period, r.total) for t in r.tasks]
 
   # 1) The state, and where in the data it stands.
   with contextlib.ExitStack() as stack:
@@ -295,7 +296,7 @@ def fit(c, workdir):
       pending = step, measured
       last = step == r.total
       log.step(step, measured, rows, bad, waited)
-      due = [t for t in r.tasks if last or step % every[t.name] == 0]
+      due = [t for t, schedule in zip(r.tasks, when) if schedule.due(step)]
       if due or last or step % save_every == 0:
         check_finite(*pending, manager)
       if due:
@@ -308,8 +309,10 @@ def fit(c, workdir):
 
     # 3) A run that was complete already is only scored again.
     if not results:
-      results = score(r.tasks)
-  results = {t.name: results[t.name] for t in r.tasks}
+      results = score(
+        [t for t, schedule in zip(r.tasks, when) if schedule.due(r.total)]
+      )
+  results = {t.name: results[t.name] for t in r.tasks if t.name in results}
   log.end(results)
   return results
 

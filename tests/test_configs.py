@@ -8,7 +8,7 @@ import ml_collections
 import pytest
 
 from pg import config
-from pg.evals import run as evals_run
+from pg.evals import task as evals_task
 from transfers import base
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -51,7 +51,7 @@ def test_a_config_has_exactly_the_keys_of_the_base(file):
 
 def test_the_full_main_job_opens_every_evaluator():
   c = config.load(str(ROOT / "configs/nano.py:full"))
-  names = {task.name for task in evals_run.tasks(c)}
+  names = {task.name for task in evals_task.tasks(c)}
   assert {"caption_zh", "compare", "refer", "digits", "nll"} <= names
 
 
@@ -89,7 +89,7 @@ def test_a_wrong_evaluator_is_explained(change, message):
   with c.unlocked():
     c.evals.caption.update(change)
   with pytest.raises(ValueError, match=message):
-    evals_run.tasks(c)
+    evals_task.tasks(c)
 
 
 def test_an_evaluator_inherits_data_and_states_the_difference():
@@ -97,7 +97,7 @@ def test_an_evaluator_inherits_data_and_states_the_difference():
   with c.unlocked():
     c.data = dict(source="shapes", task="ocr", res=48, size=5)
     c.evals = dict(val=dict(metric="exact", split="test"))
-  (task,) = evals_run.tasks(c)
+  (task,) = evals_task.tasks(c)
   source = task.data.source
   assert (source.task, source.split, len(source)) == ("ocr", "test", 5)
 
@@ -107,5 +107,5 @@ def test_an_evaluator_of_another_source_inherits_nothing_of_the_data():
   with c.unlocked():
     c.data = dict(source="shapes", task="ocr", res=48, size=5)
     c.evals = dict(val=dict(metric="exact", source="digits", split="test"))
-  (task,) = evals_run.tasks(c)
+  (task,) = evals_task.tasks(c)
   assert len(task.data.source) == 537

@@ -125,3 +125,33 @@ def test_an_unknown_form_or_an_empty_row_is_refused():
     prefix_lm.make("caption en", "", TOK, 8, "eval")
   with pytest.raises(ValueError, match="at least 1, got 0"):
     prefix_lm.make("caption en", "", TOK, 0, "decode")
+
+
+def test_spans_without_loss_are_read_but_are_no_targets():
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  suffix = "<loc0001><loc0002><loc0003><loc0004> red ; <loc0009> x"
+  spans = [(0, 36), (suffix.index("<loc0009>"), len(suffix) - 2)]
+  plain = prefix_lm.make("detect", suffix, tok, 30, "train")
+  row = prefix_lm.make("detect", suffix, tok, 30, "train", spans)
+  for key in ("tokens", "mask_input", "mask_ar"):
+    np.testing.assert_array_equal(row[key], plain[key])
+  lost = tok.pieces(row["tokens"][plain["mask_loss"] & ~row["mask_loss"]])
+  assert lost == [f"<loc000{i}>" for i in (1, 2, 3, 4, 9)]
+  assert not (row["mask_loss"] & ~plain["mask_loss"]).any()
+
+
+def test_a_span_without_loss_may_reach_behind_the_row_but_cut_no_token():
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  row = prefix_lm.make("a", "<loc0001>" * 9, tok, 6, "train", [(0, 81)])
+  assert not row["mask_loss"].any()
+  with pytest.raises(ValueError, match="within the token '<loc0001>'"):
+    prefix_lm.make("a", "<loc0001>", tok, 6, "train", [(0, 4)])
+
+
+def test_the_characters_of_tokens_are_where_they_stand_in_the_text():
+  tok = tokenizer.Tokenizer(tokenizer.NANO)
+  text = "ein weißes Kreuz <loc0512> 圆形 red"
+  spans, ids = tok.spans(text), tok.encode(text)
+  assert len(spans) == len(ids)
+  assert "".join(text[a:b] for a, b in spans) == text
+  assert "<loc0512>" in [text[a:b] for a, b in spans]

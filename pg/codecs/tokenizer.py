@@ -63,6 +63,16 @@ class Tokenizer:
     except RuntimeError as e:
       raise ValueError(f"{text!r} is not valid Unicode text") from e
 
+  def spans(self, text):
+    """Returns where in `text` each id of `encode` comes from.
+
+    Returns:
+      list of (begin, end), characters; of ids that only begin the text,
+      begin == end.
+    """
+    found = self._pieces.encode(text, out_type="immutable_proto")
+    return [(piece.begin, piece.end) for piece in found.pieces]
+
   def decode(self, ids):
     """Returns the text of `ids` up to the first eos; control pieces vanish.
 

@@ -115,6 +115,11 @@ def is_image(value):
   return isinstance(value, str) and value != ""
 
 
+def is_inline(name):
+  """Says whether an image is in the row itself."""
+  return isinstance(name, dict) or name.startswith("data:")
+
+
 def size(image):
   """Returns height and width of an encoded image.
 

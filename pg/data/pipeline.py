@@ -149,18 +149,21 @@ def row(form, done, number, index):
 
   Args:
     form: Form.
-    done: dict with image, prefix and suffix.
+    done: dict with image and prefix; in form "train" also suffix, and perhaps
+      no_loss (see `prefix_lm.make`).
     number: int, the dataset's place in the mixture.
     index: int, the row's in the dataset; -1 for padding.
   """
-  for key in ("image", "prefix", "suffix"):
+  train = form.form == "train"
+  for key in ("image", "prefix", *["suffix"] * train):
     if key not in done:
       raise ValueError(
         f'the pp left no "{key}" in the example, only {", ".join(sorted(done))}'
       )
-  suffix = done["suffix"] if form.form == "train" else ""
+  suffix = done["suffix"] if train else ""
+  no_loss = done.get("no_loss", ()) if train else ()
   text = prefix_lm.make(
-    done["prefix"], suffix, form.tok, form.text_len, form.form
+    done["prefix"], suffix, form.tok, form.text_len, form.form, no_loss
   )
   image, mask = _images(done["image"], form)
   ids = {"source": np.int32(number), "index": np.int32(index)}

@@ -39,7 +39,7 @@ FORMS = ("train", "decode")
 EOS = 1
 
 
-def make(prefix, suffix, tok, text_len, form):
+def make(prefix, suffix, tok, text_len, form, no_loss=()):
   r"""Makes the text row of one example.
 
   The separator "\n" is tokenised alone, so that no newline at the end of a
@@ -54,13 +54,16 @@ def make(prefix, suffix, tok, text_len, form):
     tok: a Tokenizer.
     text_len: int, text positions the model runs on.
     form: "train" or "decode".
+    no_loss: (start, stop) pairs, characters of the suffix whose tokens are read
+      but are no targets, such as the places of made-up boxes.
 
   Returns:
     dict of numpy rows: tokens i32[L], mask_input, mask_ar, mask_loss bool[L];
     L is text_len + 1 in form "train" and text_len in form "decode".
 
   Raises:
-    ValueError: an unknown form, a text_len below 1, or a text that is not str.
+    ValueError: an unknown form, a text_len below 1, a text that is not str, or
+      a span of `no_loss` that begins or ends within a token.
   """
   if form not in FORMS:
     raise ValueError(f"form {form!r} is not one of {', '.join(FORMS)}")
@@ -77,12 +80,32 @@ def make(prefix, suffix, tok, text_len, form):
   tokens[: len(ids)] = ids
   mask_input = position < num_real
   mask_ar = position >= num_given
+  mask_loss = mask_input & mask_ar & train
+  if no_loss and train:
+    given_up = num_given + np.array(_covered(suffix, tok, no_loss), int)
+    mask_loss[given_up[given_up < len(mask_loss)]] = False
   return {
     "tokens": tokens,
     "mask_input": mask_input,
     "mask_ar": mask_ar,
-    "mask_loss": mask_input & mask_ar & train,
+    "mask_loss": mask_loss,
   }
+
+
+def _covered(text, tok, spans):
+  """Returns which tokens of a text are within spans of its characters."""
+  found = []
+  for i, (begin, end) in enumerate(tok.spans(text)):
+    for start, stop in spans:
+      inside = start <= begin and end <= stop
+      if not inside and begin < stop and start < end:
+        raise ValueError(
+          f"no_loss: ({start}, {stop}) begins or ends within the token"
+          f" {text[begin:end]!r} of {text[:80]!r}"
+        )
+      if inside and begin < end:
+        found.append(i)
+  return found
 
 
 def is_cut(rows):

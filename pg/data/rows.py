@@ -38,6 +38,16 @@ class Rows:
         row["height"], row["width"] = files.size(image)
       return {**row, "image": image}
 
+  def picture(self, i):
+    """Returns path or URL of row i's image, a list of several; None: inside."""
+    names, root = self._row(i)["image"], self._root(i)
+    several = isinstance(names, list)
+    found = [
+      None if files.is_inline(name) else files.resolve(name, root)
+      for name in (names if several else [names])
+    ]
+    return found if several else found[0]
+
   def check(self, limit=100):
     """Validates rows, that their images are there, and that some decode.
 

@@ -1,107 +1,56 @@
 """Runs evaluators: one loop that generates and one that scores.
 
-An evaluator is described by a group of the config's `evals`. The keys of KEYS
-say how it is run; all others replace keys of the training data's spec, so that
-an evaluator states only the difference:
-
-  c.evals.val = dict(metric="exact", split="test", every="25%")
+task.py says how evaluators are described, records.py what is kept of answers.
 """
 
-import base64
 import contextlib
 import functools
-import io
-import json
 import os
+import pickle
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from PIL import Image
 
-from pg import config, evals, pp, sharding
-from pg.data import options as options_lib
-from pg.data import pipeline, stream
+from pg import evals, sharding
+from pg.data import stream
 from pg.decode import beam, loop, sampling
+from pg.evals import interval, records, table
 from pg.learn import loss as loss_lib
 from pg.models import paligemma
 
-# How an evaluator is run, with defaults.
-KEYS = dict(
-  metric="exact",  # a key of METRICS, or "perplexity"
-  every="100%",  # of the run: when it is run while training
-  pp=None,  # None: that of the training data
-  batch_size=None,  # None: that of training
-  max_len=None,  # tokens in an answer; None: text_len
-  num_examples=None,  # only the first ones
-  num_beams=1,
-  temperature=0.0,
-  top_k=0,
-  top_p=1.0,
-  seed=0,
-)
-# Pictures kept in a predictions file, for the report.
-NUM_IMAGES = 24
-
-
-class Task(NamedTuple):
-  """An evaluator, ready to run."""
-
-  name: str
-  how: dict  # KEYS
-  data: pipeline.Dataset  # called "evals." and the name
-  options: options_lib.Options  # how the data is read
-
-
-def tasks(c):
-  """Opens the evaluators of a config.
-
-  Raises:
-    ValueError: an unknown metric, key, source or op.
-  """
-  return tuple(_open(c, name, dict(spec)) for name, spec in c.evals.items())
-
-
-def _open(c, name, spec):
-  how = {k: spec.pop(k, default) for k, default in KEYS.items()}
-  how["batch_size"] = how["batch_size"] or c.batch_size
-  known = [*evals.METRICS, "perplexity"]
-  if how["metric"] not in known:
-    raise ValueError(config.unknown(how["metric"], known, "metric"))
-  train = dict(c.data) if isinstance(c.data.get("source"), str) else {}
-  if "source" in spec and spec["source"] != train.get("source"):
-    train = {}
-  pp = how["pp"] or train.get("pp") or c.pp
-  (data,) = pipeline.datasets({**train, **spec, "pp": pp}, pp)
-  options = options_lib.from_config(c)
-  return Task(name, how, data._replace(name=f"evals.{name}"), options)
-
 
 @functools.cache
-def _generate(cfg, eos, max_len, num_beams, sampler):
+def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
   """Compiles decoding once for all evaluators that are run alike."""
 
-  def greedy(params, batch):
-    real = batch["index"] >= 0
+  def sample(params, batch):
     answer = loop.generate(
-      cfg, params, batch, max_len=max_len, eos=eos, sampler=sampler, real=real
+      cfg,
+      params,
+      batch,
+      max_len=max_len,
+      eos=eos,
+      sampler=sampler,
+      forbidden=forbidden,
+      real=batch["index"] >= 0,
     )
-    return answer.tokens, answer.logp.sum(axis=1)
+    return answer.tokens, answer.logp
 
   def beams(params, batch):
-    real = batch["index"] >= 0
-    return beam.search(
+    tokens, logp = beam.search(
       cfg,
       params,
       batch,
       max_len=max_len,
       eos=eos,
       num_beams=num_beams,
-      real=real,
+      real=batch["index"] >= 0,
     )
+    return tokens, logp
 
-  return jax.jit(greedy if num_beams == 1 else beams)
+  return jax.jit(sample if num_beams == 1 else beams)
 
 
 @functools.cache
@@ -128,8 +77,10 @@ unroll = jax.jit(loop.unroll, static_argnums=1)
 class Result(NamedTuple):
   """What came out of an evaluator."""
 
-  scores: dict  # metric -> float
-  blind: dict  # the same for the baseline; empty without one
+  scores: dict  # metric -> float; empty for predictions alone
+  intervals: dict  # metric -> interval.Interval, where there is one
+  blind: dict  # the scores of the baseline; empty without one
+  published: dict  # metric -> float, what a paper reports
   records: list  # one dict per example; empty where nothing is generated
   num_examples: int
   num_bad: int = 0  # rows that were left out
@@ -139,7 +90,7 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   """Evaluates a model on one task, every example once.
 
   Args:
-    task: Task.
+    task: task.Task.
     cfg: paligemma.Config.
     params: the model's parameters; for a metric on generated text `unroll`ed.
     form: pipeline.Form of training.
@@ -160,7 +111,9 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   else:
     result = _run_generate(task, cfg, params, form, mesh, record, baseline)
   num_bad = _gather(np.array([record.num_bad[task.data.name]])).sum()
-  return result._replace(num_bad=int(num_bad))
+  return result._replace(
+    num_bad=int(num_bad), published=task.how["published"]
+  )
 
 
 def _batches(task, form, mesh, record):
@@ -190,100 +143,160 @@ def _gather(values):
   return gathered.reshape(-1, *values.shape[1:])
 
 
+def _gather_dicts(values):
+  """Collects the dicts of all hosts in one on each of them."""
+  if jax.process_count() == 1:
+    return values
+  own = np.frombuffer(pickle.dumps(values), np.uint8)
+  sizes = _gather(np.array([len(own)]))
+  padded = np.zeros((1, max(sizes)), np.uint8)
+  padded[0, : len(own)] = own
+  merged = {}
+  for row, size in zip(_gather(padded), sizes):
+    merged |= pickle.loads(row[:size].tobytes())
+  return merged
+
+
+def _none_usable(task):
+  return ValueError(
+    f"{task.data.name}: none of its rows can be used; they are skipped by its"
+    " pp or bad"
+  )
+
+
 def _run_score(task, cfg, params, form, mesh, record):
-  index, nll = [], []
+  nll = {}
   with jax.set_mesh(mesh):
     for rows, batch, _ in _batches(task, form, mesh, record):
-      index.append(rows["index"])
-      nll.append(_local(_score(cfg)(params, batch)))
-  order, (_, nll) = _in_order(task, index, nll)
-  mean = nll[order].mean(dtype=np.float64)
-  scores = {"nll": float(mean), "perplexity": float(np.exp(mean))}
-  return Result(scores, {}, [], len(order))
-
-
-def _in_order(task, index, *lists):
-  """Collects the batches of all hosts.
-
-  Returns:
-    The places of real rows by index, a list; and each list as one array.
-  """
-  index, *arrays = (_gather(np.concatenate(x)) for x in (index, *lists))
-  order = [j for j in np.argsort(index, kind="stable") if index[j] >= 0]
-  if not order:
-    raise ValueError(
-      f"{task.data.name}: none of its rows can be used; they are skipped by its"
-      " pp or bad"
-    )
-  return order, (index, *arrays)
+      values = _local(_score(cfg)(params, batch))
+      found = zip(rows["index"].tolist(), values.tolist())
+      nll |= {i: value for i, value in found if i >= 0}
+  nll = _gather_dicts(nll)
+  if not nll:
+    raise _none_usable(task)
+  perplexity = lambda scores: {"perplexity": np.exp(scores["nll"])}
+  made = table.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
+  ranges = interval.bootstrap(made)
+  scores = {name: found.value for name, found in ranges.items()}
+  return Result(scores, ranges, {}, {}, [], len(nll))
 
 
 def _run_generate(task, cfg, params, form, mesh, record, baseline):
-  how, tok = task.how, form.tok
-  form = form._replace(form="decode")
-  names = ("temperature", "top_k", "top_p", "seed")
-  sampler = sampling.Sampler(**{k: how[k] for k in names})
-  max_len = how["max_len"] or form.text_len
-  generate = _generate(cfg, tok.eos, max_len, how["num_beams"], sampler)
-  index, tokens, logp, kept, pictures = [], [], [], {}, {}
+  answers, pictures = _answers(task, cfg, params, form, mesh, record)
+  answers = _gather_dicts(answers)
+  pictures = _gather_dicts(pictures)
+  if not answers:
+    raise _none_usable(task)
+  answers = dict(sorted(answers.items()))
+  texts = [text for text, *_ in answers.values()]
+  examples = [example for *_, example in answers.values()]
+  metric = task.how["metric"]
+  scores, ranges, blind = {}, {}, {}
+  if metric != "none":
+    scores, ranges = scored(metric, texts, examples)
+    if baseline is not None:
+      guesses = baseline.predict([e["prefix"] for e in examples])
+      plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
+      blind = evals.METRICS[metric](guesses, plain)
+  single = evals.PER_EXAMPLE.get(metric)
+  found = []
+  for i, (text, logp, where, ref, example) in answers.items():
+    kept = records.record(i, where, ref, text, logp, example)
+    kept |= {"score": float(single(text, example))} if single else {}
+    found.append(kept)
+  for kept in found[: records.NUM_IMAGES]:
+    kept["image"] = pictures[kept["index"]]
+  return Result(scores, ranges, blind, {}, found, len(found))
+
+
+def scored(metric, texts, examples):
+  scores = evals.METRICS[metric](texts, examples)
+  if metric not in evals.TABLES:
+    return scores, {}
+  return scores, interval.bootstrap(evals.TABLES[metric](texts, examples))
+
+
+def _answers(task, cfg, params, form, mesh, record):
+  """Generates on this host's rows.
+
+  Returns:
+    {index: (text, logp, name of the row, its picture's name, example)}, and
+    {index: PNG} of the first rows.
+  """
+  tok, form = form.tok, form._replace(form="decode")
+  generate = _compiled(task.how, cfg, form)
+  answers, pictures = {}, {}
+
+  def keep(rows, examples, tokens, logp):
+    tokens, logp = _local(tokens), _local(logp)
+    examples = iter(examples)
+    for j, i in enumerate(rows["index"].tolist()):
+      if i < 0:
+        continue
+      example = next(examples)
+      sum_logp = float(logp[j].sum())
+      if logp.ndim == 2:
+        likely = records.object_scores(tok, tokens[j], logp[j])
+        example |= {"scores": likely} if likely else {}
+      name = getattr(task.data.source, "picture", lambda i: None)(i)
+      where = task.data.source.where(i)
+      answers[i] = tok.decode(tokens[j]), sum_logp, where, name, example
+      if len(pictures) < records.NUM_IMAGES:
+        pictures[i] = records.png(rows["image"][j])
+
+  # Batch k + 1 is computed while batch k is looked at.
   with jax.set_mesh(mesh):
+    pending = None
     for rows, batch, examples in _batches(task, form, mesh, record):
       out = generate(params, batch)
-      tokens.append(_local(out[0]))
-      logp.append(_local(out[1]))
-      index.append(rows["index"])
-      real = [i for i in rows["index"] if i >= 0]
-      kept.update(zip(map(int, real), examples, strict=True))
-      for i, image in zip(real, rows["image"], strict=False):
-        if len(pictures) < NUM_IMAGES:
-          pictures[int(i)] = _png(image)
-  order, (index, tokens, logp) = _in_order(task, index, tokens, logp)
-  texts = [tok.decode(tokens[j]) for j in order]
-  examples = [
-    kept[i] if i in kept else _reread(task.data, i)
-    for i in index[order].tolist()
-  ]
-  metric = evals.METRICS[how["metric"]]
-  blind = {}
-  if baseline is not None:
-    blind = metric(baseline.predict([e["prefix"] for e in examples]), examples)
-  single = evals.PER_EXAMPLE.get(how["metric"])
-  records = [
-    _record(int(index[j]), text, float(logp[j]), done, pictures)
-    | ({"score": float(single(text, done))} if single else {})
-    for j, text, done in zip(order, texts, examples, strict=True)
-  ]
-  return Result(metric(texts, examples), blind, records, len(order))
+      if pending:
+        keep(*pending)
+      pending = rows, examples, *out
+    keep(*pending)
+  return answers, pictures
 
 
-def _reread(data, i):
-  """Returns an example that another host has read."""
-  return pipeline.example(data, i, pp.Turn(row=i))
+def _compiled(how, cfg, form):
+  """Returns the jitted function that generates as an evaluator asks for.
+
+  Raises:
+    ValueError: a forbidden piece that is not one token.
+  """
+  names = ("temperature", "top_k", "top_p", "seed")
+  sampler = sampling.Sampler(**{k: how[k] for k in names})
+  forbidden = tuple(_piece(form.tok, text) for text in how["forbid"])
+  if forbidden and how["num_beams"] > 1:
+    raise ValueError("forbid is for sampling: set num_beams to 1")
+  max_len = how["max_len"] or form.text_len
+  return _generate(
+    cfg, form.tok.eos, max_len, how["num_beams"], sampler, forbidden
+  )
 
 
-def _record(i, text, logp, done, pictures):
-  more = {k: done[k] for k in ("answers", "task", "kind") if k in done}
-  picture = {"image": pictures[i]} if i in pictures else {}
-  prompt, truth = done["prefix"], done["suffix"]
-  record = {"index": i, "prompt": prompt, "truth": truth, "prediction": text}
-  return {**record, "logp": logp, **more, **picture}
+def _piece(tok, text):
+  ids = [tok.eos] if text == "<eos>" else tok.encode(text)
+  if len(ids) != 1:
+    raise ValueError(
+      f"forbid: {text!r} is {len(ids)} tokens of {tok.path}, wanted one"
+    )
+  return ids[0]
 
 
-def _png(images):
-  """Encodes u8[F, H, W, 3], side by side, as base64 PNG text."""
-  out = io.BytesIO()
-  Image.fromarray(np.concatenate(images, axis=1)).save(out, "PNG")
-  return base64.b64encode(out.getvalue()).decode()
+def write_predictions(workdir, task, step, result):
+  """Writes what was answered, and the file of a test server if there is one.
 
-
-def write_predictions(workdir, name, step, records):
-  """Writes records as JSON lines, with the step in the file's name."""
-  if not records or jax.process_index() > 0:
+  Args:
+    workdir: str.
+    task: task.Task.
+    step: int, for the file's name.
+    result: Result.
+  """
+  if not result.records or jax.process_index() > 0:
     return
-  folder = os.path.join(workdir, "predictions")
-  os.makedirs(folder, exist_ok=True)
-  path = os.path.join(folder, f"{name}-{step:09d}.jsonl")
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
-    for record in records:
-      f.write(json.dumps(record, ensure_ascii=False) + "\n")
-  os.replace(f"{path}.tmp", path)
+  path = os.path.join(workdir, "predictions", f"{task.name}-{step:09d}.jsonl")
+  records.write(path, result.records)
+  if task.how["submit"]:
+    path = os.path.join(workdir, "submissions", f"{task.name}-{step:09d}.json")
+    from pg.evals import submit
+
+    submit.write(path, task.how["submit"], result.records)

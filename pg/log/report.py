@@ -8,7 +8,8 @@ It is made from what lies in the run's folder; what is missing is left out:
                      and so are those with "data/" (what was read so far)
   scores.json        {"val": {"exact": {"value": 0.9, "blind": 0.3, "n": 64}}}
                      final scores by evaluator and metric; `blind` is what can
-                     be had without the image, and may be missing, as may `n`
+                     be had without the image, and may be missing, as may `n`,
+                     `low` and `high` (an interval) and `published`
   predictions/       {evaluator}-{step:09d}.jsonl, the last step of each, in
                      lines as `cards` describes
 """
@@ -118,23 +119,24 @@ def _header(title, config, rows):
 
 
 def _score_table(scores):
+  entries = [score for table in scores.values() for score in table.values()]
+  heads = ["Evaluator", "Metric", "Score", "95 % interval", "Blind"]
+  heads += ["Difference", "Published", "Examples"]
+  for head, key in (("95 % interval", "low"), ("Published", "published")):
+    if not any(key in entry for entry in entries):
+      heads.remove(head)
   body = []
   for evaluator, table in scores.items():
     for i, (metric, score) in enumerate(table.items()):
-      value, blind = _float(score["value"]), _float(score.get("blind"))
-      gain = None if None in (value, blind) else value - blind
-      sign = "+" if gain is not None and gain > 0 else ""
-      count = f"{score['n']:,}" if "n" in score else "–"
+      cells = _score_cells(score)
+      texts = "".join(f"<td>{cells[h]}</td>" for h in heads if h in cells)
       body.append(
         f"<tr{' class=first' * (i == 0)}>"
         f"<th>{html.escape(evaluator) if i == 0 else ''}</th>"
-        f"<td>{html.escape(metric)}</td><td>{number(value)}</td>"
-        f"<td>{number(blind)}</td><td>{sign}{number(gain)}</td>"
-        f"<td>{count}</td></tr>"
+        f"<td>{html.escape(metric)}</td>{texts}</tr>"
       )
   if not body:
     return ""
-  heads = ("Evaluator", "Metric", "Score", "Blind", "Difference", "Examples")
   head = "".join(f"<th>{name}</th>" for name in heads)
   return (
     f'<div class="wide"><table class="scores"><thead><tr>{head}</tr></thead>'
@@ -142,6 +144,22 @@ def _score_table(scores):
     '<p class="note">Blind: the same metric for the commonest training answer'
     " to each prompt, given without looking at the image.</p>"
   )
+
+
+def _score_cells(score):
+  """Returns {head of a column: text} of one entry of scores.json."""
+  names = ("value", "blind", "published", "low", "high")
+  value, blind, published, *ends = (_float(score.get(k)) for k in names)
+  gain = None if None in (value, blind) else value - blind
+  sign = "+" if gain is not None and gain > 0 else ""
+  return {
+    "Score": number(value),
+    "95 % interval": "–" if None in ends else " to ".join(map(number, ends)),
+    "Blind": number(blind),
+    "Difference": f"{sign}{number(gain)}",
+    "Published": number(published),
+    "Examples": f"{score['n']:,}" if "n" in score else "–",
+  }
 
 
 def _float(value):

@@ -137,28 +137,55 @@ def finish(workdir, results):
 
 def _write_scores(workdir, results):
   scores = {
-    name: {
-      metric: {"value": value, "n": result.num_examples}
-      | ({"blind": result.blind[metric]} if metric in result.blind else {})
-      | ({"bad": result.num_bad} if result.num_bad else {})
-      for metric, value in result.scores.items()
-    }
+    name: {metric: _score(result, metric) for metric in result.scores}
     for name, result in results.items()
   }
   text = json.dumps(scores, indent=2)
   write_text(os.path.join(workdir, "scores.json"), text)
 
 
+def _score(result, metric):
+  """Returns what is known of one score, as it is in scores.json."""
+  found = {"value": result.scores[metric], "n": result.num_examples}
+  if metric in result.intervals:
+    _, low, high, num = result.intervals[metric]
+    found |= {"low": low, "high": high, "n": num}
+  if metric in result.blind:
+    found["blind"] = result.blind[metric]
+  if metric in result.published:
+    found["published"] = result.published[metric]
+  if result.num_bad:
+    found["bad"] = result.num_bad
+  return found
+
+
 def table(results):
-  """Returns final scores as text, the blind baseline beside them."""
-  lines = [f"{'evaluator':16} {'metric':14} {'score':>8} {'blind':>8} {'n':>6}"]
+  """Returns final scores as text: intervals, baseline, what is published."""
+  published = any(result.published for result in results.values())
+  heads = ["evaluator", "metric", "score", "95 % interval", "blind"]
+  rows = [[*heads, *["published"] * published, "n"]]
   for name, result in results.items():
-    for metric, value in result.scores.items():
-      blind = result.blind.get(metric)
-      blind = "" if blind is None else f"{blind:.3f}"
-      n = result.num_examples
-      lines.append(f"{name:16} {metric:14} {value:8.3f} {blind:>8} {n:6}")
-  return "\n".join(lines)
+    for metric in result.scores:
+      found = _score(result, metric)
+      known = {k: f"{v:.3f}" for k, v in found.items() if k not in ("n", "bad")}
+      ends = f"{known['low']} to {known['high']}" if "low" in known else ""
+      row = [name, metric, known["value"], ends, known.get("blind", "")]
+      row += [known.get("published", "")] * published
+      rows.append([*row, str(found["n"])])
+  return "\n".join(map(_line, _padded(rows)))
+
+
+def _padded(rows):
+  """Pads texts to columns: the first two to the left, numbers to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  return [
+    [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(cells)]
+    for cells in (list(zip(row, widths)) for row in rows)
+  ]
+
+
+def _line(cells):
+  return "  ".join(cells).rstrip()
 
 
 def write_text(path, text):

@@ -1,0 +1,121 @@
+"""What is kept of each example that a model answered, and where it is written.
+
+A record is a line of `predictions/<evaluator>-<step>.jsonl`:
+
+  index       row of the data
+  where       its name, such as "val.jsonl:17"
+  image_ref   path or URL of its picture, a list of several; where the data has
+              one and does not hold the picture itself
+  id          its numbers and short texts: what test servers ask for
+  prompt, prediction, logp (of the whole prediction)
+  truth       the suffix, "" where there is none
+  answers, task, kind   where the example has them
+  score       where the metric is a mean over examples
+  scores      one per object of the prediction: how likely its name is
+  image       what the model saw, PNG in base64: only the first NUM_IMAGES
+"""
+
+import base64
+import io
+import json
+import math
+import os
+
+import numpy as np
+from PIL import Image
+
+from pg.codecs import boxes, tokenizer
+
+NUM_IMAGES = 24
+# Longest text that is kept of a row, besides prompt and answers.
+_MAX_TEXT = 200
+
+
+def record(index, where, ref, text, logp, example):
+  """Returns the record of an answer, without `score` and pictures."""
+  kept = {k: example[k] for k in ("answers", "task", "kind") if k in example}
+  ids = {
+    k: _plain(v)
+    for k, v in example.items()
+    if k not in ("prefix", "suffix", "scores") and _is_short(v)
+  }
+  record = {"index": index, "where": where, "id": ids}
+  if ref:
+    record["image_ref"] = ref
+  record |= {"prompt": example["prefix"], "truth": example.get("suffix", "")}
+  record |= {"prediction": text, "logp": logp}
+  if "scores" in example:
+    record["scores"] = example["scores"]
+  return record | kept
+
+
+def _is_short(value):
+  value = _plain(value)
+  if isinstance(value, str):
+    return len(value) <= _MAX_TEXT
+  return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _plain(value):
+  return value.item() if isinstance(value, np.generic) else value
+
+
+def object_scores(tok, tokens, logp):
+  """Returns how likely the name of each object is, in 0..1.
+
+  An object is what `boxes.parse` takes for one: exactly four locations, then
+  perhaps codes of a mask, then the tokens of its name. Its score is their
+  probability given everything before, as in PaliGemma 2, appendix C; it is 1
+  without a name.
+
+  Args:
+    tok: Tokenizer.
+    tokens: i32[L], what a model wrote.
+    logp: f32[L].
+
+  Returns:
+    list of float, as many as `boxes.parse(tok.decode(tokens))` has objects;
+    None where the text spells locations out with other tokens.
+  """
+  first = tok.vocab_size - len(tokenizer.ADDED)
+  tokens = [int(t) for t in tokens]
+  end = tokens.index(tok.eos) if tok.eos in tokens else len(tokens)
+  pieces = tok.pieces(tokens[:end])
+  is_loc = [first <= t < first + 1024 for t in tokens[:end]]
+  scores, at = [], 0
+  while at < end:
+    if not is_loc[at]:
+      at += 1
+      continue
+    run = at
+    while run < end and is_loc[run]:
+      run += 1
+    stop = run
+    while stop < end and not is_loc[stop] and ";" not in pieces[stop]:
+      stop += 1
+    if run - at == 4:
+      named = [
+        float(logp[i])
+        for i in range(run, stop)
+        if tokens[i] < first and pieces[i].strip("▁ ")
+      ]
+      scores.append(math.exp(math.fsum(named)))
+    at = stop
+  objects, _ = boxes.parse(tok.decode(tokens))
+  return scores if len(scores) == len(objects) else None
+
+
+def png(images):
+  """Encodes u8[F, H, W, 3], side by side, as base64 PNG text."""
+  out = io.BytesIO()
+  Image.fromarray(np.concatenate(images, axis=1)).save(out, "PNG")
+  return base64.b64encode(out.getvalue()).decode()
+
+
+def write(path, records):
+  """Writes records as JSON lines, under another name until all are there."""
+  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+    for record in records:
+      f.write(json.dumps(record, ensure_ascii=False) + "\n")
+  os.replace(f"{path}.tmp", path)

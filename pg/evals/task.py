@@ -1,0 +1,115 @@
+"""Opens the evaluators that a config describes, and says when they are due.
+
+An evaluator is described by a group of the config's `evals`. The keys of KEYS
+say how it is run; all others replace keys of the training data's spec, so that
+an evaluator states only the difference:
+
+  c.evals.val = dict(metric="exact", split="test", every="25%")
+"""
+
+import warnings
+from typing import NamedTuple
+
+from pg import config, evals
+from pg.data import options as options_lib
+from pg.data import pipeline
+
+# How an evaluator is run, with defaults.
+KEYS = dict(
+  metric="exact",  # of METRICS, "perplexity", or "none": predictions alone
+  every="100%",  # duration; it also runs at the end. 0: only then
+  start=0,  # no earlier than this duration
+  end="100%",  # and no later; before 100%, not at the end either
+  pp=None,  # None: that of the training data
+  batch_size=None,  # None: that of training
+  max_len=None,  # tokens in an answer; None: text_len
+  num_examples=None,  # only the first ones
+  num_beams=1,
+  temperature=0.0,
+  top_k=0,
+  top_p=1.0,
+  seed=0,
+  forbid=(),  # pieces that are never written, such as "<eos>"
+  published={},  # score -> what a paper reports, in our unit
+  submit="",  # of submit.FORMATS: also writes the file of a test server
+  optional=False,  # left out, with a warning, where its data was not prepared
+)
+GENERATES_NOTHING = "perplexity"
+
+
+class Task(NamedTuple):
+  """An evaluator, ready to run."""
+
+  name: str
+  how: dict  # KEYS
+  data: pipeline.Dataset  # called "evals." and the name
+  options: options_lib.Options  # how the data is read
+
+
+class Schedule(NamedTuple):
+  """When an evaluator is run, in steps."""
+
+  every: int  # 0: only at the last step
+  start: int
+  end: int
+  total: int
+
+  def due(self, step):
+    """Returns whether it is run behind this step."""
+    if not self.start <= step <= self.end:
+      return False
+    periodic = self.every and (step - self.start) % self.every == 0
+    return step == self.total or (bool(periodic) and step > 0)
+
+
+def schedule(task, period, total):
+  """Returns the Schedule of a Task.
+
+  Args:
+    task: Task.
+    period: function from a duration to steps.
+    total: int, steps in the run.
+
+  Raises:
+    ValueError: not a duration.
+  """
+  every, start, end = (period(task.how[k]) for k in ("every", "start", "end"))
+  return Schedule(every, start, end, total)
+
+
+def tasks(c):
+  """Opens the evaluators of a config.
+
+  Raises:
+    ValueError: an unknown metric, key, source, op or format, or data that is
+      not there.
+  """
+  opened = []
+  for name, spec in c.evals.items():
+    try:
+      opened.append(_open(c, name, dict(spec)))
+    except FileNotFoundError as error:
+      if not spec.get("optional"):
+        raise
+      warnings.warn(f"evaluator {name} is left out: {error}", stacklevel=2)
+  return tuple(opened)
+
+
+def _open(c, name, spec):
+  how = {k: spec.pop(k, default) for k, default in KEYS.items()}
+  how["batch_size"] = how["batch_size"] or c.batch_size
+  how["published"] = dict(how["published"])
+  known = [*evals.METRICS, GENERATES_NOTHING, "none"]
+  if how["metric"] not in known:
+    raise ValueError(config.unknown(how["metric"], known, "metric"))
+  if how["submit"]:
+    from pg.evals import submit
+
+    config.lookup(submit.FORMATS, how["submit"], "submission format")
+  train = dict(c.data) if isinstance(c.data.get("source"), str) else {}
+  if "source" in spec and spec["source"] != train.get("source"):
+    train = {}
+  pp = how["pp"] or train.get("pp") or c.pp
+  (data,) = pipeline.datasets({**train, **spec, "pp": pp}, pp)
+  options = options_lib.from_config(c)
+  return Task(name, how, data._replace(name=f"evals.{name}"), options)
