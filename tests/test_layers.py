@@ -55,7 +55,7 @@ LAYERS = (
     NO_JAX,
   ),
   (r"pg", r"", r""),
-  (r"pg\.\w+|scripts\.\w+", ANY, ANY),  # the verbs
+  (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = r"pg\.(data\.stream|log(\..+)?|weights\.checkpoint|evals\.run)"

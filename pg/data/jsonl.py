@@ -5,8 +5,10 @@ One object per line; blank lines are skipped, keys of your own are kept:
   {"image": "images/7.jpg", "prefix": "caption en", "suffix": "a red bus"}
   {"image": ["a.png", "b.png"], "prefix": "same?", "suffix": "no", "id": 3}
   {"image": "photos.tar/8.jpg", "prefix": "caption en", "suffix": "a cat"}
+  {"video": "clips/9.mp4", "prefix": "caption en", "suffix": "a cat jumps"}
 
-pg/data/files.py says how a line may name its images.
+pg/data/files.py says how a line may name its images. A video stays the path of
+its file; the op `video` reads the frames it needs.
 """
 
 import bisect
@@ -39,8 +41,8 @@ class Jsonl(rows.Rows):
         one; a list of those; or a mapping from splits to those.
       image_root: str, the folder that image paths are relative to, a tar file,
         or the URL of one; None is the folder of each file.
-      keys: what every line must have besides "image"; other keys than these
-        two where the pp makes prefix and suffix from them.
+      keys: what every line must have besides "image" or "video"; other keys
+        than these two where the pp makes prefix and suffix from them.
       split: str, split syntax as in "train[:98%]" (splits.parse); the names of
         files say their splits (shards.find). None is all rows.
       max_line_bytes: int, longer lines are bad ones and are not read.
@@ -49,7 +51,7 @@ class Jsonl(rows.Rows):
     Raises:
       ValueError: no such file or split, or no rows.
     """
-    self.keys, self.timeout = ("image", *keys), timeout
+    self.keys, self.timeout = tuple(keys), timeout
     self.image_root = image_root
     # Pieces of files: name, lines, which of them is the first.
     self._pieces, sizes = [], []
@@ -98,7 +100,8 @@ class Jsonl(rows.Rows):
       raise ValueError(
         f'wanted an object {{"image": ...}}, got {type(row).__name__}'
       )
-    for key in self.keys:
+    media = "video" if "video" in row else "image"
+    for key in (media, *self.keys):
       if key not in row:
         got = ", ".join(row) or "an empty object"
         raise ValueError(f'no key "{key}", only {got}')
@@ -114,6 +117,10 @@ def _check_types(row):
       raise ValueError(
         f'"{key}" should be Unicode text, got {row[key]!r}'
       ) from e
+  if "video" in row:
+    if not isinstance(row["video"], str) or not row["video"]:
+      raise ValueError(f'"video" should be a path, got {row["video"]!r}')
+    return
   names = row["image"] if isinstance(row["image"], list) else [row["image"]]
   if not names or not all(map(files.is_image, names)):
     raise ValueError(

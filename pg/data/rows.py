@@ -23,13 +23,17 @@ class Rows:
   def __getitem__(self, i):
     """Returns row i with its image read (still encoded), or a list of them.
 
+    A video is not read, it becomes the path of its file.
+
     Raises:
       ValueError: what is wrong with the row or its image; starts with its name.
       IndexError: no such row.
     """
     with self._named(i):
-      row = self._row(i)
-      names, root = row["image"], self._root(i)
+      row, root = self._row(i), self._root(i)
+      if "video" in row:
+        return {**row, "video": _clip(row["video"], root)}
+      names = row["image"]
       if isinstance(names, list):
         image = [self._read(name, root) for name in names]
       else:
@@ -40,7 +44,8 @@ class Rows:
 
   def picture(self, i):
     """Returns path or URL of row i's image, a list of several; None: inside."""
-    names, root = self._row(i)["image"], self._root(i)
+    row, root = self._row(i), self._root(i)
+    names = row["video"] if "video" in row else row["image"]
     several = isinstance(names, list)
     found = [
       None if files.is_inline(name) else files.resolve(name, root)
@@ -78,6 +83,9 @@ class Rows:
 
   def _check(self, i, *, decode):
     row, root = self._row(i), self._root(i)
+    if "video" in row:
+      _clip(row["video"], root)
+      return
     names = row["image"]
     for name in names if isinstance(names, list) else [names]:
       files.check(name, root)
@@ -110,6 +118,18 @@ class Rows:
       text = text if text.startswith(where) else f"{where}: {text}"
       # A name of a megabyte is bad enough once.
       raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
+
+
+def _clip(name, root):
+  """Returns the path of a video.
+
+  Raises:
+    ValueError: it is not there, or somewhere else.
+  """
+  if files.is_url(name, root):
+    raise ValueError(f"the video {files.short(name)} is at a URL: download it")
+  files.check(name, root)
+  return files.resolve(name, root)
 
 
 def _spread(num, limit):

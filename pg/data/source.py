@@ -13,6 +13,7 @@ from pg.data import (
   digits,
   jsonl,
   parquet,
+  prepared,
   shapes,
   tfds,
   tfrecord,
@@ -20,13 +21,14 @@ from pg.data import (
   yolo,
 )
 
-# name in a config's data spec -> class
+# name in a config's data spec -> class, or a function that opens one
 SOURCES = {
   "array_record": array_record.ArrayRecord,
   "coco": coco.Coco,
   "digits": digits.Digits,
   "jsonl": jsonl.Jsonl,
   "parquet": parquet.Parquet,
+  "prepared": prepared.find,
   "shapes": shapes.Shapes,
   "tfds": tfds.Tfds,
   "tfrecord": tfrecord.TfRecord,

@@ -130,6 +130,11 @@ class Sliced:
     source, row = self._locate(i)
     return source.where(row)
 
+  def picture(self, i):
+    """Returns path or URL of row i's image, None where its source has none."""
+    source, row = self._locate(i)
+    return getattr(source, "picture", lambda row: None)(row)
+
   def check(self, limit=100):
     """Calls the `check` of the sources that have one."""
     for source in {id(s): s for s, _ in self._parts}.values():

@@ -1,0 +1,1 @@
+"""Makes what a transfer reads from the official release of a benchmark."""

@@ -1,0 +1,245 @@
+"""What all preparations have in common: rows of a release become files.
+
+A preparation is a function from a `Raw` release to its splits:
+
+  def splits(raw):
+    yield release.Split("train", functools.partial(_rows, raw), 443757)
+
+Rows are dicts: "image" (a path, bytes, or a list of them) or "video" (a path),
+and what else the release says, as JSON has it. `<out>/<split>.jsonl` names the
+pictures where they lie; `<out>/<split>.array_record` holds them.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pg import config
+from pg.data import array_record
+from scripts.prepare import release_files
+
+Raw, Missing = release_files.Raw, release_files.Missing
+FORMATS = {"jsonl": ".jsonl", "array_record": ".array_record"}
+
+
+class Split(NamedTuple):
+  """A split of a release."""
+
+  name: str
+  rows: Callable  # () -> iterator of dicts
+  num: int | None = None  # rows that the release has; None: not published
+  unit: str = "examples"
+
+
+class Prepared(NamedTuple):
+  """What became of a split."""
+
+  split: Split
+  num: int | None  # rows in the file; None: it was there before
+  num_absent: int = 0  # rows whose picture is not there
+  problems: tuple = ()
+
+
+def main(splits, doc):
+  """Runs a preparation from the command line.
+
+  Args:
+    splits: function from a Raw to an iterable of Split.
+    doc: str, the script's docstring.
+  """
+  spec = sys.modules["__main__"].__spec__
+  parser = argparse.ArgumentParser(
+    prog=spec and f"python -m {spec.name}",
+    description=doc,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add("--raw", required=True, help="folder of the unpacked release")
+  add("--out", required=True, help="folder for the splits, data/<name>")
+  add("--format", default="jsonl", choices=FORMATS, help="jsonl names pictures")
+  add("--splits", default="", help="only these: train,val")
+  add(
+    "--allow_incomplete",
+    action="store_true",
+    help="write what is there even if something is missing",
+  )
+  args = parser.parse_args()
+  only = [name for name in args.splits.split(",") if name]
+  more = dict(allow_incomplete=args.allow_incomplete, only=only)
+  try:
+    prepare(splits, args.raw, args.out, args.format, **more)
+  except (ValueError, OSError) as error:
+    if config.literal(os.environ.get("PG_TRACEBACK", "0")):
+      raise
+    sys.exit(f"error: {error}")
+
+
+def prepare(
+  splits,
+  raw,
+  out,
+  format="jsonl",
+  *,
+  allow_incomplete=False,
+  only=(),
+  quiet=False,
+):
+  """Writes the splits of a release; those that are there already are kept.
+
+  Args:
+    splits: function from a Raw to an iterable of Split.
+    raw: Raw, or the folder of the release.
+    out: str, the folder to write to.
+    format: "jsonl", or "array_record" with pictures in it.
+    allow_incomplete: bool, whether to write splits that lack something.
+    only: names of splits, if not all.
+    quiet: bool, whether to print nothing.
+
+  Returns:
+    tuple of Prepared.
+
+  Raises:
+    ValueError: something is wrong with the release; without `allow_incomplete`
+      also files or pictures that are not there, or another number of rows than
+      was published. Lists all of it; splits without a problem are written.
+  """
+  suffix = config.lookup(FORMATS, format, "format")
+  raw = raw if isinstance(raw, Raw) else Raw(raw)
+  raw.lenient = allow_incomplete or bool(only)
+  found = {split.name: split for split in splits(raw)}
+  for name in only:
+    config.lookup(found, name, "split")
+  done = []
+  for name in only or found:
+    path = os.path.join(out, name + suffix)
+    if os.path.exists(path):
+      done.append(Prepared(found[name], None))
+    else:
+      done.append(_write(raw, found[name], path, allow_incomplete, quiet))
+  if not quiet:
+    print(summary(done, out, suffix))
+  problems = list(dict.fromkeys(p for x in done for p in x.problems))
+  for archive, num in raw.num_absent.items():
+    problems.append(f"{num:,} pictures or clips are missing; get {archive}")
+  if problems and not allow_incomplete:
+    raise ValueError(
+      "the release is not complete:\n  "
+      + "\n  ".join(problems)
+      + "\n--allow_incomplete writes what is there"
+    )
+  return tuple(done)
+
+
+def _write(raw, split, path, allow_incomplete, quiet):
+  """Writes a split to a file and returns what became of it."""
+  counts, lost = {"rows": 0, "absent": 0}, []
+
+  def rows():
+    for row in split.rows():
+      _progress(split, sum(counts.values()), quiet)
+      if not raw.absent.isdisjoint(_paths(row)):
+        counts["absent"] += 1
+        continue
+      counts["rows"] += 1
+      yield row
+
+  part = f"{path}.part"
+  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+  write = _array_record if path.endswith(".array_record") else _jsonl
+  try:
+    write(part, rows())
+  except Missing as e:
+    lost = str(e).splitlines()
+  except (KeyError, TypeError) as e:
+    what = f"{type(e).__name__} {e}"
+    raise ValueError(
+      f"split {split.name}: row {sum(counts.values())} of the release is not as"
+      f" expected: {what}; it may be of another version"
+    ) from e
+  total = sum(counts.values())
+  if not lost and split.num is not None and total != split.num:
+    lost.append(
+      f"split {split.name} has {total:,} {split.unit} and {split.num:,} were"
+      " published; is it another version, or not all of it?"
+    )
+  if not lost and not total:
+    lost.append(f"split {split.name} has no {split.unit}")
+  if counts["rows"] and (allow_incomplete or not (lost or counts["absent"])):
+    os.replace(part, path)
+  elif os.path.exists(part):
+    os.remove(part)
+  return Prepared(split, counts["rows"], counts["absent"], tuple(lost))
+
+
+def _paths(row):
+  media = [row.get("image"), row.get("video")]
+  media = [y for x in media for y in (x if isinstance(x, list) else [x])]
+  return [x for x in media if isinstance(x, str)]
+
+
+def _progress(split, num, quiet):
+  if quiet or num % 1000 or not sys.stderr.isatty():
+    return
+  of = f" of {split.num:,}" if split.num else ""
+  print(f"\r{split.name}: {num:,}{of}", end="\r", file=sys.stderr)
+
+
+def _jsonl(path, rows):
+  """Writes rows as JSON lines, with pictures by their way from the file."""
+  import base64
+
+  folder = os.path.abspath(os.path.dirname(path))
+
+  def name(media):
+    if isinstance(media, list):
+      return [name(item) for item in media]
+    if isinstance(media, bytes):
+      return {"base64": base64.b64encode(media).decode()}
+    return os.path.relpath(media, folder)
+
+  with open(path, "w", encoding="utf-8") as f:
+    for row in rows:
+      named = {k: name(row[k]) for k in ("image", "video") if k in row}
+      if not named:
+        raise ValueError(f'a row has neither "image" nor "video": {row}')
+      line = json.dumps({**row, **named}, ensure_ascii=False, allow_nan=False)
+      f.write(line + "\n")
+
+
+def _array_record(path, rows):
+  """Writes rows with their pictures as ArrayRecord."""
+
+  def data(media):
+    if isinstance(media, list):
+      return [data(item) for item in media]
+    if isinstance(media, bytes):
+      return media
+    with open(media, "rb") as f:
+      return f.read()
+
+  def read():
+    for row in rows:
+      yield {
+        **row,
+        **{k: data(row[k]) for k in ("image", "video") if k in row},
+      }
+
+  array_record.write(path, read())
+
+
+def summary(done, out, suffix):
+  """Returns a table of the splits, one a line."""
+  lines = [f"{'split':16} {'rows':>10} {'published':>10} {'left out':>9}"]
+  for split, num, num_absent, problems in done:
+    wanted = "" if split.num is None else f"{split.num:,}"
+    path = os.path.join(out, split.name + suffix)
+    there = path if os.path.exists(path) else "not written"
+    rows = "was there" if num is None else f"{num:,}"
+    note = "  ! " + problems[0].splitlines()[0] if problems else ""
+    lines.append(
+      f"{split.name:16} {rows:>10} {wanted:>10} {num_absent:>9,}  {there}{note}"
+    )
+  return "\n".join(lines)
