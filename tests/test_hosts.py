@@ -16,14 +16,16 @@ from tests import tiny
 
 pytestmark = pytest.mark.slow
 
-DEVICES = 2  # over all hosts
-SCRIPT = """
+CONNECT = """
 import sys
 rank, hosts, port, workdir, last = sys.argv[1:]
 import jax
 if hosts != "1":
   jax.distributed.initialize(f"127.0.0.1:{port}", int(hosts), int(rank))
 import pytest
+assert jax.process_count() == int(hosts)
+"""
+TRAIN = """
 from pg import train
 from pg.log import run as log_run
 from tests import numbers_run
@@ -34,20 +36,34 @@ class Log(log_run.Log):
       sys.exit("stopped")
     super().step(step, *args)
 
-assert jax.device_count() == 2 and jax.process_count() == int(hosts)
 with pytest.MonkeyPatch.context() as patch:
   numbers_run.register(patch)
   patch.setattr(log_run, "Log", Log)
   train.fit(numbers_run.config(), workdir)
 """
+EVALUATE = """
+from pg import train
+from pg.log import run as log_run
+from tests import numbers_run
+
+with pytest.MonkeyPatch.context() as patch:
+  numbers_run.register(patch)
+  c = numbers_run.config()
+  r = train.open_run(c)
+  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  results = train.evaluate(
+    r.tasks, r.cfg, params, r.form, r.mesh, step=0, workdir=workdir
+  )
+  log_run.finish(workdir, results)
+"""
 
 
-def run(workdir, num_hosts, *, last=100):
-  """Trains, to the end or to some last step, and evaluates on some hosts."""
+def run(workdir, num_hosts, *, last=100, devices=2, script=TRAIN):
+  """Runs a script on some hosts; training may end at some last step."""
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
-  count = DEVICES // num_hosts
+  count = devices // num_hosts
   env = dict(
     os.environ,
     PYTHONPATH=str(tiny.ROOT),
@@ -57,7 +73,7 @@ def run(workdir, num_hosts, *, last=100):
   words = [str(num_hosts), str(port), str(workdir), str(last)]
   hosts = [
     subprocess.Popen(
-      [sys.executable, "-c", SCRIPT, str(rank), *words],
+      [sys.executable, "-c", CONNECT + script, str(rank), *words],
       env=env,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
@@ -76,9 +92,10 @@ def run(workdir, num_hosts, *, last=100):
 
 def numbers_of(workdir):
   """Returns everything that a run has measured, without timings."""
+  path = workdir / "metrics.jsonl"
   rows = [
     {k: v for k, v in row.items() if not k.startswith(("speed/", "time/"))}
-    for row in metrics.read(workdir / "metrics.jsonl")
+    for row in (metrics.read(path) if path.exists() else [])
   ]
   scores = json.loads((workdir / "scores.json").read_text())
   files = sorted((workdir / "predictions").iterdir())
@@ -120,3 +137,14 @@ def test_a_run_on_one_host_goes_on_on_two(one, tmp_path):
   assert checkpoint.find(tmp_path).name == "4"
   run(tmp_path, 2)
   check_equal(one, tmp_path)
+
+
+def test_two_hosts_of_four_devices_evaluate_like_one_of_eight(tmp_path):
+  places = tmp_path / "one", tmp_path / "two"
+  for num_hosts, place in enumerate(places, 1):
+    place.mkdir()
+    run(place, num_hosts, devices=8, script=EVALUATE)
+  one, two = map(numbers_of, places)
+  assert one == two
+  assert one["scores"]["caption"]["exact"]["n"] == 11
+  assert len(one["predictions"][0]) == 11

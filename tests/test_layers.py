@@ -48,10 +48,10 @@ LAYERS = (
       r"pg\.data\.(pipeline|stream)",
     )
   ),
-  (r"pg\.evals\.run", f"{GROUND}|{NUMPY}|{ARRAYS}|{ROOMS}", ANY),
+  (r"pg\.evals\.(run|task)", f"{GROUND}|{NUMPY}|{ARRAYS}|{ROOMS}", ANY),
   (
     r"pg\.evals(\..+)?",  # text metrics
-    rf"{GROUND}|{NUMPY}|pg\.evals(?!\.run)(\..+)?",
+    rf"{GROUND}|{NUMPY}|pg\.evals(?!\.(run|task))(\..+)?",
     NO_JAX,
   ),
   (r"pg", r"", r""),

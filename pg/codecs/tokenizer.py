@@ -70,8 +70,10 @@ class Tokenizer:
       list of (begin, end), characters; of ids that only begin the text,
       begin == end.
     """
-    found = self._pieces.encode(text, out_type="immutable_proto")
-    return [(piece.begin, piece.end) for piece in found.pieces]
+    found = self._pieces.encode(text, return_type="proto").pieces
+    data = text.encode()  # the file's offsets are bytes
+    place = lambda num_bytes: len(data[:num_bytes].decode())
+    return [(place(p.begin), place(p.end)) for p in found]
 
   def decode(self, ids):
     """Returns the text of `ids` up to the first eos; control pieces vanish.

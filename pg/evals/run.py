@@ -111,9 +111,7 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   else:
     result = _run_generate(task, cfg, params, form, mesh, record, baseline)
   num_bad = _gather(np.array([record.num_bad[task.data.name]])).sum()
-  return result._replace(
-    num_bad=int(num_bad), published=task.how["published"]
-  )
+  return result._replace(num_bad=int(num_bad), published=task.how["published"])
 
 
 def _batches(task, form, mesh, record):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pg import config, evals
 from pg.data import options as options_lib
-from pg.data import pipeline
+from pg.data import pipeline, prepared
 
 # How an evaluator is run, with defaults.
 KEYS = dict(
@@ -88,7 +88,7 @@ def tasks(c):
   for name, spec in c.evals.items():
     try:
       opened.append(_open(c, name, dict(spec)))
-    except FileNotFoundError as error:
+    except prepared.Missing as error:
       if not spec.get("optional"):
         raise
       warnings.warn(f"evaluator {name} is left out: {error}", stacklevel=2)
