@@ -37,7 +37,8 @@ def arrays(values):
 
 def options(**changes):
   values = dict(lr=0.1, wd=0.01, warmup=2, batch_size=1, grad_clip=1.0)
-  values |= dict(b1=0.9, b2=0.99, schedule=((".*", "cosine"),))
+  values |= dict(optimizer="adam", b1=0.9, b2=0.99)
+  values |= dict(schedule=((".*", "cosine"),))
   values |= dict(lr_mult=((".*", 1.0),), wd_mult=optim.DECAYED)
   return ml_collections.ConfigDict(values | changes)
 
@@ -71,9 +72,10 @@ def by_hand(c, gradients=GRADIENTS):
       v[k] = c.b2 * v[k] + (1 - c.b2) * x**2
       m_hat, v_hat = m[k] / (1 - c.b1 ** (t + 1)), v[k] / (1 - c.b2 ** (t + 1))
       adam = m_hat / (np.sqrt(v_hat) + 1e-8)
+      step = adam if c.optimizer == "adam" else x
       s = float(optim.schedule(tree.match(c.schedule, k), TOTAL, c.warmup)(t))
       lr, wd = c.lr * tree.match(c.lr_mult, k), c.wd * tree.match(c.wd_mult, k)
-      p[k] = p[k] - s * (lr * adam + wd * p[k])
+      p[k] = p[k] - s * (lr * step + wd * p[k])
     yield p
 
 
@@ -85,6 +87,7 @@ def by_hand(c, gradients=GRADIENTS):
     dict(warmup=0, schedule=(("llm/.*", "rsqrt"), (".*", "linear"))),
     dict(lr_mult=(("img/.*", 0.5), (".*", 2.0)), wd_mult=((".*", 3.0),)),
     dict(schedule=(("img/.*/bias", None), (".*", "constant"))),
+    dict(optimizer="sgd"),
   ),
   ids=lambda change: ",".join(change) or "default",
 )
@@ -109,6 +112,16 @@ def test_by_default_only_kernels_decay():
   start = {k: jnp.array(v) for k, v in tree.flatten(PARAMS).items()}
   changed = [k for k in params if not jnp.array_equal(params[k], start[k])]
   assert changed == ["img/head/kernel"]
+
+
+def test_plain_descent_keeps_only_a_count():
+  *_, (_, state) = steps(options(optimizer="sgd"))
+  assert [x.shape for x in jax.tree.leaves(state)] == [()]
+
+
+def test_an_unknown_optimizer_is_named():
+  with pytest.raises(ValueError, match='optimizer "smd"; did you mean "sgd"'):
+    optim.make(options(optimizer="smd"), arrays(PARAMS), TOTAL)
 
 
 FROZEN = (("img/.*", None), (".*", "constant"))

@@ -15,25 +15,31 @@ def duration(value):
   return config_dict.FieldReference(value, field_type=object)
 
 
-def get(arg=None, *, model="pg2_3b", res=224, text_len=128, **more):
+def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   """Returns the base config.
 
   Args:
     arg: str or None, the config's argument; `model` and `res` are understood
       everywhere.
-    model: str, default variant.
+    model: str, default variant; None is pg1_3b for a transfer, whose published
+      scores are its, else pg2_3b.
     res: int, default resolution, pixels per side.
     text_len: int, text positions.
+    data: str, the folder of prepared data. It makes a config a transfer: that
+      starts from the released weights of its model and resolution, and
+      understands `data`, another folder, and `init`, other weights.
     **more: further arguments that a config understands, with defaults; read
       them from `c.arg`.
   """
-  arg = config.arguments(arg, model=model, res=res, **more)
+  model = model or ("pg2_3b" if data is None else "pg1_3b")
+  transfer = {} if data is None else dict(data=data, init="")
+  arg = config.arguments(arg, model=model, res=res, **transfer, **more)
   c = ml_collections.ConfigDict(dict(arg=arg, res=arg.res, text_len=text_len))
   c.seed = 0
   c.num_images = 1
   c.blind = False
   c.tokenizer = ""
-  c.init = ""
+  c.init = "" if data is None else arg.init or released(arg.model, arg.res)
 
   c.model = dict(
     variant=arg.model,
@@ -60,6 +66,7 @@ def get(arg=None, *, model="pg2_3b", res=224, text_len=128, **more):
   c.lr_mult = ((".*", 1.0),)
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
   c.grad_clip = 1.0
+  c.optimizer = "adam"
   c.b1, c.b2 = 0.9, 0.999
 
   c.mesh = dict(fsdp=-1)
@@ -73,3 +80,62 @@ def get(arg=None, *, model="pg2_3b", res=224, text_len=128, **more):
   c.data.unlock()
   c.evals.unlock()
   return c
+
+
+def released(model, res):
+  """Returns the name of the released weights to start a transfer from.
+
+  Args:
+    model: str, the variant; small ones have none: "".
+    res: int; a resolution between the released ones starts from the lower.
+  """
+  names = dict(
+    pg1_3b="paligemma-3b",
+    pg2_3b="paligemma2-3b",
+    pg2_10b="paligemma2-10b",
+    pg2_28b="paligemma2-28b",
+  )
+  if model not in names:
+    return ""
+  return f"hf://google/{names[model]}-pt-{_nearest((224, 448, 896), res)}"
+
+
+def prepared(c, name, split):
+  """Returns the spec of data that `scripts/prepare/<name>.py` made.
+
+  Args:
+    c: the config of a transfer.
+    name: str, the preparation.
+    split: str, split syntax.
+  """
+  return dict(source="prepared", path=f"{c.arg.data}/{name}", split=split)
+
+
+def at(c, values):
+  """Returns the value for the resolution of `c`.
+
+  Args:
+    c: the config.
+    values: {resolution: value}; one that is not there has the value of the next
+      lower one, or of the lowest.
+  """
+  return values[_nearest(values, c.res)]
+
+
+def published(c, **scores):
+  """Returns {score: what a paper reports}, as far as the model was evaluated.
+
+  Args:
+    c: the config.
+    **scores: score -> {resolution: value}, of PaliGemma 3B, or
+      {(model, resolution): value}; in the unit of our metrics.
+  """
+  found = {}
+  for score, values in scores.items():
+    keys = [(c.arg.model, c.res), *[c.res] * (c.arg.model == "pg1_3b")]
+    found |= {score: values[key] for key in keys if key in values}
+  return found
+
+
+def _nearest(known, res):
+  return max((r for r in known if r <= res), default=min(known))

@@ -89,6 +89,7 @@ def get_config(arg=None):
   c.lr_mult = ((".*", 1.0),)
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
   c.grad_clip = 1.0
+  c.optimizer = "adam"  # "sgd" keeps nothing but the parameters
   c.b1, c.b2 = 0.9, 0.999
 
   # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.

@@ -4,10 +4,11 @@ One step is
 
   p <- p - s(t) * (lr * lr_mult * adam(clip(g)) + wd * wd_mult * p)
 
-with the schedule s of the first rule that matches the parameter's name. Weight
-decay follows the schedule but not `lr` (1e-6 here is 0.1 in AdamW at lr 1e-5).
-A parameter whose schedule is None is frozen: it gets no gradient, no moments,
-and does not count in the clipping norm.
+with the schedule s of the first rule that matches the parameter's name. The
+optimizer "sgd" is the same without adam(), and keeps no moments. Weight decay
+follows the schedule but not `lr` (1e-6 here is 0.1 in AdamW at lr 1e-5). A
+parameter whose schedule is None is frozen: it gets no gradient, no moments, and
+does not count in the clipping norm.
 """
 
 import functools
@@ -21,6 +22,12 @@ from pg import config, tree
 # Published recipes decay what big_vision calls a kernel: image tower and
 # projector, no parameter of Gemma.
 DECAYED = ((".*/kernel", 1.0), (".*", 0.0))
+
+# name -> function from a config to a transformation of gradients
+OPTIMIZERS = {
+  "adam": lambda c: optax.scale_by_adam(b1=c.b1, b2=c.b2),
+  "sgd": lambda c: optax.identity(),
+}
 
 
 def schedule(kind, total, warmup):
@@ -62,7 +69,8 @@ def make(c, shapes, total, num_examples=None):
   Args:
     c: the config, with `lr`, `wd`, `warmup` (duration), `schedule` (pairs of
       a regex and a kind or None), `lr_mult` and `wd_mult` (pairs of a regex
-      and a factor), `grad_clip` (norm, 0 is off), `b1`, `b2`, `batch_size`.
+      and a factor), `grad_clip` (norm, 0 is off), `optimizer` ("adam" or
+      "sgd"), `b1`, `b2`, `batch_size`.
     shapes: tree of parameters or their shapes.
     total: int, steps in the run.
     num_examples: int, in an epoch, for a warmup in epochs.
@@ -100,7 +108,7 @@ def make(c, shapes, total, num_examples=None):
 
   transformations = [
     optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else optax.identity(),
-    optax.scale_by_adam(b1=c.b1, b2=c.b2),
+    config.lookup(OPTIMIZERS, c.optimizer, "optimizer")(c),
     optax.stateless(direction),
     _by_count(scaled),
   ]

@@ -1,0 +1,46 @@
+"""What transfers share: weights to start from, data, values by resolution."""
+
+import pytest
+
+from transfers import base
+
+
+@pytest.mark.parametrize(
+  "arg, init",
+  [
+    ("", "hf://google/paligemma-3b-pt-224"),
+    ("res=448", "hf://google/paligemma-3b-pt-448"),
+    ("res=672", "hf://google/paligemma-3b-pt-448"),
+    ("res=112", "hf://google/paligemma-3b-pt-224"),
+    ("model=pg2_28b,res=896", "hf://google/paligemma2-28b-pt-896"),
+    ("model=nano,res=16", ""),
+    ("init=runs/mine:img", "runs/mine:img"),
+  ],
+)
+def test_a_transfer_starts_from_released_weights_of_its_size(arg, init):
+  assert base.get(arg, data="data").init == init
+
+
+def test_what_is_no_transfer_starts_from_nothing():
+  c = base.get()
+  assert (c.init, "data" in c.arg, c.arg.model) == ("", False, "pg2_3b")
+
+
+def test_prepared_data_lie_in_the_folder_of_the_argument():
+  spec = base.prepared(base.get("data=/big", data="data"), "gqa", "train + val")
+  assert spec == dict(source="prepared", path="/big/gqa", split="train + val")
+
+
+def test_a_value_is_that_of_the_next_lower_resolution():
+  values = {224: "a", 448: "b"}
+  got = [base.at(base.get(f"res={r}"), values) for r in (112, 224, 447, 896)]
+  assert got == ["a", "a", "a", "b"]
+
+
+def test_scores_are_those_of_the_model_and_the_resolution():
+  acc = {224: 0.1, ("pg2_3b", 224): 0.2, ("pg2_3b", 448): 0.3}
+  published = lambda arg: base.published(base.get(arg, data=""), acc=acc)
+  assert published("") == {"acc": 0.1}
+  assert published("model=pg2_3b") == {"acc": 0.2}
+  assert published("model=pg2_3b,res=448") == {"acc": 0.3}
+  assert published("res=448") == published("model=nano") == {}
