@@ -130,11 +130,13 @@ def published(c, **scores):
     **scores: score -> {resolution: value}, of PaliGemma 3B, or
       {(model, resolution): value}; in the unit of our metrics.
   """
-  found = {}
-  for score, values in scores.items():
-    keys = [(c.arg.model, c.res), *[c.res] * (c.arg.model == "pg1_3b")]
-    found |= {score: values[key] for key in keys if key in values}
-  return found
+  keys = [(c.arg.model, c.res), *[c.res] * (c.arg.model == "pg1_3b")]
+  return {
+    score: values[key]
+    for score, values in scores.items()
+    for key in keys
+    if key in values
+  }
 
 
 def _nearest(known, res):
