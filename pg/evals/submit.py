@@ -82,33 +82,151 @@ def save(path, made):
 
 
 def join(parts):
-  """Makes one file's content of several, as A-OKVQA's of two evaluators.
+  """Makes one file of what two evaluators say of the same questions.
 
     join([{"q": {"direct_answer": "a"}}, {"q": {"multiple_choice": "b"}}]) ==
       {"q": {"direct_answer": "a", "multiple_choice": "b"}}
 
   Raises:
-    ValueError: a list and a mapping, or two answers to the same question.
+    ValueError: not such mappings, or two answers of the same kind.
   """
-  if len({type(part) for part in parts}) > 1:
-    raise ValueError("these submission formats cannot be one file")
-  if isinstance(parts[0], list):
-    # What is said of an item: its answer, caption, or box and score.
-    joined = sum(parts, [])
-    _check_unique([_identity(item) for item in joined], "the files")
-    return joined
   joined = {}
   for part in parts:
+    if not isinstance(part, dict) or not all(map(_is_dict, part.values())):
+      raise ValueError("only aokvqa_da and aokvqa_mc can be joined in one file")
     for key, value in part.items():
-      old = joined.setdefault(key, {} if isinstance(value, dict) else value)
-      if not isinstance(value, dict):
-        if old is not value:
-          raise ValueError(f"the files both have an answer to {key!r}")
-      elif old.keys() & value.keys():
-        raise ValueError(
-          f"the files both have the {sorted(old.keys() & value.keys())[0]} of"
-          f" {key!r}"
-        )
-      else:
-        old.update(value)
+      twice = joined.setdefault(key, {}).keys() & value.keys()
+      if twice:
+        raise ValueError(f"two files have the {sorted(twice)[0]} of {key!r}")
+      joined[key] |= value
   return joined
+
+
+def _is_dict(value):
+  return isinstance(value, dict)
+
+
+def identity(record, keys, convert):
+  """Returns the id that a release gave to a record.
+
+  Args:
+    record: dict.
+    keys: names it may have in the record's `id`, the likeliest first.
+    convert: `number`, or str.
+
+  Raises:
+    ValueError: none of the keys, or a value of another kind.
+  """
+  found = next((k for k in keys if k in record["id"]), None)
+  if found is None:
+    raise ValueError(
+      f'the record of {_where(record)} has no "{keys[0]}", only'
+      f" {', '.join(sorted(record['id'])) or 'nothing'}; let the data have that"
+      " key in each row"
+    )
+  try:
+    return convert(record["id"][found])
+  except ValueError as error:
+    raise ValueError(
+      f'"{found}" of the record of {_where(record)} is'
+      f" {record['id'][found]!r}, wanted a whole number"
+    ) from error
+
+
+def number(value):
+  """Returns an int, also of digits in a str or a float."""
+  if isinstance(value, bool) or int(value) != float(value):
+    raise ValueError(value)
+  return int(value)
+
+
+def _where(record):
+  return record.get("where") or f"index {record['index']}"
+
+
+def _unique(records, names):
+  """Yields records with their names.
+
+  Raises:
+    ValueError: a name that an earlier record has.
+  """
+  first = {}
+  for record, name in zip(records, names):
+    if name in first:
+      raise ValueError(
+        f"{_where(first[name])} and {_where(record)} are both {name!r}; a test"
+        " server wants one answer to each"
+      )
+    first[name] = record
+    yield name, record["prediction"].strip()
+
+
+def _pairs(records, keys, convert):
+  return _unique(records, [identity(r, keys, convert) for r in records])
+
+
+def _list(records, keys, convert, said):
+  """Makes [{key: id, said: prediction}]."""
+  pairs = _pairs(records, keys, convert)
+  return [{keys[0]: name, said: text} for name, text in pairs]
+
+
+def _mapping(records, keys):
+  return dict(_pairs(records, keys, str))
+
+
+def _aokvqa(records, said):
+  pairs = _pairs(records, _QUESTION, str)
+  return {name: {said: text} for name, text in pairs}
+
+
+def _vizwiz(records):
+  pairs = _unique(records, list(map(_vizwiz_name, records)))
+  return [{"image": name, "answer": text} for name, text in pairs]
+
+
+def _vizwiz_name(record):
+  """Returns a picture's file name, also from its number in the test set."""
+  ids = record["id"]
+  for name in (ids.get("image"), ids.get("file_name"), record.get("image_ref")):
+    if isinstance(name, str):
+      return name.rsplit("/", 1)[-1]
+  i = identity(record, ("image", "image_id", "question_id"), number)
+  return f"VizWiz_test_{i:08}.jpg"
+
+
+def _detection(records):
+  keys = [(identity(r, _IMAGE, number), r["prompt"]) for r in records]
+  for _ in _unique(records, keys):
+    pass
+  return detections.coco(records, [i for i, _ in keys])
+
+
+_QUESTION, _RRC = ("question_id", "questionId"), ("questionId", "question_id")
+_IMAGE = ("image_id", "cocoid", "id")
+_answers = functools.partial(
+  _list, keys=_QUESTION, convert=number, said="answer"
+)
+_documents = functools.partial(_answers, keys=_RRC)
+_captions = functools.partial(
+  _list, keys=_IMAGE, convert=number, said="caption"
+)
+
+FORMATS = {
+  "activitynet_qa": functools.partial(_answers, convert=str),
+  "aokvqa_da": functools.partial(_aokvqa, said="direct_answer"),
+  "aokvqa_mc": functools.partial(_aokvqa, said="multiple_choice"),
+  "coco_captions": _captions,
+  "coco_detection": _detection,
+  "docvqa": _documents,
+  "gqa": functools.partial(_list, keys=_RRC, convert=str, said="prediction"),
+  "infovqa": _documents,
+  "nocaps": _captions,
+  "okvqa": _answers,
+  "stvqa": _answers,
+  "textcaps": functools.partial(_captions, convert=str),
+  "textvqa": _answers,
+  "vatex": functools.partial(_mapping, keys=("videoID", "video_id")),
+  "vizwiz": _vizwiz,
+  "vqav2": _answers,
+}
