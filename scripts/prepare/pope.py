@@ -1,0 +1,43 @@
+"""POPE: is there such a thing in the photo? Yes or no, about val2014 of COCO.
+
+  python -m scripts.prepare.pope --raw DIR --out data/pope
+
+From github.com/RUCAIBox/POPE, output/coco: coco_pope_random.json and those of
+popular and adversarial; from cocodataset.org val2014.zip. Splits: random,
+popular, adversarial.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+SPLITS = ("random", "popular", "adversarial")
+WANT = ("question_id", "image", "text", "label")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  site = "output/coco of github.com/RUCAIBox/POPE"
+  raw.need({f"coco_pope_{split}.json": site for split in SPLITS})
+  for split in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, 3000, "questions")
+
+
+def _rows(raw, split):
+  for where, q in raw.lines(f"coco_pope_{split}.json", WANT):
+    if q["label"] not in ("yes", "no"):
+      raise ValueError(f'{where}: wanted "yes" or "no", got {q["label"]!r}')
+    yield {
+      "image": raw.image(
+        f"val2014/{q['image']}", "val2014.zip from cocodataset.org"
+      ),
+      "question_id": q["question_id"],
+      "question_type": split,
+      "question": q["text"],
+      "answer": q["label"],
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)
