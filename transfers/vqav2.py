@@ -41,7 +41,10 @@ def get_config(arg=None):
   c.evals.test = dict(
     metric="none", split="test", pp=image + prompt, submit="vqav2", every=0
   )
-  ask = " | fmt('answer en {question}', out='prefix') | copy('answer', out='suffix')"
+  ask = (
+    " | fmt('answer en {question}', out='prefix')"
+    " | copy('answer', out='suffix')"
+  )
   c.evals.pope = dict(
     metric="pope",
     **base.prepared(c, "pope", "random + popular + adversarial"),
