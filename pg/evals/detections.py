@@ -4,8 +4,6 @@ COCO numbers 80 of 90 kinds of things; pixels are those of the whole picture
 (https://cocodataset.org/#format-results).
 """
 
-import warnings
-
 from pg.codecs import boxes
 
 # In the order of their numbers, "-" where one isn't used.
@@ -31,8 +29,7 @@ def coco(records, image_ids):
   """Returns the results of detection, one item per box.
 
   The score of a box is how likely its name is; 1 where the record has no
-  scores. Boxes of other names are left out, with a warning, and so are those
-  that have no inside.
+  scores. Boxes of other names are left out, and so are those without inside.
 
   Args:
     records: list of dict with the picture's `height` and `width` in `id`.
@@ -46,38 +43,38 @@ def coco(records, image_ids):
     ValueError: a record without the size of its picture, or with another number
       of scores than of boxes.
   """
-  found, unknown, unscored = [], {}, 0
+  found = []
   for record, image_id in zip(records, image_ids):
     height, width = _size(record)
     objects, _ = boxes.parse(record["prediction"])
-    unscored += bool(objects) and "scores" not in record
     for (box, label), score in zip(objects, _scores(record, len(objects))):
-      if label not in CATEGORIES:
-        unknown[label] = unknown.get(label, 0) + 1
-        continue
       y1, x1, y2, x2 = boxes.to_pixels(box, height, width).tolist()
-      if y1 < y2 and x1 < x2:
+      if label in CATEGORIES and y1 < y2 and x1 < x2:
         bbox = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
         item = {"image_id": image_id, "category_id": CATEGORIES[label]}
         found.append(item | {"bbox": bbox, "score": score})
-  _warn(unknown, unscored)
   return found
 
 
-def _warn(unknown, unscored):
-  if unknown:
-    names = ", ".join(repr(name) for name in list(unknown)[:3])
-    warnings.warn(
-      f"{sum(unknown.values())} boxes have names that COCO does not know and are"
-      f" left out: {names}{', …' * (len(unknown) > 3)}",
-      stacklevel=3,
+def notes(records):
+  """Returns what `coco` leaves out or makes up, a list of str."""
+  labels, unscored = [], 0
+  for record in records:
+    objects, _ = boxes.parse(record["prediction"])
+    labels += [label for _, label in objects if label not in CATEGORIES]
+    unscored += bool(objects) and "scores" not in record
+  said = []
+  if labels:
+    names = ", ".join(map(repr, list(dict.fromkeys(labels))[:3]))
+    said.append(
+      f"{len(labels)} boxes are left out, their names are not COCO's: {names}"
     )
   if unscored:
-    warnings.warn(
-      f"{unscored} predictions have no scores, all their boxes get 1: average"
-      " precision is about scores",
-      stacklevel=3,
+    said.append(
+      f"{unscored} predictions have no scores, their boxes get 1: average"
+      " precision is about scores"
     )
+  return said
 
 
 def _scores(record, num):
@@ -93,9 +90,9 @@ def _scores(record, num):
 def _size(record):
   size = [record["id"].get(key) for key in ("height", "width")]
   if not all(isinstance(n, int) and n > 0 for n in size):
+    keys = ", ".join(sorted(record["id"])) or "nothing"
     raise ValueError(
       f"the record of {record['where']} has no height and width of its picture"
-      f" in pixels, only {', '.join(sorted(record['id'])) or 'nothing'}; let the"
-      " data have both in each row"
+      f" in pixels, only {keys}; let the data have both in each row"
     )
   return size

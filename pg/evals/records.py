@@ -119,3 +119,54 @@ def write(path, records):
     for record in records:
       f.write(json.dumps(record, ensure_ascii=False) + "\n")
   os.replace(f"{path}.tmp", path)
+
+
+def read(path):
+  """Reads what `write` wrote, also of an older run.
+
+  Returns:
+    list of dict, each with `index`, `where`, `prompt`, `truth`, `prediction`,
+    `id` and, where the line has it, the rest.
+
+  Raises:
+    ValueError: no lines, or one that is no such record; it is named.
+  """
+  records, lines = [], {}
+  with open(path, encoding="utf-8") as f:
+    for i, line in enumerate(f, start=1):
+      try:
+        record = _checked(json.loads(line))
+      except ValueError as error:
+        raise ValueError(f"{path}:{i}: {error}") from error
+      index = record["index"]
+      if index in lines:
+        raise ValueError(
+          f"{path}:{i}: index {index} is also that of line {lines[index]}"
+        )
+      lines[index] = i
+      records.append(record)
+  if not records:
+    raise ValueError(f"{path} is empty, wanted a line for each prediction")
+  return records
+
+
+def _checked(record):
+  """Returns a line's record, complete.
+
+  Raises:
+    ValueError: a key is missing, or has another kind of value.
+  """
+  if not isinstance(record, dict):
+    raise ValueError(f"wanted a JSON object, got {str(record)[:60]!r}")
+  kinds = {"index": int, "prompt": str, "truth": str, "prediction": str}
+  for key, kind in kinds.items():
+    if not isinstance(record.get(key), kind):
+      raise ValueError(
+        f'wanted "{key}" of type {kind.__name__}, got {record.get(key)!r}; is'
+        " this a file of predictions?"
+      )
+  for key in ("score", "logp"):
+    value = record.get(key, 0.0)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+      raise ValueError(f'wanted a finite number as "{key}", got {value}')
+  return {"where": f"index {record['index']}", "id": {}} | record

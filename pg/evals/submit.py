@@ -28,14 +28,13 @@ validation before you rely on one.
 import functools
 import json
 import os
-import warnings
 
 from pg import config
 from pg.evals import detections
 
 
 def write(path, name, records):
-  """Writes the file of a test server, under another name until it is complete.
+  """Writes the file of a test server and says what is odd about it.
 
   Args:
     path: str.
@@ -45,15 +44,21 @@ def write(path, name, records):
   Raises:
     ValueError: as `make`.
   """
-  save(path, make(name, records))
+  made, notes = make(name, records)
+  save(path, made)
+  for note in notes:
+    print(f"{path}: {note}")
 
 
 def make(name, records):
-  """Returns the content of a test server's file; warns of empty predictions.
+  """Returns the content of a test server's file, and what is odd about it.
 
   Args:
     name: str, of FORMATS.
     records: list of dict, records.py.
+
+  Returns:
+    what JSON has, and a list of str.
 
   Raises:
     ValueError: an unknown format, no records, or a record without its id or
@@ -62,15 +67,14 @@ def make(name, records):
   form = config.lookup(FORMATS, name, "submission format")
   if not records:
     raise ValueError(f"no predictions to make a {name} file of")
-  made = form(records)
+  made, notes = form(records), []
   empty = [r for r in records if not r["prediction"].strip()]
   if empty:
-    warnings.warn(
-      f"{name}: {len(empty)} of {len(records)} predictions are empty, the first"
-      f" is of {_where(empty[0])}; they are in the file as they are",
-      stacklevel=2,
+    notes.append(
+      f"{len(empty)} of {len(records)} predictions are empty, the first is that"
+      f" of {empty[0]['where']}"
     )
-  return made
+  return made, notes + (detections.notes(records) if form == _detection else [])
 
 
 def save(path, made):
@@ -120,7 +124,7 @@ def identity(record, keys, convert):
   found = next((k for k in keys if k in record["id"]), None)
   if found is None:
     raise ValueError(
-      f'the record of {_where(record)} has no "{keys[0]}", only'
+      f'the record of {record["where"]} has no "{keys[0]}", only'
       f" {', '.join(sorted(record['id'])) or 'nothing'}; let the data have that"
       " key in each row"
     )
@@ -128,20 +132,16 @@ def identity(record, keys, convert):
     return convert(record["id"][found])
   except ValueError as error:
     raise ValueError(
-      f'"{found}" of the record of {_where(record)} is'
+      f'"{found}" of the record of {record["where"]} is'
       f" {record['id'][found]!r}, wanted a whole number"
     ) from error
 
 
 def number(value):
   """Returns an int, also of digits in a str or a float."""
-  if isinstance(value, bool) or int(value) != float(value):
+  if isinstance(value, bool) or isinstance(value, float) and value % 1:
     raise ValueError(value)
   return int(value)
-
-
-def _where(record):
-  return record.get("where") or f"index {record['index']}"
 
 
 def _unique(records, names):
@@ -154,7 +154,7 @@ def _unique(records, names):
   for record, name in zip(records, names):
     if name in first:
       raise ValueError(
-        f"{_where(first[name])} and {_where(record)} are both {name!r}; a test"
+        f"{first[name]['where']} and {record['where']} are both {name!r}; a test"
         " server wants one answer to each"
       )
     first[name] = record
