@@ -154,8 +154,8 @@ def _unique(records, names):
   for record, name in zip(records, names):
     if name in first:
       raise ValueError(
-        f"{first[name]['where']} and {record['where']} are both {name!r}; a test"
-        " server wants one answer to each"
+        f"{first[name]['where']} and {record['where']} are both {name!r}; a"
+        " test server wants one answer to each"
       )
     first[name] = record
     yield name, record["prediction"].strip()
