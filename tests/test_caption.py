@@ -143,7 +143,7 @@ def test_empty_captions_score_zero_and_are_kept():
   assert made.num["cider"] == len(examples)
   scores = made.finish(made.sums[:2])
   assert all(np.all(score < 1e-9) for score in scores.values())
-  nothing = table.score(caption.captions, [""] * len(examples), examples)
+  nothing = table.scores(caption.captions([""] * len(examples), examples))
   assert all(score == pytest.approx(0, abs=1e-9) for score in nothing.values())
 
 
@@ -172,4 +172,4 @@ def test_an_image_without_references_or_twice_is_refused():
 def test_meteor_without_java_says_what_to_install(monkeypatch):
   monkeypatch.setattr(meteor.shutil, "which", lambda name: None)
   with pytest.raises(ValueError, match='not installed.*or ask for "captions"'):
-    meteor.score(["a"], [{"answers": ["a cat"]}])
+    meteor.meteor(["a"], [{"answers": ["a cat"]}])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pg import evals
-from pg.evals import meteor, ptb
+from pg.evals import meteor, ptb, table
 from tests import metric_golden
 
 pycocoevalcap = pytest.importorskip("pycocoevalcap")
@@ -111,6 +111,7 @@ def test_meteor_equals_the_reference():
   rows, summary = metric_golden.read("captions_coco_free")
   examples = [{"answers": row["references"]} for row in rows]
   predictions = [row["candidate"] for row in rows]
-  found = meteor.score_all(predictions, examples)
-  assert found[-1] == pytest.approx(summary["METEOR"])
-  np.testing.assert_allclose(found[:-1], [row["meteor"] for row in rows])
+  made = meteor.meteor(predictions, examples)
+  assert table.scores(made)["meteor"] == pytest.approx(summary["METEOR"])
+  each = made.finish(made.sums)["meteor"]
+  np.testing.assert_allclose(each, [row["meteor"] for row in rows])

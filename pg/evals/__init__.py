@@ -2,9 +2,10 @@
 
 A metric is `score(predictions: list[str], examples: list[dict]) ->
 dict[str, float]`; an example is a row after the text ops, so with the `suffix`
-the model was to write, or a list of `answers`. Most are sums over examples:
-TABLES has the function that makes the summands (pg/evals/table.py), from which
-`interval.bootstrap` gives each score's number of examples and an interval.
+the model was to write, or a list of `answers`. TABLES has the function that
+makes what scores are computed from, mostly the summands of each example
+(pg/evals/table.py); `scored` also gives each score's number of examples and an
+interval.
 PER_EXAMPLE has, where a metric is a mean over examples, the function
 `(prediction, example) -> float` of one; captions, which are scored as a set,
 have none there.
@@ -12,12 +13,14 @@ have none there.
 
 import functools
 
+from pg import config
 from pg.evals import (
   anls,
   caption,
   counting,
   detect,
   exact,
+  interval,
   languages,
   letters,
   meteor,
@@ -35,9 +38,11 @@ TABLES = {
   "cider": caption.cider,
   "cider_languages": functools.partial(languages.split, caption.cider),
   "count": exact.count,
+  "detect": detect.detect,
   "exact": exact.exact,  # GQA, AI2D, OCR-VQA (lower), video QA, A-OKVQA (MC)
   "exact_languages": functools.partial(languages.split, exact.exact),  # xGQA
   "exact_lower": exact.exact_lower,
+  "meteor": meteor.meteor,  # needs Java
   "mmvp": pairs.mmvp,
   "nlvr2": pairs.nlvr2,
   "pope": yesno.pope,
@@ -53,11 +58,36 @@ TABLES = {
   "vizwiz": vqa.vizwiz,  # the official code on annotations without ids
   "vqav2": vqa.vqav2,
 }
-METRICS = {
-  **{n: functools.partial(table.score, make) for n, make in TABLES.items()},
-  "detect": detect.score,
-  "meteor": meteor.score,  # needs Java
-}
+
+
+def scored(name, predictions, examples):
+  """Scores predictions and says how sure each score is.
+
+  Args:
+    name: str, a key of METRICS.
+    predictions, examples: as for a metric.
+
+  Returns:
+    scores: dict of float, those of METRICS[name].
+    intervals: dict of interval.Interval, without scores that are nan.
+
+  Raises:
+    ValueError: an unknown name, or what the metric raises.
+  """
+  made = config.lookup(TABLES, name, "metric")(predictions, examples)
+  return table.scores(made), interval.bootstrap(made)
+
+
+def intervals(name, predictions, examples):
+  """Returns the intervals of `scored` alone."""
+  return scored(name, predictions, examples)[1]
+
+
+def _score(make, predictions, examples):
+  return table.scores(make(predictions, examples))
+
+
+METRICS = {n: functools.partial(_score, make) for n, make in TABLES.items()}
 PER_EXAMPLE = {
   "anls": anls.per_example,
   "count": exact.per_example_count,

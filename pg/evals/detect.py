@@ -3,11 +3,11 @@
 import numpy as np
 
 from pg.codecs import boxes
-from pg.evals import exact
+from pg.evals import exact, table
 
 
-def score(predictions, examples):
-  """Matches predicted with true boxes and returns how well they agree.
+def detect(predictions, examples):
+  """Matches predicted with true boxes and makes the Table of how they agree.
 
   In each image, pairs of a predicted and a true box of the same label are taken
   greedily, largest intersection over union (IoU) first. A true box without a
@@ -19,6 +19,7 @@ def score(predictions, examples):
     examples: list of dicts with the true boxes as such a text, `suffix`.
 
   Returns:
+    Table of
     iou: mean over all true boxes, in 0..1.
     recall@.5: share of the true boxes met with an IoU of at least 0.5.
     precision@.5: share of the predicted boxes that meet a true one so; 0 where
@@ -29,22 +30,35 @@ def score(predictions, examples):
     ValueError: no predictions, not as many as examples, a true text that does
       not parse, or no true box at all.
   """
-  exact.check_lengths(predictions, examples)
-  found = [boxes.parse(text) for text in predictions]
-  truths = [_truth(example) for example in examples]
-  ious = [_match(objects, truth) for (objects, _), truth in zip(found, truths)]
-  ious = np.concatenate(ious)
-  if not ious.size:
+  rows = np.array(exact.each(_row, predictions, examples), np.float64)
+  if not rows[:, _NUM_TRUE].sum():
     raise ValueError(
       f"none of the {len(examples)} examples has a true box in its suffix"
     )
+
+  def finish(sums):
+    iou, hits, true, found, failed, num = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore"):  # the mean of nothing is nan
+      scores = {"iou": iou / true, "recall@.5": hits / true}
+    scores["precision@.5"] = hits / np.maximum(1, found)
+    return scores | {"unparsable": failed / num}
+
+  some = int(np.count_nonzero(rows[:, _NUM_TRUE]))
+  num = {"iou": some, "recall@.5": some}
+  num |= {"precision@.5": len(rows), "unparsable": len(rows)}
+  return table.Table(rows, finish, num)
+
+
+# The column of a Table's summands that is the number of true boxes.
+_NUM_TRUE = 2
+
+
+def _row(prediction, example):
+  """Returns what an image adds to the sums."""
+  objects, rest = boxes.parse(prediction)
+  ious = _match(objects, _truth(example)).astype(np.float64)
   hits = np.sum(ious >= 0.5)
-  return {
-    "iou": float(np.mean(ious)),
-    "recall@.5": float(hits / ious.size),
-    "precision@.5": float(hits / max(1, sum(len(o) for o, _ in found))),
-    "unparsable": float(np.mean([bool(rest) for _, rest in found])),
-  }
+  return ious.sum(), hits, len(ious), len(objects), bool(rest), 1
 
 
 def per_example(prediction, example):

@@ -10,11 +10,16 @@ import os
 import shutil
 import subprocess
 
-from pg.evals import caption, ptb
+import numpy as np
+
+from pg.evals import caption, ptb, table
 
 
-def score(predictions, examples):
-  """Returns {"meteor": METEOR 1.5 of all captions, in 0..1}.
+def meteor(predictions, examples):
+  """Makes the Table of METEOR 1.5 of all captions, in 0..1; rows are images.
+
+  The program says how an image's caption is aligned with its best reference:
+  numbers of which it adds up those of all images before it scores them.
 
   Args:
     predictions: list of str.
@@ -23,11 +28,18 @@ def score(predictions, examples):
   Raises:
     ValueError: no Java, no package, or what `caption.cider` raises.
   """
-  return {"meteor": score_all(predictions, examples)[-1]}
+  sums = np.array(alignments(predictions, examples))
+  return table.Table(sums, _finish, {"meteor": len(sums)})
 
 
-def score_all(predictions, examples):
-  """Returns METEOR of each caption and, last, of all; else as `score`."""
+def alignments(predictions, examples):
+  """Returns an image's 23 numbers each, f64[N, 23], as METEOR 1.5 prints them.
+
+  Pairs of numbers, each of the caption and of the reference: words, function
+  words, and what is matched of content words and of function words by each of
+  four modules (same word, stem, synonym, paraphrase); the number of chunks;
+  words matched.
+  """
   predictions, references = caption.texts(predictions, examples)
   jar = _jar()
   lines = []
@@ -49,14 +61,45 @@ def score_all(predictions, examples):
     def ask(line):
       process.stdin.write(line + "\n")
       process.stdin.flush()
-      return process.stdout.readline().strip()
+      return [float(number) for number in process.stdout.readline().split()]
 
     # One at a time: the program does not read on while it waits to be read.
-    statistics = [ask(line) for line in lines]
-    first = ask(" ||| ".join(["EVAL", *statistics]))
-    rest = [process.stdout.readline() for _ in statistics]
+    found = [ask(line) for line in lines]
     process.stdin.close()
-  return [float(text) for text in (first, *rest)]
+  return found
+
+
+def _finish(sums):
+  """Scores sums of alignments (Denkowski and Lavie 2014, for English)."""
+  (words, function, *modules), chunks, matches = (
+    np.moveaxis(sums[..., :20].reshape(*sums.shape[:-1], 10, 2), -2, 0),
+    sums[..., 20],
+    sums[..., 21:],
+  )
+  matched = sum(
+    weight * (_CONTENT * modules[2 * i] + (1 - _CONTENT) * modules[2 * i + 1])
+    for i, weight in enumerate(_MODULES)
+  )
+  of = _CONTENT * (words - function) + (1 - _CONTENT) * function
+  precision, recall = np.moveaxis(_quotient(matched, of), -1, 0)
+  mean = _quotient(
+    precision * recall, _RECALL * precision + (1 - _RECALL) * recall
+  )
+  order = _quotient(chunks, matches.mean(axis=-1))
+  # In one piece and complete there is nothing to punish.
+  order = np.where((matches == words).all(axis=-1) & (chunks == 1), 0.0, order)
+  return {"meteor": mean * (1 - _PUNISHED * order**_SLOPE)}
+
+
+def _quotient(a, b):
+  """Returns a / b, 0 where b is 0."""
+  return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+# Parameters of METEOR 1.5 for English: alpha, beta, gamma and delta of the
+# paper, and how much a match of each module counts.
+_RECALL, _SLOPE, _PUNISHED, _CONTENT = 0.85, 0.2, 0.6, 0.75
+_MODULES = 1.0, 0.6, 0.8, 0.6
 
 
 _JAVA = ("java", "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar")

@@ -21,10 +21,20 @@ class Table(NamedTuple):
   num: dict  # score -> number of examples it is about
 
 
-def score(make, predictions, examples):
-  """Returns the scores, dict of float, of what `make` makes a Table of."""
-  made = make(predictions, examples)
-  totals = made.finish(made.sums.sum(axis=0))
+class Drawn(NamedTuple):
+  """A metric that is no function of sums, such as mean average precision."""
+
+  size: int  # N, examples
+  finish: Callable  # i64[N], how often each is there -> dict of float
+  num: dict  # as in Table
+
+
+def scores(made):
+  """Returns the scores, dict of float, of a Table or Drawn."""
+  if isinstance(made, Drawn):
+    totals = made.finish(np.ones(made.size, np.int64))
+  else:
+    totals = made.finish(made.sums.sum(axis=0))
   return {name: float(value) for name, value in totals.items()}
 
 
