@@ -2,16 +2,38 @@ r"""Runs the evaluators of a config on a checkpoint.
 
 python -m pg.evaluate --config configs/nano.py --checkpoint runs/nano
 
-Prints the table of scores with the blind baseline beside it, and writes
-predictions, `scores.json` and `report.html` into --workdir, by default the
-folder of the checkpoint's run.
+Prints the table of scores, each with an interval and the blind baseline beside
+it, and writes predictions, `scores.json`, `report.html`, and `predictions.html`
+to look through all predictions, into --workdir, by default the folder of the
+checkpoint's run. With --compare OTHER it also tests whether the checkpoint is
+better than another one, or than the run whose predictions are in OTHER.
+
+Without a config it works on predictions that are there: files of them, folders
+of such files, or runs.
+
+python -m pg.evaluate --compare runs/a runs/b
+python -m pg.evaluate --predictions runs/a --out predictions.html
+python -m pg.evaluate --predictions runs/a/predictions/test-000010000.jsonl \
+    --submit vqav2 --out test.json
+
+Several files make one submission; those of A-OKVQA's two evaluators need two
+formats: --submit aokvqa_da aokvqa_mc.
 """
 
+import json
 import os
+import pathlib
+import re
 
 from pg import command, train
+from pg.codecs import masks
+from pg.evals import compare as compare_lib
+from pg.evals import records, submit
+from pg.log import browser, report
 from pg.log import run as log_run
 from pg.weights import checkpoint
+
+PAGE = "predictions.html"
 
 
 def evaluate(c, path, workdir):
@@ -62,22 +84,164 @@ def _no_draw():
   raise ValueError("one tower alone cannot be evaluated; name a whole model")
 
 
-def main(args):
-  workdir = args.workdir
+def read(path):
+  """Reads predictions: the last ones of a run, of a folder, or one file.
+
+  Returns:
+    {evaluator: list of dict}, pg.evals.records.
+
+  Raises:
+    ValueError: none there, or a file with a bad line.
+  """
+  found = _files(pathlib.Path(path))
+  if not found:
+    raise ValueError(
+      f"no predictions in {path}; wanted a run's folder, one with files such as"
+      " val-000000100.jsonl, or such a file"
+    )
+  return {name: records.read(file) for name, file in found.items()}
+
+
+def _files(path):
+  """Returns {evaluator: path} of the predictions in a file or folder."""
+  if path.is_file():
+    return {re.sub("-[0-9]{9}$", "", path.stem): path}
+  folder = path / "predictions"
+  last = report.last_predictions(folder if folder.is_dir() else path)
+  return {name: file for name, (_, file) in last.items()}
+
+
+def compare(before, after, metrics):
+  """Prints whether the second of two models is better.
+
+  Args:
+    before, after: (name, {evaluator: records}).
+    metrics: {evaluator: metric}.
+
+  Raises:
+    ValueError: predictions of other examples.
+  """
+  rows, notes = compare_lib.compare(before[1], after[1], metrics)
+  print(f"A: {before[0]}\nB: {after[0]}")
+  print("\n".join([*([compare_lib.table(rows)] * bool(rows)), *notes]))
+
+
+def _evaluate(args):
+  """Runs a config's evaluators, and those of another checkpoint."""
+  c, path, workdir = args.config, args.checkpoint, args.workdir
+  if path is None:
+    raise ValueError("nothing to evaluate; add --checkpoint, a run or weights")
   if workdir is None:
     try:
-      workdir = train.workdir_of(args.checkpoint)
+      workdir = train.workdir_of(path)
     except ValueError as error:
       raise ValueError(
         f"{error}. Released weights have no folder for results: add --workdir"
       ) from error
-  evaluate(args.config, args.checkpoint, workdir)
+  other = args.compare and _other(args.compare)
+  results = evaluate(c, path, workdir)
+  found = {name: r.records for name, r in results.items() if r.records}
+  out = os.path.join(workdir, PAGE)
+  print(f"predictions: {browser.write(out, found, args.mask_codec)}")
+  if not args.compare:
+    return
+  if other is None:
+    folder = os.path.join(workdir, "compared")
+    results = evaluate(c, args.compare[0], folder)
+    other = {name: r.records for name, r in results.items() if r.records}
+  metrics = {name: r.get("metric") for name, r in c.evals.items()}
+  compare((args.compare[0], other), (path, found), metrics)
+
+
+def _other(names):
+  """Returns the predictions to compare with; None where they are to be made."""
+  if len(names) != 1:
+    raise ValueError("with a --config, --compare takes one checkpoint or run")
+  path = pathlib.Path(names[0])
+  is_there = path.suffix == ".jsonl" or _files(path)
+  return read(path) if is_there else None
+
+
+def _compare(names):
+  """Compares predictions that are there."""
+  if len(names) != 2:
+    raise ValueError(
+      f"--compare got {len(names)} run without a --config; it takes two, or a"
+      " --config and --checkpoint to compare one with"
+    )
+  metrics = {}
+  for name in names:
+    path = os.path.join(name, "config.json")
+    if os.path.exists(path):
+      with open(path, encoding="utf-8") as f:
+        evals = json.load(f).get("evals", {})
+      metrics |= {k: how.get("metric", "exact") for k, how in evals.items()}
+  compare(*((name, read(name)) for name in names), metrics)
+
+
+def _rewrite(args):
+  """Makes a submission, or the page, of predictions that are there."""
+  if not args.out:
+    raise ValueError("--predictions makes a file: say which with --out")
+  found = [(path, read(path)) for path in args.predictions]
+  if not args.submit:
+    joined = {}
+    for path, evaluators in found:
+      for name, rows in evaluators.items():
+        joined[f"{path}: {name}" if name in joined else name] = rows
+    print(browser.write(args.out, joined, args.mask_codec))
+    return
+  rows = []
+  for path, evaluators in found:
+    if len(evaluators) > 1:
+      raise ValueError(
+        f"{path} has predictions of {', '.join(evaluators)}; name the file of"
+        " one to submit"
+      )
+    rows += evaluators.values()
+  if len(args.submit) == 1:
+    submit.write(args.out, args.submit[0], sum(rows, []))
+  elif len(args.submit) != len(rows):
+    raise ValueError(
+      f"got {len(args.submit)} formats for {len(rows)} files of predictions;"
+      " wanted one for all or one for each"
+    )
+  else:
+    made = list(map(submit.make, args.submit, rows))
+    submit.save(args.out, submit.join([content for content, _ in made]))
+    print("".join(f"{note}\n" for _, notes in made for note in notes), end="")
+  print(args.out)
+
+
+def main(args):
+  if args.predictions:
+    _rewrite(args)
+  elif args.config is not None:
+    _evaluate(args)
+  elif args.compare:
+    _compare(args.compare)
+  else:
+    raise ValueError(
+      "wanted a --config, --compare or --predictions; see --help"
+    )
 
 
 if __name__ == "__main__":
   command.run(
     main,
     __doc__,
-    checkpoint=dict(required=True, help="a run, or released weights"),
+    with_config="optional",
+    checkpoint=dict(help="a run, or released weights"),
     workdir=dict(help="folder for the results"),
+    compare=dict(nargs="+", metavar="RUN", help="another one; or two of them"),
+    mask_codec=dict(
+      default=masks.NANO,
+      metavar="FILE",
+      help="what codes of masks mean, an .npz",
+    ),
+    predictions=dict(
+      nargs="+", metavar="PATH", help="files of answers, or runs"
+    ),
+    submit=dict(nargs="+", metavar="FORMAT", help=", ".join(submit.FORMATS)),
+    out=dict(metavar="FILE", help="what --predictions makes"),
   )

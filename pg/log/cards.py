@@ -92,7 +92,7 @@ def _picture(row):
   """Returns the image with the boxes of all three texts drawn on it."""
   if not row.get("image"):
     return ""
-  source, height, width = _embed(row["image"])
+  source, height, width = embed(row["image"])
   sharp = ' class="sharp"' if max(height, width) <= PIXELATED else ""
   shapes = [
     (kind, *shape)
@@ -125,7 +125,7 @@ def _rectangle(kind, box, label):
   )
 
 
-def _embed(data):
+def embed(data):
   """Returns an image's data URL, height and width; shrinks a large one."""
   raw = base64.b64decode(data)
   image = Image.open(io.BytesIO(raw))
