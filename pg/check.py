@@ -155,6 +155,8 @@ def make(part, form, seed, i, tap=None):
   dataset = part.dataset._replace(source=tap or part.dataset.source)
   turn = pp.Turn(seed, i) if part.train else pp.Turn(row=i)
   done = pipeline.example(dataset, i, turn)
+  if part.form == "decode" and "suffix" not in done:
+    form = form._replace(form="decode")
   return done, pipeline.row(form, done, seed[-1], i)
 
 
@@ -187,7 +189,7 @@ def shown(form, parts, seed, rows):
     except Exception:  # it is among the findings
       continue
     where = parts[number].dataset.source.where(i)
-    out.append(doctor.Shown(where, row, done["prefix"], done["suffix"]))
+    out.append(doctor.Shown(where, row, done["prefix"], done.get("suffix", "")))
   return out
 
 

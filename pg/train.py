@@ -319,10 +319,15 @@ def fit(c, workdir):
 
 def check_data(r, workdir):
   """Reads some rows of all data; returns {dataset: (rows cut, rows read)}."""
+  decode = r.form._replace(form="decode")
+  looked_at = [(r.data, r.form)]
+  for t in r.tasks:
+    said = t.how["metric"] != evals_task.GENERATES_NOTHING
+    looked_at.append(((t.data,), decode if said else r.form))
   cut = {}
-  for data in (r.data, *((t.data,) for t in r.tasks)):
+  for data, form in looked_at:
     record = stream.record(data, r.options, workdir)
-    cut |= pipeline.check(data, r.form, record=record)
+    cut |= pipeline.check(data, form, record=record)
   return cut
 
 

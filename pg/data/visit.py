@@ -61,13 +61,16 @@ def examine(i, row, done, tok):
     done: dict after the ops.
     tok: a Tokenizer.
   """
-  images = _as_list(row.get("image"))
+  images = _as_list(row.get("image", done["image"]))
   if not all(isinstance(image, bytes | np.ndarray) for image in images):
     images = _as_list(done["image"])
-  prefix, suffix = done["prefix"], done["suffix"]
+  prefix, suffix = done["prefix"], done.get("suffix", "")
+  found = ailments(prefix, suffix)
+  if "suffix" not in done:  # a split without answers
+    found = tuple(x for x in found if x[0] != "empty")
   return Visit(
     i,
-    ailments(prefix, suffix),
+    found,
     images=tuple(map(twins.digest, images)),
     prefix=prefix,
     suffix=suffix,
