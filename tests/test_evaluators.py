@@ -29,7 +29,7 @@ def steps(total=100, **how):
   period = functools.partial(
     config.steps, batch_size=10, num_examples=200, total=total
   )
-  task = evals_task.Task("val", {**evals_task.KEYS, **how}, None, None)
+  task = evals_task.Task("val", {**evals_task.KEYS, **how}, *[None] * 3)
   when = evals_task.schedule(task, period, total)
   return [step for step in range(total + 1) if when.due(step)]
 

@@ -388,3 +388,36 @@ def test_options_that_there_are_not_are_refused(change, message):
   c.input.update(change)
   with pytest.raises(ValueError, match=message):
     options.from_config(c)
+
+
+def test_batches_of_an_evaluation_are_read_once_if_all_of_them_fit():
+  read = []
+
+  def batches():
+    for i in range(3):
+      read.append(i)
+      yield {"a": np.zeros(1000, np.uint8)}, i
+
+  budget = cache.Budget(10_000)
+  replay = cache.Replay(budget)
+  first = list(replay.batches("key", batches))
+  assert list(replay.batches("key", batches)) == first
+  assert read == [0, 1, 2] and budget.left < 7_000
+  list(replay.batches("other", batches))
+  assert read == [0, 1, 2] * 2
+
+  small = cache.Replay(cache.Budget(2_000))
+  assert [i for _, i in small.batches("key", batches)] == [0, 1, 2]
+  assert [i for _, i in small.batches("key", batches)] == [0, 1, 2]
+  assert read == [0, 1, 2] * 4
+
+
+def test_an_evaluation_that_is_broken_off_is_read_again():
+  def batches():
+    yield from ((i,) for i in range(3))
+
+  replay = cache.Replay(cache.Budget(10_000))
+  broken = replay.batches("key", batches)
+  next(broken)
+  broken.close()
+  assert list(replay.batches("key", batches)) == [(0,), (1,), (2,)]

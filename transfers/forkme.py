@@ -67,7 +67,9 @@ def get_config(arg=None):
     threads=4,  # in each process; decoding images scales over threads
     ahead=8,  # batches that are ready before they are wanted
     cache="",  # of training: rows as read ("raw"), or ("examples") after the pp
-    cache_gb=1.0,  # memory for that in each process; rows beyond are read again
+    # Memory for that in each process, rows beyond are read again; and as much
+    # for evaluators, whose rows are kept if all of one fit.
+    cache_gb=1.0,
   )
   # A row that cannot be read or that an op objects to ends the run ("raise"),
   # or ("skip") is named in bad_examples.jsonl, and another row of its dataset

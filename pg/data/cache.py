@@ -67,6 +67,52 @@ class Cached:
         self._rows[i] = row
 
 
+class Replay:
+  """Batches that are read once and then come from memory, if all of them fit.
+
+  Evaluators look at the same rows each time; where rows are made or decoded by
+  the processors that also compute, that is a good part of their time.
+  """
+
+  def __init__(self, budget):
+    self._budget, self._key, self._kept = budget, None, None
+
+  def batches(self, key, read):
+    """Yields batches, each a tuple, which nobody may change.
+
+    Args:
+      key: what they depend on; where it is another one, they are read again.
+      read: function () -> generator of batches.
+    """
+    if self._kept is None or key != self._key:
+      yield from self._record(key, read())
+    else:
+      yield from self._kept
+
+  def _record(self, key, batches):
+    self._give_back()
+    kept, size = [], 0
+    try:
+      for batch in batches:
+        size += size_of(batch)
+        if kept is not None:
+          kept.append(batch)
+          kept = kept if size <= self._budget.left else None
+        yield batch
+    finally:
+      batches.close()
+    with self._budget.lock:
+      if kept is not None and size <= self._budget.left:
+        self._budget.left -= size
+        self._key, self._kept, self._size = key, kept, size
+
+  def _give_back(self):
+    if self._kept is not None:
+      with self._budget.lock:
+        self._budget.left += self._size
+      self._kept = None
+
+
 def size_of(value):
   """Returns the bytes that a nested value of a row takes in memory."""
   size = sys.getsizeof(value)

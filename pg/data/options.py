@@ -15,7 +15,7 @@ class Options(NamedTuple):
   threads: int = 4  # in each process
   ahead: int = 8  # batches that are ready before they are wanted
   cache: str = ""  # of training rows: "raw" or "examples", those after the pp
-  cache_gb: float = 1.0  # in each process
+  cache_gb: float = 1.0  # in each process; as much again for evaluators' rows
   bad: bad_lib.Policy = bad_lib.Policy()
 
 

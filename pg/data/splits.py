@@ -125,11 +125,6 @@ class Sliced:
     source, row = self._locate(i)
     return source[row]
 
-  def picture(self, i):
-    """Returns path or URL of row i's image, None where the source has none."""
-    source, row = self._locate(i)
-    return source.picture(row) if hasattr(source, "picture") else None
-
   def where(self, i):
     """Returns the name that row i has in the source it is from."""
     source, row = self._locate(i)

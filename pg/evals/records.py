@@ -80,8 +80,10 @@ def object_scores(tok, tokens, logp):
   first = tok.vocab_size - len(tokenizer.ADDED)
   tokens = [int(t) for t in tokens]
   end = tokens.index(tok.eos) if tok.eos in tokens else len(tokens)
-  pieces = tok.pieces(tokens[:end])
   is_loc = [first <= t < first + 1024 for t in tokens[:end]]
+  if not any(is_loc):
+    return []
+  pieces = tok.pieces(tokens[:end])
   scores, at = [], 0
   while at < end:
     if not is_loc[at]:

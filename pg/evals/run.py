@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from pg import evals, sharding
 from pg.data import stream
 from pg.decode import beam, loop, sampling
-from pg.evals import interval, records, table
+from pg.evals import interval, records, submit, table
 from pg.learn import loss as loss_lib
 from pg.models import paligemma
 
@@ -118,7 +118,10 @@ def _batches(task, form, mesh, record):
   """Yields this host's rows, the global batch, and examples of the rows."""
   batch_size, n = task.how["batch_size"], task.how["num_examples"]
   sharding.check_batch(batch_size, mesh)
-  batches = stream.eval_batches(task.data, form, batch_size, n, task.options)
+  batches = task.replay.batches(
+    form,
+    lambda: stream.eval_batches(task.data, form, batch_size, n, task.options),
+  )
   with contextlib.closing(stream.on_devices(batches, mesh)) as batches:
     for rows, bad, examples, batch in batches:
       record.add(rows, bad)
@@ -191,7 +194,7 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   metric = task.how["metric"]
   scores, ranges, blind = {}, {}, {}
   if metric != "none":
-    scores, ranges = scored(metric, texts, examples)
+    scores, ranges = evals.scored(metric, texts, examples)
     if baseline is not None:
       guesses = baseline.predict([e["prefix"] for e in examples])
       plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
@@ -205,13 +208,6 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   for kept in found[: records.NUM_IMAGES]:
     kept["image"] = pictures[kept["index"]]
   return Result(scores, ranges, blind, {}, found, len(found))
-
-
-def scored(metric, texts, examples):
-  scores = evals.METRICS[metric](texts, examples)
-  if metric not in evals.TABLES:
-    return scores, {}
-  return scores, interval.bootstrap(evals.TABLES[metric](texts, examples))
 
 
 def _answers(task, cfg, params, form, mesh, record):
@@ -235,7 +231,7 @@ def _answers(task, cfg, params, form, mesh, record):
       sum_logp = float(logp[j].sum())
       if logp.ndim == 2:
         likely = records.object_scores(tok, tokens[j], logp[j])
-        example |= {"scores": likely} if likely else {}
+        example = {**example, "scores": likely} if likely else example
       name = getattr(task.data.source, "picture", lambda i: None)(i)
       where = task.data.source.where(i)
       answers[i] = tok.decode(tokens[j]), sum_logp, where, name, example
@@ -295,6 +291,4 @@ def write_predictions(workdir, task, step, result):
   records.write(path, result.records)
   if task.how["submit"]:
     path = os.path.join(workdir, "submissions", f"{task.name}-{step:09d}.json")
-    from pg.evals import submit
-
     submit.write(path, task.how["submit"], result.records)

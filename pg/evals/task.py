@@ -11,8 +11,10 @@ import warnings
 from typing import NamedTuple
 
 from pg import config, evals
+from pg.data import cache as cache_lib
 from pg.data import options as options_lib
 from pg.data import pipeline, prepared
+from pg.evals import submit
 
 # How an evaluator is run, with defaults.
 KEYS = dict(
@@ -44,6 +46,7 @@ class Task(NamedTuple):
   how: dict  # KEYS
   data: pipeline.Dataset  # called "evals." and the name
   options: options_lib.Options  # how the data is read
+  replay: cache_lib.Replay  # its batches, once they were read
 
 
 class Schedule(NamedTuple):
@@ -85,9 +88,13 @@ def tasks(c):
       not there.
   """
   opened = []
+  options = options_lib.from_config(c)
+  budget = cache_lib.Budget(int(options.cache_gb * 2**30))
   for name, spec in c.evals.items():
     try:
-      opened.append(_open(c, name, dict(spec)))
+      how, data = _open(c, name, dict(spec))
+      replay = cache_lib.Replay(budget)
+      opened.append(Task(name, how, data, options, replay))
     except prepared.Missing as error:
       if not spec.get("optional"):
         raise
@@ -103,13 +110,10 @@ def _open(c, name, spec):
   if how["metric"] not in known:
     raise ValueError(config.unknown(how["metric"], known, "metric"))
   if how["submit"]:
-    from pg.evals import submit
-
     config.lookup(submit.FORMATS, how["submit"], "submission format")
   train = dict(c.data) if isinstance(c.data.get("source"), str) else {}
   if "source" in spec and spec["source"] != train.get("source"):
     train = {}
   pp = how["pp"] or train.get("pp") or c.pp
   (data,) = pipeline.datasets({**train, **spec, "pp": pp}, pp)
-  options = options_lib.from_config(c)
-  return Task(name, how, data._replace(name=f"evals.{name}"), options)
+  return how, data._replace(name=f"evals.{name}")

@@ -1,0 +1,97 @@
+r"""Measures what evaluation costs beside the model: reading, decoding, scoring.
+
+python -m scripts.bench_eval [--examples 512] [--rounds 3]
+
+The nano model, with random parameters, answers each task of configs/nano.py as
+in a run. In each round, in turns: the evaluators as they are, and the compiled
+functions alone on the same batches, which lie on the device already. What the
+first takes longer is spent outside of the model.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+
+import jax
+
+from pg import config, train
+from pg.data import cache, stream
+from pg.evals import run as evals_run
+
+
+def model_alone(task, r, params, batches):
+  """Returns a function that runs only what is compiled."""
+  if task.how["metric"] == "perplexity":
+    function = evals_run._score(r.cfg)
+  else:
+    function = evals_run._compiled(task.how, r.cfg, r.form)
+
+  def call():
+    with jax.set_mesh(r.mesh):
+      for batch in batches:
+        jax.block_until_ready(function(params, batch))
+
+  return call
+
+
+def seconds(function):
+  start = time.perf_counter()
+  function()
+  return time.perf_counter() - start
+
+
+def main():
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--examples", type=int, default=512)
+  parser.add_argument("--rounds", type=int, default=3)
+  args = parser.parse_args()
+  c = config.load("configs/nano.py")
+  for spec in c.evals.values():
+    with spec.unlocked():
+      spec.num_examples = args.examples
+  r = train.open_run(c)
+  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  unrolled = evals_run.unroll(params, r.cfg.dtype)
+  total = {k: [0.0] * args.rounds for k in ("first", "again", "model")}
+  print("seconds, and the share of them that is spent outside of the model")
+  print(f"{'evaluator':16} {'model':>7} {'first':>7}{'':8} {'again':>7}")
+  for task in r.tasks:
+    scoring = task.how["metric"] == "perplexity"
+    weights = params if scoring else unrolled
+    form = r.form if scoring else r.form._replace(form="decode")
+    n, size = task.how["num_examples"], task.how["batch_size"]
+    read = stream.eval_batches(task.data, form, size, n, task.options)
+    batches = [item[-1] for item in stream.on_devices(read, r.mesh)]
+    run = functools.partial(
+      evals_run.run, cfg=r.cfg, params=weights, form=r.form, mesh=r.mesh
+    )
+    calls = {
+      "first": lambda: run(_fresh(task)),  # noqa: B023
+      "again": functools.partial(run, task),
+      "model": model_alone(task, r, weights, batches),
+    }
+    for call in calls.values():
+      call()  # compiles
+    spent = {name: [] for name in calls}
+    for i in range(args.rounds):
+      for name, call in calls.items():
+        spent[name].append(seconds(call))
+        total[name][i] += spent[name][-1]
+    _tell(task.name, spent)
+  _tell("all", total)
+
+
+def _fresh(task):
+  """Returns an evaluator that has read nothing yet."""
+  return task._replace(replay=cache.Replay(cache.Budget(2**30)))
+
+
+def _tell(name, spent):
+  first, again, model = (statistics.median(v) for v in spent.values())
+  shares = [f"{s:7.2f} {1 - model / s:6.1%}" for s in (first, again)]
+  print(f"{name:16} {model:7.2f} {'  '.join(shares)}")
+
+
+if __name__ == "__main__":
+  main()
