@@ -51,6 +51,7 @@ const distinct = (values) => ["", ...new Set(values.filter((v) => v !== ""))];
 const order = select("Order", Object.keys(ORDERS));
 const evaluator = select("Evaluator", distinct(rows.map((r) => r.evaluator)));
 const kind = select("Kind", distinct(rows.map(kindOf)));
+const sees = select("Picture", ["", "in this page"]);
 const words = make("input", { type: "search", id: "words" });
 const count = make("output", { id: "count" });
 const back = make("button", { type: "button" }, "← Back");
@@ -67,6 +68,7 @@ function update() {
     .some((t) => t.toLowerCase().includes(text));
   shown = rows.filter((row) =>
     (!evaluator.value || row.evaluator === evaluator.value)
+    && (!sees.value || row.image)
     && (!kind.value || kindOf(row) === kind.value) && (!text || has(row)));
   shown.sort(ORDERS[order.value]);
   page = 0;
@@ -102,7 +104,7 @@ function card(row) {
   const terms = [["truth", [...new Set(all)].join(" / ") || "(nothing)"],
     ["prediction", row.prediction || "(nothing)"]];
   const list = make("dl", {}, ...terms.flatMap(([term, text]) =>
-    [make("dt", {}, term), make("dd", {}, text)]));
+    [make("dt", {}, term), make("dd", {}, ...short(text))]));
   list.lastChild.append(" ", make("b", { class: mark[0] }, mark[1]));
   if (value < 1 && all[0] && row.prediction && !row.shapes) {
     list.append(make("dt", {}, "difference"),
@@ -115,8 +117,15 @@ function card(row) {
     facts.push(`objects ${row.scores.map((s) => decimals(s, 2)).join(" ")}`);
   }
   return make("figure", { tabindex: "0" }, picture(row),
-    make("figcaption", {}, make("p", {}, row.prompt), list,
+    make("figcaption", {}, make("p", {}, ...short(row.prompt)), list,
       make("p", { class: "meta" }, facts.filter(Boolean).join(" · "))));
+}
+
+// Returns a text with locations and codes as small numbers.
+function short(text) {
+  return text.split(/((?:<(?:loc\d{4}|seg\d{3})>)+)/).map((part, i) =>
+    i % 2 === 0 ? part : make("span", { class: "loc" },
+      part.match(/\d+/g).map(Number).join(" ")));
 }
 
 function picture(row) {

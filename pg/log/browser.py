@@ -87,8 +87,8 @@ def render(title, rows):
     f"<header><h1>Predictions of {html.escape(title)}</h1>"
     "<p>j and k: next and previous prediction; → and ←: page. Boxes and masks:"
     ' <i class="key true"></i>truth <i class="key said"></i>prediction'
-    ' <i class="key prompt"></i>in the prompt. Under a truth, what was said:'
-    " <ins>too much</ins> <del>missing</del>.</p></header>"
+    ' <i class="key prompt"></i>in the prompt. Difference: <ins>too much</ins>'
+    " <del>missing</del>.</p></header>"
     "<noscript>This page needs JavaScript.</noscript>",
     '<div class="controls"></div><div id="cards" class="cards"></div>',
     f'<script type="application/json" id="data">{data}</script>',
