@@ -128,7 +128,7 @@ class Doctor:
       detail = f"and {self.where(*twin)}" if twin else f"{count:,} rows"
       self._add(number, index, kind, detail, count)
     for part in self.parts:
-      if not part.counts["good"]:
+      if part.num_read and not part.counts["good"]:
         detail = "{bad} bad, {skipped} skipped".format(**part.counts)
         self.found.add("nothing", part.name, part.name, detail)
     sizes = {part.name: part.num_read for part in self.parts}
