@@ -17,6 +17,7 @@ from pg import config
 from pg.evals import (
   anls,
   caption,
+  coco,
   counting,
   detect,
   exact,
@@ -26,6 +27,7 @@ from pg.evals import (
   meteor,
   pairs,
   relaxed,
+  segment,
   table,
   vqa,
   yesno,
@@ -37,6 +39,8 @@ TABLES = {
   "captions": caption.captions,  # CIDEr, BLEU and ROUGE-L
   "cider": caption.cider,
   "cider_languages": functools.partial(languages.split, caption.cider),
+  "coco_bbox": coco.bbox,
+  "coco_segm": coco.segm,
   "count": exact.count,
   "detect": detect.detect,
   "exact": exact.exact,  # GQA, AI2D, OCR-VQA (lower), video QA, A-OKVQA (MC)
@@ -47,10 +51,12 @@ TABLES = {
   "nlvr2": pairs.nlvr2,
   "pope": yesno.pope,
   "pope_equal": yesno.pope_equal,  # as big_vision scores it
+  "refcoco": segment.refcoco,
   "relaxed": relaxed.relaxed,  # ChartQA
   "rouge": caption.rouge,
   "rsvqa": exact.rsvqa,
   "scienceqa": letters.scienceqa,
+  "segment": segment.segment,
   "soft": vqa.soft,  # OKVQA, A-OKVQA, VizWiz
   "soft_lower": vqa.soft_lower,
   "tallyqa": counting.tallyqa,  # and CountBenchQA
@@ -99,9 +105,11 @@ PER_EXAMPLE = {
   "nlvr2": exact.per_example_lower,
   "pope": yesno.per_example,
   "pope_equal": yesno.per_example_equal,
+  "refcoco": segment.per_example_refcoco,
   "relaxed": relaxed.per_example,
   "rsvqa": exact.per_example_lower,
   "scienceqa": letters.per_example,
+  "segment": segment.per_example,
   "soft": vqa.per_example_soft,
   "soft_lower": vqa.per_example_soft_lower,
   "tallyqa": counting.per_example,

@@ -30,11 +30,18 @@ def detect(predictions, examples):
     ValueError: no predictions, not as many as examples, a true text that does
       not parse, or no true box at all.
   """
-  rows = np.array(exact.each(_row, predictions, examples), np.float64)
-  if not rows[:, _NUM_TRUE].sum():
-    raise ValueError(
-      f"none of the {len(examples)} examples has a true box in its suffix"
-    )
+  return summed(exact.each(_row, predictions, examples))
+
+
+def summed(rows):
+  """Makes the Table of what `row` returns for each image.
+
+  Raises:
+    ValueError: no true box at all.
+  """
+  rows = np.array(rows, np.float64)
+  if not rows[:, NUM_TRUE].sum():
+    raise ValueError(f"none of the {len(rows)} examples has a true box")
 
   def finish(sums):
     iou, hits, true, found, failed, num = np.moveaxis(sums, -1, 0)
@@ -43,22 +50,32 @@ def detect(predictions, examples):
     scores["precision@.5"] = hits / np.maximum(1, found)
     return scores | {"unparsable": failed / num}
 
-  some = int(np.count_nonzero(rows[:, _NUM_TRUE]))
+  some = int(np.count_nonzero(rows[:, NUM_TRUE]))
   num = {"iou": some, "recall@.5": some}
   num |= {"precision@.5": len(rows), "unparsable": len(rows)}
   return table.Table(rows, finish, num)
 
 
 # The column of a Table's summands that is the number of true boxes.
-_NUM_TRUE = 2
+NUM_TRUE = 2
+
+
+def row(ious, num_found, failed):
+  """Returns what an image adds to the sums, a tuple.
+
+  Args:
+    ious: f32[N], of each true box with its partner.
+    num_found: int, boxes that were predicted.
+    failed: whether some text of the prediction is no object.
+  """
+  ious = ious.astype(np.float64)
+  return ious.sum(), np.sum(ious >= 0.5), len(ious), num_found, failed, 1
 
 
 def _row(prediction, example):
-  """Returns what an image adds to the sums."""
   objects, rest = boxes.parse(prediction)
-  ious = _match(objects, _truth(example)).astype(np.float64)
-  hits = np.sum(ious >= 0.5)
-  return ious.sum(), hits, len(ious), len(objects), bool(rest), 1
+  ious, _ = match(objects, _truth(example))
+  return row(ious, len(objects), bool(rest))
 
 
 def per_example(prediction, example):
@@ -70,7 +87,7 @@ def per_example(prediction, example):
   truth = _truth(example)
   if not truth:
     return float(not objects)
-  return float(np.mean(_match(objects, truth)))
+  return float(np.mean(match(objects, truth)[0]))
 
 
 def _truth(example):
@@ -85,14 +102,23 @@ def _truth(example):
   return objects
 
 
-def _match(objects, truth):
-  """Returns the IoU of each true box with its partner, 0 without: f32[N]."""
+def match(objects, truth):
+  """Gives each true box a partner of its label.
+
+  Args:
+    objects: list of (box, label), predicted.
+    truth: the same, true: N of them.
+
+  Returns:
+    f32[N], the IoU with the partner, 0 without; and i64[N], its place, or -1.
+  """
   best = np.zeros(len(truth), np.float32)
+  partner = np.full(len(truth), -1)
   overlap = boxes.iou([box for box, _ in objects], [box for box, _ in truth])
   same = [[name == true for _, true in truth] for _, name in objects]
   overlap *= np.reshape(same, overlap.shape)
   while overlap.size and overlap.max() > 0:
     i, j = np.unravel_index(np.argmax(overlap), overlap.shape)
-    best[j] = overlap[i, j]
+    best[j], partner[j] = overlap[i, j], i
     overlap[i, :] = overlap[:, j] = 0
-  return best
+  return best, partner

@@ -19,8 +19,6 @@ from pg import pp
 from pg.codecs import masks as masks_lib
 from pg.pp import objects
 
-_open = functools.lru_cache(maxsize=4)(masks_lib.load)
-
 
 @pp.op
 def encode_masks(example, codec: str = "nano", masks: str = "masks"):
@@ -38,6 +36,7 @@ def encode_masks(example, codec: str = "nano", masks: str = "masks"):
 
   Returns:
     codes: list of one list of 16 ints for each object.
+    codec: that of the arguments, for the metrics of masks.
 
   Raises:
     ValueError: a key that is missing, not as many masks as boxes, something
@@ -56,9 +55,15 @@ def encode_masks(example, codec: str = "nano", masks: str = "masks"):
       crops.append(masks_lib.crop(mask_of(value, example), box))
     except ValueError as e:
       raise ValueError(f"{masks!r}, item {i}: {e}") from e
-  network = _open(masks_lib.NANO if codec == "nano" else codec)
   crops = np.reshape(crops, (-1, masks_lib.SIDE, masks_lib.SIDE))
-  return {"codes": masks_lib.quantize(network, crops).tolist()}
+  codes = masks_lib.quantize(network(codec), crops).tolist()
+  return {"codes": codes, "codec": codec}
+
+
+@functools.lru_cache(maxsize=4)
+def network(codec="nano"):
+  """Reads the codec of a path or URL, or "nano", the one that pg has."""
+  return masks_lib.load(masks_lib.NANO if codec == "nano" else codec)
 
 
 def mask_of(value, example):
