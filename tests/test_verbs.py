@@ -1,5 +1,6 @@
 """What a user does: train, evaluate, predict, fine-tune on their own files."""
 
+import argparse
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pg import config, convert, evaluate, predict, train
+from pg.codecs import masks
 from pg.weights import checkpoint
 from tests import tiny
 
@@ -44,14 +46,24 @@ def verb(name, *args):
   )
 
 
-def test_evaluate_gives_the_scores_of_training(run, tmp_path):
-  scores = json.loads(pathlib.Path(run, "scores.json").read_text())
-  again = evaluate.evaluate(tiny.nano(batch_size=8), run, str(tmp_path))
-  for name, result in again.items():
-    for metric, value in result.scores.items():
-      assert value == pytest.approx(scores[name][metric]["value"], abs=1e-6)
-  assert (tmp_path / "report.html").exists()
+def test_evaluate_gives_the_scores_of_training(run, tmp_path, capsys):
+  args = dict(checkpoint=run, workdir=str(tmp_path), compare=[run])
+  args |= dict(predictions=None, mask_codec=masks.NANO)
+  config = tiny.nano(batch_size=8)
+  evaluate.main(argparse.Namespace(config=config, **args))
+  scores, again = (
+    json.loads(pathlib.Path(folder, "scores.json").read_text())
+    for folder in (run, tmp_path)
+  )
+  for name, metrics in again.items():
+    for metric, found in metrics.items():
+      want = scores[name][metric]["value"]
+      assert found["value"] == pytest.approx(want, abs=1e-6)
+  for file in ("report.html", "predictions.html"):
+    assert (tmp_path / file).exists()
   assert (tmp_path / "predictions/caption-000000002.jsonl").exists()
+  said = capsys.readouterr().out
+  assert re.search(r"caption +mean score .* \+0.000 .* 1 +12$", said, re.M)
 
 
 def test_predictions_hold_all_that_was_asked_and_said(run):

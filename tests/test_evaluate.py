@@ -1,0 +1,180 @@
+"""The verb that evaluates, compares, and makes files of predictions."""
+
+import argparse
+import functools
+import json
+import os
+import re
+
+import ml_collections
+import pytest
+
+from pg import evaluate
+from pg.codecs import masks
+from pg.evals import records
+from pg.evals import run as evals_run
+
+
+def answers(prediction="x", num=4, **more):
+  return [
+    dict(
+      index=i, where=f"v:{i}", id={"question_id": i}, prompt="q", truth="x",
+      prediction=prediction, score=float(prediction == "x"), **more,
+    )
+    for i in range(num)
+  ]  # fmt: skip
+
+
+@pytest.fixture
+def runs(tmp_path):
+  """Two runs with predictions, the first with older ones too."""
+  write = lambda name, *args: records.write(
+    str(tmp_path / name), answers(*args)
+  )
+  write("a/predictions/val-000000100.jsonl", "y")
+  write("a/predictions/val-000000020.jsonl", "older")
+  write("b/predictions/val-000000100.jsonl", "x")
+  return tmp_path
+
+
+def call(config=None, **given):
+  """Calls the verb as its command line does."""
+  names = ("checkpoint", "workdir", "compare", "predictions", "submit", "out")
+  args = dict.fromkeys(names) | dict(mask_codec=masks.NANO) | given
+  evaluate.main(argparse.Namespace(config=config, **args))
+
+
+def test_two_runs_are_compared_by_their_last_predictions(runs, capsys):
+  call(compare=[str(runs / "a"), str(runs / "b")])
+  said = capsys.readouterr().out
+  assert f"A: {runs}/a\nB: {runs}/b\n" in said
+  assert re.search(r"val +mean score +0.000 +1.000 +\+1.000 .* 4$", said, re.M)
+
+
+def test_folders_and_files_are_compared_alike(runs, capsys):
+  wanted = None
+  for name in ("", "predictions", "predictions/val-000000100.jsonl"):
+    call(compare=[str(runs / "a" / name), str(runs / "b" / name)])
+    table = capsys.readouterr().out.split("\n", 2)[2]
+    wanted = wanted or table
+    assert table == wanted
+
+
+def test_captions_are_compared_by_the_metric_of_the_runs_config(runs, capsys):
+  for name, said in (("a", "red dot"), ("b", "blue ring on the left")):
+    rows = answers(said, 9)
+    for row in rows:
+      row["truth"] = f"{row['index']} blue ring on the left"
+      del row["score"]
+    path = runs / name / "predictions/val-000000100.jsonl"
+    records.write(str(path), rows)
+  pair = [str(runs / "a"), str(runs / "b")]
+  call(compare=pair)
+  assert "no config that names its metric" in capsys.readouterr().out
+  config = {"evals": {"val": {"metric": "captions"}}}
+  (runs / "b/config.json").write_text(json.dumps(config))
+  call(compare=pair)
+  assert re.search("val +rouge", capsys.readouterr().out)
+
+
+def test_a_submission_is_made_of_predictions(runs, capsys):
+  out = runs / "new/test.json"
+  path = str(runs / "a/predictions/val-000000020.jsonl")
+  call(predictions=[path], submit=["vqav2"], out=str(out))
+  want = [{"question_id": i, "answer": "older"} for i in range(4)]
+  assert json.loads(out.read_text()) == want
+  assert str(out) in capsys.readouterr().out
+
+
+def test_several_files_make_one_submission(runs):
+  out = runs / "test.json"
+  both = [str(runs / "a"), str(runs / "b")]
+  call(predictions=both, submit=["aokvqa_da", "aokvqa_mc"], out=str(out))
+  want = {"direct_answer": "y", "multiple_choice": "x"}
+  assert json.loads(out.read_text()) == {str(i): want for i in range(4)}
+  with pytest.raises(ValueError, match="v:0 and v:0 are both 0"):
+    call(predictions=both, submit=["vqav2"], out=str(out))
+
+
+def test_the_page_is_made_of_predictions(runs):
+  out = runs / "page.html"
+  call(predictions=[str(runs / "a"), str(runs / "b")], out=str(out))
+  text = out.read_text()
+  assert text.count('"prediction": "y"') == text.count('"prediction": "x"') == 4
+  assert f'"evaluator": "{runs}/b: val"' in text
+
+
+@pytest.mark.parametrize(
+  "given, message",
+  [
+    ({}, "wanted a --config, --compare or --predictions"),
+    (dict(config="c"), "nothing to evaluate; add --checkpoint"),
+    (dict(compare=["a"]), "--compare got 1 run without a --config; it takes"),
+    (dict(compare=["a", "nowhere"]), "no predictions in .*nowhere; wanted"),
+    (dict(predictions=["a"]), "say which with --out"),
+    (
+      dict(predictions=["a"], submit=["vqa2"], out="o"),
+      'unknown submission format "vqa2"; did you mean "vqav2"',
+    ),
+    (
+      dict(predictions=["a"], submit=["vqav2", "gqa"], out="o"),
+      "2 formats for 1 files",
+    ),
+  ],
+)
+def test_a_wrong_call_says_what_was_wanted(runs, monkeypatch, given, message):
+  monkeypatch.chdir(runs)
+  with pytest.raises(ValueError, match=message):
+    call(**given)
+  assert not (runs / "o").exists()
+
+
+def test_a_folder_of_two_evaluators_is_no_submission(runs):
+  records.write(str(runs / "a/predictions/test-000000100.jsonl"), answers())
+  with pytest.raises(ValueError, match="of test, val; name the file of one"):
+    call(predictions=[str(runs / "a")], submit=["vqav2"], out="o")
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+  """Stands in for running models; lists what was evaluated where."""
+  calls = []
+
+  def run(c, path, workdir):
+    calls.append((path, workdir))
+    os.makedirs(workdir, exist_ok=True)
+    found = answers("y" if path == "other" else "x")
+    result = functools.partial(evals_run.Result, {}, {}, {}, {})
+    return {"val": result(found, 4), "nll": result([], 4)}
+
+  monkeypatch.setattr(evaluate, "evaluate", run)
+  return calls
+
+
+def config():
+  return ml_collections.ConfigDict({"evals": {"val": {"metric": "exact"}}})
+
+
+def test_a_checkpoint_is_compared_with_one_that_is_evaluated_too(
+  runs, evaluated, capsys
+):
+  out = str(runs / "out")
+  call(config(), checkpoint="new", workdir=out, compare=["other"])
+  assert evaluated == [("new", out), ("other", f"{out}/compared")]
+  said = capsys.readouterr().out
+  assert "A: other\nB: new\n" in said
+  assert re.search(r"val +mean score +0.000 +1.000 ", said)
+  assert '"prediction": "x"' in (runs / "out/predictions.html").read_text()
+
+
+def test_a_checkpoint_is_compared_with_predictions_that_are_there(
+  runs, evaluated, capsys
+):
+  out, other = str(runs / "out"), str(runs / "a")
+  call(config(), checkpoint="new", workdir=out, compare=[other])
+  assert evaluated == [("new", out)]
+  assert f"A: {other}\nB: new\n" in capsys.readouterr().out
+  for wrong in (["a", "b"], [str(runs / "nowhere.jsonl")]):
+    with pytest.raises((ValueError, OSError), match="takes one|nowhere"):
+      call(config(), checkpoint="new", workdir=out, compare=wrong)
+  assert len(evaluated) == 1  # before anything is run
