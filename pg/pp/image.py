@@ -175,7 +175,7 @@ def _jpeg(data, precise):
     return None
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(height, width)
+    check_size(height, width)
     if colours not in ("CMYK", "YCCK"):
       return simplejpeg.decode_jpeg(data, "RGB", fastdct=not precise)
   # It also objects to what does no harm, such as bytes between two segments.
@@ -187,7 +187,7 @@ def _jpeg(data, precise):
 def _pillow(data):
   """Returns the pixels of an image file by Pillow."""
   with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-    _check_size(opened.height, opened.width)
+    check_size(opened.height, opened.width)
     mode = opened.mode
     if mode.startswith("I;16") or (mode == "I" and opened.format == "PPM"):
       # Pillow would clip these to 255, so that nearly all of it is white.
@@ -198,7 +198,7 @@ def _pillow(data):
     return np.array(opened if mode == "RGB" else opened.convert("RGB"))
 
 
-def _check_size(height, width):
+def check_size(height, width):
   if height * width > MAX_PIXELS:
     raise ValueError(
       f"{height} x {width} are more than {MAX_PIXELS:,} pixels; make it smaller"
