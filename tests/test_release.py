@@ -261,3 +261,22 @@ def test_the_command_prints_a_table_or_one_error(raw, tmp_path):
     "popular.jsonl",
     "random.jsonl",
   ]
+
+
+def test_clips_that_no_one_has_any_more_are_left_out(raw, tmp_path, capsys):
+  (raw / "train2014/1.png").unlink()
+
+  def partial(raw):
+    split = release.Split("train", lambda: rows(raw), 3, partial=True)
+    return [split]
+
+  (done,) = release.prepare(partial, raw, tmp_path / "it")
+  assert (done.num, done.num_absent) == (2, 1)
+  assert (
+    f"1 pictures or clips are missing; get {SITE}" in capsys.readouterr()[0]
+  )
+  for i in (0, 2):
+    (raw / f"train2014/{i}.png").unlink()
+  with pytest.raises(ValueError, match="train: none of 3 examples is there"):
+    release.prepare(partial, raw, tmp_path / "none", quiet=True)
+  assert not os.listdir(tmp_path / "none")

@@ -11,6 +11,7 @@ pictures where they lie; `<out>/<split>.array_record` holds them.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ class Split(NamedTuple):
   rows: Callable  # () -> iterator of dicts
   num: int | None = None  # rows that the release has; None: not published
   unit: str = "examples"
+  partial: bool = False  # rows whose picture is not there may be left out
 
 
 class Prepared(NamedTuple):
@@ -43,12 +45,14 @@ class Prepared(NamedTuple):
   problems: tuple = ()
 
 
-def main(splits, doc):
+def main(splits, doc, **flags):
   """Runs a preparation from the command line.
 
   Args:
     splits: function from a Raw to an iterable of Split.
     doc: str, the script's docstring.
+    **flags: name -> help of flags of this script; `splits` is given their
+      values by name, bool.
   """
   spec = sys.modules["__main__"].__spec__
   parser = argparse.ArgumentParser(
@@ -66,7 +70,11 @@ def main(splits, doc):
     action="store_true",
     help="write what is there even if something is missing",
   )
+  for name, text in flags.items():
+    add(f"--{name}", action="store_true", help=text)
   args = parser.parse_args()
+  given = {name: getattr(args, name) for name in flags}
+  splits = functools.partial(splits, **given)
   only = [name for name in args.splits.split(",") if name]
   more = dict(allow_incomplete=args.allow_incomplete, only=only)
   try:
@@ -122,8 +130,14 @@ def prepare(
   if not quiet:
     print(summary(done, out, suffix))
   problems = list(dict.fromkeys(p for x in done for p in x.problems))
-  for archive, num in raw.num_absent.items():
-    problems.append(f"{num:,} pictures or clips are missing; get {archive}")
+  absent = [
+    f"{num:,} pictures or clips are missing; get {archive}"
+    for archive, num in raw.num_absent.items()
+  ]
+  if not all(x.split.partial for x in done):
+    problems += absent
+  elif absent and not quiet:
+    print("\n".join(absent))
   if problems and not allow_incomplete:
     raise ValueError(
       "the release is not complete:\n  "
@@ -167,7 +181,10 @@ def _write(raw, split, path, allow_incomplete, quiet):
     )
   if not lost and not total:
     lost.append(f"split {split.name} has no {split.unit}")
-  if counts["rows"] and (allow_incomplete or not (lost or counts["absent"])):
+  if split.partial and not lost and not counts["rows"]:
+    lost.append(f"split {split.name}: none of {total:,} {split.unit} is there")
+  complete = not lost and (split.partial or not counts["absent"])
+  if counts["rows"] and (allow_incomplete or complete):
     os.replace(part, path)
   elif os.path.exists(part):
     os.remove(part)
