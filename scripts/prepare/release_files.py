@@ -115,19 +115,20 @@ class Raw:
     function = _OPEN.get(os.path.splitext(path)[1], open)
     return function(path, "rt", encoding="utf-8-sig", newline=newline)
 
-  def json(self, name, want=()):
+  def json(self, name, want=(), hook=None):
     """Returns what is in a JSON file.
 
     Args:
       name: str, the file.
       want: keys that it must have; of a list, its first item.
+      hook: function from each object in it, a dict, to what is kept of it.
 
     Raises:
       ValueError: not JSON, or a key is missing; says which there are.
     """
     with self.open(name) as f:
       try:
-        made = json.load(f)
+        made = json.load(f, object_hook=hook)
       except ValueError as e:
         raise ValueError(f"{self.path(name)} is not JSON in UTF-8: {e}") from e
     first = made[0] if isinstance(made, list) and made else made

@@ -1,0 +1,62 @@
+"""A-OKVQA: questions about photos of COCO that need knowledge, asked twice.
+
+  python -m scripts.prepare.aokvqa --raw DIR --out data/aokvqa
+
+From github.com/allenai/aokvqa aokvqa_v1p0.tar.gz, from cocodataset.org
+train2017.zip, val2017.zip and test2017.zip, unpacked into DIR. Splits: train,
+val, test (without answers). A row has four choices and ten direct answers.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+FILE = "aokvqa_v1p0_{}.json"
+SPLITS = (("train", 17056), ("val", 1145), ("test", 6702))
+WANT = (
+  "image_id",
+  "question_id",
+  "question",
+  "choices",
+  "difficult_direct_answer",
+)
+ANSWERS = ("correct_choice_idx", "direct_answers", "rationales")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  origin = "aokvqa_v1p0.tar.gz from github.com/allenai/aokvqa"
+  raw.need({FILE.format(split): origin for split, _ in SPLITS})
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "questions")
+
+
+def _rows(raw, split):
+  """Yields questions; those of test have the place -1 and no answers."""
+  name, answered = FILE.format(split), split != "test"
+  for q in raw.json(name, want=WANT + ANSWERS * answered):
+    place = q["correct_choice_idx"] if answered else -1
+    if answered and not 0 <= place < len(q["choices"]):
+      raise ValueError(
+        f"{name}: question {q['question_id']} has {len(q['choices'])} choices,"
+        f" and {place} is the place of the right one"
+      )
+    yield {
+      "image": raw.image(
+        f"{split}2017/{q['image_id']:012d}.jpg",
+        f"{split}2017.zip from cocodataset.org",
+      ),
+      "image_id": q["image_id"],
+      "question_id": q["question_id"],
+      "question": q["question"],
+      "multiple_choice_possible_answers": q["choices"],
+      "multiple_choice_correct_idx": place,
+      "direct_answers": q["direct_answers"] if answered else [],
+      "direct_answer_is_difficult": q["difficult_direct_answer"],
+      "answer_rationales": q["rationales"] if answered else [],
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

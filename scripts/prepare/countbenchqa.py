@@ -1,0 +1,68 @@
+"""CountBenchQA: how many are there, from two to ten? Photos of the web.
+
+  python -m scripts.prepare.countbenchqa --raw DIR --out data/countbenchqa
+
+From the dataset nielsr/countbench on the Hugging Face hub
+train-00000-of-00001-cf54c241ba947306.parquet; from
+github.com/google-research/big_vision countbench_paired_questions.json, in
+big_vision/datasets/countbenchqa/data. One split, huggingface: of 540 questions
+490, for 49 have no picture there and one is gray, which big_vision leaves out.
+"""
+
+import functools
+import io
+
+from PIL import Image
+
+from scripts.prepare import release
+
+PICTURES = "train-00000-of-00001-cf54c241ba947306.parquet"
+QUESTIONS = "countbench_paired_questions.json"
+COLUMNS = ("image", "text", "image_url", "number")
+
+
+def splits(raw):
+  """Yields the split of the release."""
+  raw.need(
+    {
+      PICTURES: "the dataset nielsr/countbench on the Hugging Face hub",
+      QUESTIONS: "big_vision/datasets/countbenchqa/data of"
+      " github.com/google-research/big_vision",
+    }
+  )
+  rows = functools.partial(_rows, raw)
+  yield release.Split("huggingface", rows, 490, "questions")
+
+
+def _rows(raw):
+  import pyarrow.parquet as pq
+
+  questions = raw.json(QUESTIONS, want=("question",))
+  table = pq.read_table(raw.path(PICTURES))
+  gone = set(COLUMNS) - set(table.column_names)
+  if gone or len(table) != len(questions):
+    raise ValueError(
+      f"{PICTURES} has {len(table)} rows and lacks {sorted(gone) or 'no'}"
+      f" columns; wanted {', '.join(COLUMNS)} for each of the"
+      f" {len(questions)} questions of {QUESTIONS}"
+    )
+  for i, (q, row) in enumerate(zip(questions, table.to_pylist())):
+    if row["image"] is None or _is_gray(row["image"]["bytes"]):
+      continue
+    yield {
+      "image": row["image"]["bytes"],
+      "image_id": i,
+      "question_id": i,
+      "image_url": row["image_url"],
+      "text": row["text"],
+      "question": q["question"],
+      "number": int(row["number"]),
+    }
+
+
+def _is_gray(data):
+  return len(Image.open(io.BytesIO(data)).getbands()) == 1
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,62 @@
+"""GQA: questions about photos, made from graphs of what they show.
+
+  python -m scripts.prepare.gqa --raw DIR --out data/gqa
+
+From the GQA page of Stanford, unpacked into DIR: questions1.2.zip and
+images.zip. Splits: train_balanced, val_balanced, testdev_balanced. While it is
+read, the file of train takes some 2 GB of memory.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+SITE = "from the GQA page of Stanford"
+SPLITS = (
+  ("train_balanced", 943000),
+  ("val_balanced", 132062),
+  ("testdev_balanced", 12578),
+)
+KEYS = ("imageId", "question", "isBalanced", "answer", "fullAnswer")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  raw.need(
+    {f"{s}_questions.json": f"questions1.2.zip {SITE}" for s, _ in SPLITS}
+  )
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "questions")
+
+
+def _rows(raw, split):
+  made = raw.json(f"{split}_questions.json", hook=slim)
+  for id, q in made.items():
+    yield {
+      **question(raw, id, q),
+      "full_answer": q["fullAnswer"],
+      "is_balanced": q["isBalanced"],
+    }
+
+
+def question(raw, id, q):
+  """Returns what GQA and xGQA have in common in a row."""
+  return {
+    "image": raw.image(f"images/{q['imageId']}.jpg", f"images.zip {SITE}"),
+    "image/id": q["imageId"],
+    "question_id": id,
+    "question": q["question"],
+    "answer": q["answer"],
+  }
+
+
+def slim(found):
+  """Leaves out of questions the programs behind them, most of the files."""
+  if "imageId" not in found:
+    return found
+  return {key: found[key] for key in KEYS if key in found}
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,47 @@
+"""MaRVL: NLVR2 in five languages, with photos from where they are spoken.
+
+  python -m scripts.prepare.marvl --raw DIR --out data/marvl
+
+From the MaRVL dataset (marvl-challenge.github.io), unpacked into DIR:
+marvl-annotations/marvl-<language>.jsonl and
+marvl-images/<language>/images/<concept>/. Splits: test_id, test_sw, test_ta,
+test_tr, test_zh.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+SITE = "from the MaRVL dataset, see marvl-challenge.github.io"
+NUM = dict(id=1128, sw=1108, ta=1242, tr=1180, zh=1012)
+WANT = ("concept", "language", "caption", "left_img", "right_img", "id")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  raw.need({f"marvl-{language}.jsonl": SITE for language in NUM})
+  for language, num in NUM.items():
+    rows = functools.partial(_rows, raw, language)
+    yield release.Split(f"test_{language}", rows, num, "examples")
+
+
+def _rows(raw, language):
+  for where, q in raw.lines(f"marvl-{language}.jsonl", WANT + ("label",)):
+    if not isinstance(q["label"], bool):
+      raise ValueError(f"{where}: wanted true or false, got {q['label']!r}")
+    folder = f"{language}/images/{q['concept']}"
+    yield {
+      "image": [
+        raw.image(f"{folder}/{name}", f"marvl-images/{language} {SITE}")
+        for name in (q["left_img"], q["right_img"])
+      ],
+      "example_id": q["id"],
+      "concept": q["concept"],
+      "language": q["language"],
+      "sentence": q["caption"],
+      "label": str(q["label"]),
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,53 @@
+"""NLVR2: is a sentence true of two photos?
+
+  python -m scripts.prepare.nlvr2 --raw DIR --out data/nlvr2
+
+From github.com/lil-lab/nlvr, nlvr2/data: train.json, dev.json and test1.json;
+their photos after a form, or from their URLs: train/<directory>/, dev/, test1/.
+Splits: train, dev, test (the public one, test1). About one in twenty URLs is
+dead: without those photos --allow_incomplete leaves their rows out.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+SPLITS = (
+  ("train", "train", 86373),
+  ("dev", "dev", 6982),
+  ("test", "test1", 6967),
+)
+WANT = ("identifier", "sentence", "label")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  site = "nlvr2/data of github.com/lil-lab/nlvr"
+  raw.need({f"{file}.json": site for _, file, _ in SPLITS})
+  for split, file, num in SPLITS:
+    rows = functools.partial(_rows, raw, file)
+    yield release.Split(split, rows, num, "examples")
+
+
+def _rows(raw, file):
+  more = ("directory",) * (file == "train")
+  for where, q in raw.lines(f"{file}.json", WANT + more):
+    if q["label"] not in ("True", "False"):
+      raise ValueError(f'{where}: wanted "True" or "False", got {q["label"]!r}')
+    stem, _, sentence = q["identifier"].rpartition("-")
+    folder = f"train/{q['directory']}" if file == "train" else file
+    yield {
+      "image": [
+        raw.image(f"{folder}/{stem}-img{i}.png", f"the photos of NLVR2, {file}")
+        for i in (0, 1)
+      ],
+      "example_id": q["identifier"],
+      # A sentence is asked about several pairs of photos.
+      "pair": f"{stem.rpartition('-')[0]}-{sentence}",
+      "sentence": q["sentence"],
+      "label": q["label"],
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

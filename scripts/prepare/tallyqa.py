@@ -1,0 +1,55 @@
+"""TallyQA: how many are there? Simple and complex questions about photos.
+
+  python -m scripts.prepare.tallyqa --raw DIR --out data/tallyqa
+
+From github.com/manoja328/tallyqa tallyqa.zip; from cocodataset.org
+train2014.zip and val2014.zip; from the Visual Genome page images.zip and
+images2.zip, which hold VG_100K and VG_100K_2; unpacked into DIR. Splits: train,
+test. `issimple` is 1, 0, or -1 in train, where it is not known.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+SPLITS = (("train", 249318), ("test", 38589))
+WANT = ("answer", "image", "image_id", "question", "question_id")
+ARCHIVES = {
+  "VG_100K": "images.zip from the Visual Genome page",
+  "VG_100K_2": "images2.zip from the Visual Genome page",
+  "train2014": "train2014.zip from cocodataset.org",
+  "val2014": "val2014.zip from cocodataset.org",
+}
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  site = "tallyqa.zip from github.com/manoja328/tallyqa"
+  raw.need({f"{split}.json": site for split, _ in SPLITS})
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "questions")
+
+
+def _rows(raw, split):
+  more = ("issimple",) * (split == "test")
+  for q in raw.json(f"{split}.json", want=WANT + more):
+    folder = q["image"].split("/")[0]
+    if folder not in ARCHIVES:
+      raise ValueError(
+        f"{split}.json: question {q['question_id']} has the picture"
+        f" {q['image']!r}; wanted one in {', '.join(ARCHIVES)}"
+      )
+    yield {
+      "image": raw.image(q["image"], ARCHIVES[folder]),
+      "image_id": q["image_id"],
+      "image_source": q.get("data_source", ""),
+      "question_id": q["question_id"],
+      "question": q["question"],
+      "answer": int(q["answer"]),
+      "issimple": int(q["issimple"]) if more else -1,
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,53 @@
+"""VizWiz-VQA: questions that blind people asked about photos they took.
+
+  python -m scripts.prepare.vizwizvqa --raw DIR --out data/vizwizvqa
+
+From vizwiz.org, unpacked into DIR: train.zip, val.zip, test.zip and
+Annotations.zip. Splits: train, val, test (without answers). A few answers of
+train are empty; they are left out here, as in big_vision.
+"""
+
+import functools
+import re
+
+from scripts.prepare import release
+
+SPLITS = (("train", 20523), ("val", 4319), ("test", 8000))
+NAME = re.compile(r"VizWiz_\w+_(\d+)\.jpg")
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  origin = "Annotations.zip from vizwiz.org"
+  raw.need({f"annotations/{split}.json": origin for split, _ in SPLITS})
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "questions")
+
+
+def _rows(raw, split):
+  file, answered = f"annotations/{split}.json", split != "test"
+  more = ("answers", "answerable") * answered
+  for q in raw.json(file, want=("image", "question", *more)):
+    match = NAME.fullmatch(q["image"])
+    if not match:
+      raise ValueError(
+        f"{file}: the picture {q['image']!r} is not called like"
+        f" VizWiz_{split}_00000007.jpg"
+      )
+    found = [a for a in q["answers"] if a["answer"]] if answered else []
+    yield {
+      "image": raw.image(
+        f"{split}/{q['image']}", f"{split}.zip from vizwiz.org"
+      ),
+      "image/filename": q["image"],
+      "question_id": int(match[1]),
+      "question": q["question"],
+      "answers": [a["answer"] for a in found],
+      "answer_confidences": [a["answer_confidence"] for a in found],
+      "answerable": q["answerable"] if answered else -1,
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)
