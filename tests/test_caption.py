@@ -161,6 +161,14 @@ def test_captions_of_several_languages_have_frequencies_of_their_own():
   assert scores["cider/mean_no_en"] == scores["cider/de"]
 
 
+def test_captions_of_a_word_or_two_have_scores():
+  """There is no text with three words, and so no n-gram of three."""
+  examples = [{"answers": ["a cat"]}, {"answers": ["dog"]}]
+  scores = evals.METRICS["captions"](["a cat", "cat"], examples)
+  assert scores["cider"] == pytest.approx(10 / 4 * 2 / 2)
+  assert scores["bleu-4"] == pytest.approx(0, abs=1e-3)
+
+
 def test_an_image_without_references_or_twice_is_refused():
   examples = [{"answers": ["a cat"], "image_id": 7}] * 2
   with pytest.raises(ValueError, match="image_id 7 comes 2 times"):

@@ -290,6 +290,25 @@ def test_precision_has_an_interval_of_images_drawn_again():
   assert found["AP"].high - found["AP"].low < 0.2
 
 
+def test_the_interval_of_a_low_precision_is_around_it():
+  """Where the scores say nothing most draws are above the score itself."""
+  rng = np.random.default_rng(0)
+  examples, texts = [], []
+  for i in range(60):  # of 20 classes
+    places = [f"<loc0000><loc0000><loc0900><loc{k:04}>" for k in range(5)]
+    places[rng.integers(5)] = WHOLE if rng.random() < 0.4 else LEFT
+    texts.append(" ; ".join(f"{place} {i % 20}" for place in places))
+    scores = rng.random(5).tolist()
+    examples.append(row([str(i % 20)], [[0, 0, 1, 1]], scores=scores))
+  drawn = evals.TABLES["coco_bbox"](texts, examples)
+  found = interval.bootstrap(drawn)["AP75"]
+  assert 0 < found.low < found.value < found.high < 0.2
+  times = np.random.default_rng(1).multinomial(60, [1 / 60] * 60, size=40)
+  draws = [drawn.finish(row)["AP75"] for row in times]
+  assert np.mean(np.greater(draws, found.value)) > 0.7
+  assert np.std(draws) == pytest.approx((found.high - found.low) / 4, rel=0.4)
+
+
 def test_texts_that_are_scored_have_the_interval_of_their_metric():
   examples = [row(["cat"], [[0, 0, 1, 1]])] * 6
   texts = [f"{WHOLE} cat"] * 3 + [""] * 3

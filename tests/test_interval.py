@@ -1,10 +1,12 @@
 """Intervals around scores, and the comparison of two sets of them."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from pg import evals
-from pg.evals import caption, interval, table, vqa, yesno
+from pg.evals import caption, interval, meteor, table, vqa, yesno
 from tests import metric_golden
 
 
@@ -159,3 +161,97 @@ def test_other_ids_or_lengths_and_scores_that_are_none_are_refused():
     interval.paired([0, 1], [0, float("nan")])
   with pytest.raises(ValueError, match="acc.*example 1 is nan"):
     table.means({"acc": [0.0, float("nan")]})
+
+
+# What METEOR 1.5 prints for five captions with one reference each, and the
+# scores that it gives to each of them and to all.
+ALIGNED = """
+6 6 3 3 0 0 3 3 1 1 0 0 1 1 0 0 0 0 0 0 3 5 5
+3 3 1 1 2 2 1 1 0 0 0 0 0 0 0 0 0 0 0 0 1 3 3
+3 3 1 1 0 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 1 1 1
+0 3 0 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
+9 8 4 2 0 0 2 2 0 0 0 0 2 2 0 0 2 2 1 0 3 7 6
+"""
+METEOR = (
+  0.27496303747892364,
+  1.0,
+  0.05714285714285714,
+  0.0,
+  0.2566210169895467,
+  0.24199226583233024,
+)
+
+
+def test_meteor_of_sums_is_that_of_its_program(monkeypatch):
+  sums = [
+    [float(n) for n in line.split()] for line in ALIGNED.split("\n") if line
+  ]
+  monkeypatch.setattr(meteor, "alignments", lambda p, e: sums)
+  made = meteor.meteor([], [])
+  assert table.scores(made)["meteor"] == pytest.approx(METEOR[-1], abs=1e-12)
+  each = made.finish(made.sums)["meteor"]
+  np.testing.assert_allclose(each, METEOR[:-1], atol=1e-12)
+  found = interval.bootstrap(made)["meteor"]
+  assert found.low < found.value < found.high
+  assert found.num == 5
+
+
+def test_boxes_found_are_drawn_with_their_images():
+  """Of two kinds of images: two true boxes found, or one missed."""
+  whole = "<loc0000><loc0000><loc1023><loc1023>"
+  texts = [f"{whole} cat ; {whole} dog", f"{whole} cat ; x"] * 40
+  truths = [
+    {"suffix": f"{whole} cat ; {whole} dog"},
+    {"suffix": f"{whole} cow"},
+  ]
+  scores, found = evals.scored("detect", texts, truths * 40)
+  assert scores["iou"] == scores["recall@.5"] == pytest.approx(2 / 3)
+  assert scores["unparsable"] == 0.5
+  assert found.keys() == scores.keys()
+  assert {one.num for one in found.values()} == {80}
+  share = np.random.default_rng(0).binomial(80, 0.5, size=4000) / 80
+  low, high = np.quantile(2 * share / (1 + share), (0.025, 0.975))
+  assert found["iou"].low == pytest.approx(low, abs=0.02)
+  assert found["iou"].high == pytest.approx(high, abs=0.02)
+
+
+def test_scores_and_intervals_are_of_one_table(monkeypatch):
+  calls = []
+
+  def make(predictions, examples):
+    calls.append(predictions)
+    return table.means({"a": [1.0, 0.0], "b": [None, None]})
+
+  monkeypatch.setitem(evals.TABLES, "made", make)
+  scores, found = evals.scored("made", ["x", "y"], [{}, {}])
+  assert len(calls) == 1
+  assert scores["a"] == found["a"].value == 0.5
+  assert np.isnan(scores["b"])
+  assert found.keys() == {"a"}  # nothing is said of what no example has
+  assert evals.intervals("made", ["x", "y"], [{}, {}]) == found
+  with pytest.raises(ValueError, match='did you mean "vqav2"'):
+    evals.scored("vqa2", ["x"], [{}])
+
+
+@pytest.mark.parametrize("name", sorted(evals.TABLES.keys() - {"meteor"}))
+def test_every_metric_of_one_example_has_scores_and_no_wrong_ends(name):
+  whole = "<loc0000><loc0000><loc1023><loc1023>"
+  text = whole + "<seg001>" * 16 + " cat"
+  texts = {"count": "1", "pope": "yes", "pope_equal": "yes"}
+  answer = text if name in ("detect", "segment") else texts.get(name, "a cat")
+  example = {"answers": [answer] * 2, "suffix": answer, "language": "en"}
+  example |= {"pair": 1, "question_type": "t", "issimple": 1}
+  example |= {"boxes": [[0, 0, 1, 1]], "labels": ["cat"], "height": 8}
+  example |= {"width": 8, "mask": np.ones((8, 8), bool)}
+  several = 2 if name == "mmvp" else 1
+  boxes = name in ("coco_bbox", "coco_segm", "refcoco")
+  prediction = text if boxes else answer
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # CIDEr of one image
+    scores, found = evals.scored(
+      name, [prediction] * several, [example] * several
+    )
+  assert scores and np.isfinite(list(scores.values())).all()
+  assert found.keys() == scores.keys()
+  for key, one in found.items():
+    assert one[:3] == pytest.approx([scores[key]] * 3), key

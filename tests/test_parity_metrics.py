@@ -107,8 +107,9 @@ def test_cider_bleu_and_rouge_equal_those_of_the_package():
 
 
 @java
-def test_meteor_equals_the_reference():
-  rows, summary = metric_golden.read("captions_coco_free")
+@pytest.mark.parametrize("name", ["captions_coco_free", "captions_made"])
+def test_meteor_equals_the_reference(name):
+  rows, summary = metric_golden.read(name)
   examples = [{"answers": row["references"]} for row in rows]
   predictions = [row["candidate"] for row in rows]
   made = meteor.meteor(predictions, examples)

@@ -161,7 +161,7 @@ def _cosine(predicted, true, image):
   same = np.append(weight, 0.0)[place]  # 0 for n-grams not predicted
   product = np.minimum(same, true_weight) * true_weight
   dot, norms = np.bincount(row, product, len(image)), norm[image] * true_norm
-  return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)
+  return np.divide(dot, norms, out=np.zeros(len(image)), where=norms > 0)
 
 
 def _bleu(predictions, references):

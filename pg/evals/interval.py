@@ -36,8 +36,9 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   replacement and the scores computed from the new sums. That is exact for
   means, quotients and BLEU. For CIDEr the weights of n-grams stay those of the
   whole set: what a caption contributes is drawn, not what it contributes given
-  other captions. Scores that no example supports, nan, are left out; so are
-  draws in which a score has no example.
+  other captions. Average precision is computed anew of every draw. Scores that
+  no example supports, nan, are left out; so are draws in which a score has no
+  example.
 
   Args:
     made: table.Table or table.Drawn.
@@ -52,13 +53,14 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   Raises:
     ValueError: a summand that is not a finite number, or no rows.
   """
+  scores = table.scores(made)
   if isinstance(made, table.Drawn):
-    draws = _finish_each(made, resamples or 100, seed)
+    draws = _finish_each(made, resamples or 100, seed, scores)
   else:
     _check(made.sums)
     draws = made.finish(_draw(made.sums, resamples or 1000, seed))
   found = {}
-  for name, value in table.scores(made).items():
+  for name, value in scores.items():
     kept = draws[name][np.isfinite(draws[name])]
     if np.isfinite(value) and kept.size:
       low, high = np.quantile(kept, _tails(level))
@@ -67,12 +69,22 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   return found
 
 
-def _finish_each(made, resamples, seed):
-  """Returns the scores of draws, dict of f64[resamples]; nan: has none."""
+def _finish_each(made, resamples, seed, scores):
+  """Returns the scores of draws, dict of f64[resamples]; nan: has none.
+
+  They are moved so that their mean is the score: copies of an image agree with
+  each other, and average precision, which has a maximum in it, is larger.
+  """
   rng, size = np.random.default_rng(seed), made.size
   times = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
   found = [made.finish(row) for row in times]
-  return {n: np.array([f.get(n, np.nan) for f in found]) for n in made.num}
+  draws = {}
+  for name, score in scores.items():
+    values = np.array([f.get(name, np.nan) for f in found])
+    kept = values[np.isfinite(values)]
+    bias = kept.mean() - score if kept.size else 0.0
+    draws[name] = np.clip(values - bias, 0, 1)
+  return draws
 
 
 def _tails(level):

@@ -29,6 +29,11 @@ def meteor(predictions, examples):
     ValueError: no Java, no package, or what `caption.cider` raises.
   """
   sums = np.array(alignments(predictions, examples))
+  # Where all words match in one piece there is nothing to punish.
+  same = (sums[:, _MATCHES] == sums[:, :2]).all(axis=1) & (
+    sums[:, _CHUNKS] == 1
+  )
+  sums[same, _CHUNKS] = 0
   return table.Table(sums, _finish, {"meteor": len(sums)})
 
 
@@ -73,8 +78,8 @@ def _finish(sums):
   """Scores sums of alignments (Denkowski and Lavie 2014, for English)."""
   (words, function, *modules), chunks, matches = (
     np.moveaxis(sums[..., :20].reshape(*sums.shape[:-1], 10, 2), -2, 0),
-    sums[..., 20],
-    sums[..., 21:],
+    sums[..., _CHUNKS],
+    sums[..., _MATCHES],
   )
   matched = sum(
     weight * (_CONTENT * modules[2 * i] + (1 - _CONTENT) * modules[2 * i + 1])
@@ -86,8 +91,6 @@ def _finish(sums):
     precision * recall, _RECALL * precision + (1 - _RECALL) * recall
   )
   order = _quotient(chunks, matches.mean(axis=-1))
-  # In one piece and complete there is nothing to punish.
-  order = np.where((matches == words).all(axis=-1) & (chunks == 1), 0.0, order)
   return {"meteor": mean * (1 - _PUNISHED * order**_SLOPE)}
 
 
@@ -100,6 +103,8 @@ def _quotient(a, b):
 # paper, and how much a match of each module counts.
 _RECALL, _SLOPE, _PUNISHED, _CONTENT = 0.85, 0.2, 0.6, 0.75
 _MODULES = 1.0, 0.6, 0.8, 0.6
+# Columns of the alignments.
+_CHUNKS, _MATCHES = 20, slice(21, 23)
 
 
 _JAVA = ("java", "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar")

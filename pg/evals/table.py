@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
   """A metric that is no function of sums, such as mean average precision."""
 
   size: int  # N, examples
-  finish: Callable  # i64[N], how often each is there -> dict of float
+  finish: Callable  # i64[N], how often each is there -> dict of float in 0..1
   num: dict  # as in Table
 
 
