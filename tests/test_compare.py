@@ -76,6 +76,13 @@ def test_of_means_a_table_gives_what_pairs_give():
   assert found[1:4] == pytest.approx(want[1:4], abs=0.02)
 
 
+def test_sums_that_differ_by_rounding_alone_are_equal():
+  # Whichever way these are exchanged, the difference is as large.
+  a, b = [0.3, 0.8, 0.5, 0.0, 0.7, 0.7], [0.3, 0.8, 0.5, 0.1, 0.7, 0.7]
+  tables = [compare.table_lib.means({"acc": x}) for x in (a, b)]
+  assert compare.paired(*tables)["acc"][2].p == 1
+
+
 def test_many_examples_are_drawn_in_blocks(monkeypatch):
   a, b = captions(30, 0.5, 1), captions(30, 0.3, 2)
   monkeypatch.setattr(compare, "_BLOCK", 7 * 30)
