@@ -1,0 +1,47 @@
+"""MSR-VTT: clips of about 15 seconds, twenty captions each.
+
+  python -m scripts.prepare.msrvtt_cap --raw DIR --out data/msrvtt_cap
+
+From the MSR-VTT challenge of 2016 or a mirror, unpacked into DIR:
+train_val_videodatainfo.json, test_videodatainfo.json, and the clips video0.mp4
+to video9999.mp4 in TrainValVideo/ and TestVideo/. Splits: train, val, test. Of
+these PaliGemma had 4,663, 316 and 2,094 clips. --verify leaves out broken ones.
+"""
+
+import collections
+
+from scripts.prepare import clips, release
+
+SITE = "from the MSR-VTT challenge"
+FILES = dict(
+  train=("train_val_videodatainfo.json", "train", "TrainValVideo.zip"),
+  val=("train_val_videodatainfo.json", "validate", "TrainValVideo.zip"),
+  test=("test_videodatainfo.json", "test", "TestVideo.zip"),
+)
+SIZES = dict(train=6513, val=497, test=2990)
+
+
+def splits(raw, verify=False):
+  """Yields the splits of the release."""
+  raw.need({name: f"{name} {SITE}" for name, *_ in FILES.values()})
+  yield from clips.splits(raw, _rows, SIZES, "clips", verify)
+
+
+def _rows(raw, split):
+  name, part, archive = FILES[split]
+  info = raw.json(name, want=("videos", "sentences"))
+  captions = collections.defaultdict(list)
+  for sentence in info["sentences"]:
+    captions[sentence["video_id"]].append(sentence["caption"].strip())
+  for video in info["videos"]:
+    id = video["video_id"]
+    if video["split"] != part:
+      continue
+    if id not in captions:
+      raise ValueError(f"{name}: {id} has no captions")
+    path = clips.find(raw, id, f"{archive} {SITE}")
+    yield {"video": path, "video_id": id, "captions": captions[id]}
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__, verify=clips.VERIFY)
