@@ -149,7 +149,7 @@ def _evaluate(args):
     folder = os.path.join(workdir, "compared")
     results = evaluate(c, args.compare[0], folder)
     other = {name: r.records for name, r in results.items() if r.records}
-  metrics = {name: r.get("metric") for name, r in c.evals.items()}
+  metrics = {k: how.get("metric", "exact") for k, how in c.evals.items()}
   compare((args.compare[0], other), (path, found), metrics)
 
 

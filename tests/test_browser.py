@@ -130,6 +130,12 @@ def test_a_number_that_json_lacks_becomes_none(tmp_path):
   assert found[0]["logp"] is None and found[0]["scores"] == [None, 0.5]
 
 
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+  monkeypatch.setattr(browser.jax, "process_index", lambda: 1)
+  browser.write(str(tmp_path / "run/page.html"), {"val": [record()]})
+  assert not list((tmp_path / "run").iterdir())
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
   with pytest.raises(ValueError, match="val, val:7: cannot read its picture"):
     page(tmp_path, val=[record(7, image="AAAA")])

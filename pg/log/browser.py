@@ -14,6 +14,7 @@ import math
 import os
 import pathlib
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -52,7 +53,7 @@ del { color: var(--bad); }
 
 
 def write(path, predictions, codec=masks.NANO):
-  """Writes the page.
+  """Writes the page, in the first process only.
 
   Args:
     path: str.
@@ -65,6 +66,8 @@ def write(path, predictions, codec=masks.NANO):
   Raises:
     ValueError: a picture or a codec that cannot be read.
   """
+  if jax.process_index() > 0:
+    return path
   rows = [
     _row(name, record, codec)
     for name, records in predictions.items()
