@@ -1,4 +1,4 @@
-"""Questions about photos and diagrams: six questions a split, at most."""
+"""Questions about photos, a handful a split."""
 
 import io
 import json
@@ -126,73 +126,6 @@ def _gqa_questions(raw, first, text):
   return made
 
 
-def nlvr2(raw):
-  """Writes sentences, each with two pairs of photos."""
-  for number, file in enumerate(("train", "dev", "test1")):
-    rows = []
-    for i in range(4):
-      stem, seed = f"{file}-{number}-{i % 2}", 10 * number + i % 2
-      folder = raw / "images" / file / ("7" if file == "train" else "")
-      for k in (0, 1):
-        path = folder / f"{stem}-img{k}.png"
-        pictures.write(path, (40 + k, 32), 2 * seed + k)
-      row = dict(
-        validation={"61": "True"},
-        sentence=f"Both pictures show {i // 2} kites over field {number}.",
-        left_url="https://photos.example/1.png",
-        writer="12",
-        label=("True", "False")[i % 2],
-        right_url="https://photos.example/2.png",
-        synset="kite",
-        query="two kites3",
-        identifier=f"{stem}-{i // 2}",
-        extra_validations={"5": "True"},
-      )
-      rows.append(row | dict(directory=7) if file == "train" else row)
-    write_lines(raw / f"{file}.json", rows)
-
-
-def marvl(raw):
-  """Writes two sentences in each of five languages."""
-  asked = dict(
-    id="Ada {} layang.",
-    sw="Kuna tiara {}.",
-    ta="{} பட்டங்கள் உள்ளன.",
-    tr="{} uçurtma var.",
-    zh="有{}只风筝。",
-  )
-  for language, text in asked.items():
-    folder = raw / f"marvl-images/{language}/images/7-Layang"
-    rows = []
-    for i in range(2):
-      names = [f"7-{i}{k}.jpg" for k in (1, 2)]
-      for k, name in enumerate(names):
-        pictures.write(folder / name, (40, 32 + k), 2 * i + k)
-      annotator = dict(
-        annotator_id=f"{language}_09",
-        country_of_birth="X",
-        country_of_residence="X",
-        gender="x",
-        age=40,
-      )
-      rows.append(
-        dict(
-          concept="7-Layang",
-          language=language,
-          caption=text.format(i + 2),
-          left_img=names[0],
-          right_img=names[1],
-          annotator_info=annotator,
-          chapter="Sports",
-          id=f"{language}-{i}",
-          label=i == 0,
-        )
-      )
-    path = raw / f"marvl-annotations/marvl-{language}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    write_lines(path, rows)
-
-
 def tallyqa(raw):
   """Writes counting questions about photos of three archives."""
   folders = ("VG_100K", "VG_100K_2", "val2014")
@@ -267,96 +200,6 @@ def vizwizvqa(raw):
     write(raw / f"annotations/{split}.json", rows)
 
 
-def vsr(raw):
-  """Writes sentences about photos of two sets, split in two ways."""
-  number = 0
-  for kind in ("random", "zeroshot"):
-    (raw / kind).mkdir()
-    for split in ("train", "dev", "test"):
-      rows = []
-      for i in range(4):
-        number += 1
-        year = ("train2017", "val2017")[i % 2]
-        name = f"{photo(raw, year, number):012d}.jpg"
-        row = dict(
-          image=name,
-          image_link=f"https://photos.example/{year}/{name}",
-          caption=f"The kite is above person {number}.",
-          label=(number + i // 2) % 2,
-          relation="above",
-          annotator_id=4,
-          vote_true_validator_id="[2, 6]",
-          vote_false_validator_id="[]",
-        )
-        more = dict(reference_frame=None)
-        if kind == "zeroshot":
-          more = dict(subj="kite", obj="person")
-        rows.append(row | more)
-      write_lines(raw / kind / f"{split}.jsonl", rows)
-
-
-def ai2d(raw):
-  """Writes five diagrams with two questions each; two are test."""
-  folder = raw / "ai2d"
-  for name in ("questions", "annotations"):
-    (folder / name).mkdir(parents=True)
-  for n in (0, 2, 7, 10, 11):
-    name = f"{n}.png"
-    pictures.write(folder / "images" / name, (60, 40 + n), n)
-    asked = {
-      f"Which part of plant {n} holds water?": dict(
-        abcLabel=False,
-        answerTexts=["root", "leaf", "Stem", "seed"],
-        correctAnswer=n % 4,
-        questionId=f"{name}-0",
-      ),
-      f"What is the letter of the leaf of plant {n}?": dict(
-        abcLabel=True,
-        answerTexts=["A", "B", "C", "D"],
-        correctAnswer=1,
-        questionId=f"{name}-1",
-      ),
-    }
-    made = dict(questions=asked, imageName=name)
-    write(folder / f"questions/{name}.json", made)
-    text = dict(
-      rectangle=[[8, 6], [38, 26]], replacementText="B", value="leaf", id="T0"
-    )
-    others = dict(arrows={}, blobs={}, relationships={})
-    made = dict(text=dict(T0=text), **others)
-    write(folder / f"annotations/{name}.json", made)
-  (raw / "ai2d_test_ids.csv").write_text("7\n11\n")
-
-
-def science_qa(raw):
-  """Writes three problems of each split, and one without a picture."""
-  problems, ids = {}, {}
-  for number, split in enumerate(("train", "val", "test")):
-    ids[split] = [str(10 * number + i + 1) for i in range(4)]
-    for i, id in enumerate(ids[split]):
-      problems[id] = dict(
-        question=f"Which of box {id} is a solid?",
-        choices=["milk", f"rock {id}", "air"][: 2 + i % 2],
-        answer=1,
-        hint="Solids keep their shape." if i % 2 else "",
-        image="image.png" if i < 3 else None,
-        task="closed choice",
-        grade="grade2",
-        subject="natural science",
-        topic="physics",
-        category="Matter",
-        skill="Sort solids",
-        lecture="A solid has a shape.",
-        solution="A rock is a solid.",
-        split=split,
-      )
-      if i < 3:
-        path = raw / split / id / "image.png"
-        pictures.write(path, (40, 32 + i), int(id))
-  write(raw / "problems.json", problems)
-  write(raw / "pid_splits.json", ids)
-
-
 def photo(raw, folder, image_id, named="{1:012d}.jpg"):
   """Writes a photo, and returns its number."""
   path = raw / folder / named.format(folder, image_id)
@@ -379,19 +222,13 @@ ROWS = dict(
   aokvqa_da=aokvqa,
   gqa=gqa,
   xgqa=xgqa,
-  nlvr2=nlvr2,
-  marvl=marvl,
   tallyqa=tallyqa,
   countbenchqa=countbenchqa,
   vizwizvqa=vizwizvqa,
-  vsr=vsr,
-  ai2d=ai2d,
-  science_qa=science_qa,
 )
 PREPARES = dict(
   aokvqa_mc=["aokvqa"],
   aokvqa_da=["aokvqa"],
   gqa=["gqa", "xgqa"],
-  nlvr2=["nlvr2", "marvl"],
   tallyqa=["tallyqa", "countbenchqa"],
 )
