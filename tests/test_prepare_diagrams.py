@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg import pp
-from pg.data import pipeline
 from scripts.prepare import ai2d, release
-from tests import preparation, transfer_rows
+from tests import preparation
 from tests.releases import diagrams
 
 
@@ -111,30 +109,3 @@ def test_science_qa_has_the_problems_with_a_picture(raw):
     solution="A rock is a solid.",
   )
   assert [row["question_id"] for row in rows] == ["11", "12", "13"]
-
-
-def test_science_qa_shuffles_choices_in_training_alone(tmp_path):
-  c = transfer_rows.Data(tmp_path).config("science_qa")
-  (train,) = pipeline.datasets(c.data, c.pp)
-  (test,) = pipeline.datasets(c.data, c.evals.test.pp)
-  turns = [pp.Turn(epoch=epoch) for epoch in range(8)]
-  answers = {pipeline.example(train, 0, turn)["suffix"] for turn in turns}
-  assert answers == {"The answer is A.", "The answer is B."}
-  answers = {pipeline.example(test, 0, turn)["suffix"] for turn in turns}
-  assert answers == {"The answer is B."}
-  assert pipeline.example(test, 1, turns[0])["prefix"] == (
-    "Question: Which of box 2 is a solid?\n"
-    "Context: Solids keep their shape.\n"
-    "Options: (A) milk, (B) rock 2, (C) air\n"
-    "Answer:"
-  )
-
-
-def test_the_image_tower_is_frozen_where_it_was(tmp_path):
-  data = transfer_rows.Data(tmp_path)
-  frozen = lambda row, res: dict(data.config(row, res=res).schedule).get(
-    "img/.*"
-  )
-  assert [frozen("gqa", res) for res in (224, 448)] == ["cosine", None]
-  schedule = data.config("science_qa", res=224).schedule
-  assert dict(schedule) == {"img/.*": None, ".*": "cosine"}

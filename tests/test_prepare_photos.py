@@ -5,10 +5,8 @@ import json
 
 import pytest
 
-from pg import pp
-from pg.data import pipeline
 from scripts.prepare import release
-from tests import preparation, transfer_rows
+from tests import preparation
 from tests.releases import photos
 
 
@@ -170,17 +168,6 @@ def test_a_picture_of_vizwiz_without_a_number_is_named(raw):
   )
   with pytest.raises(ValueError, match="'photo.jpg' is not called like"):
     preparation.rows(raw, "vizwizvqa", "val")
-
-
-def test_a_question_without_answers_is_skipped_in_training_alone(tmp_path):
-  c = transfer_rows.Data(tmp_path).config("vizwizvqa")
-  (train,) = pipeline.datasets(c.data, c.pp)
-  with pytest.raises(pp.Skip, match="'answers'"):
-    pipeline.example(train, 3, pp.Turn())
-  test = dict(c.data, split="test")
-  (asked,) = pipeline.datasets(test, c.evals.test.pp)
-  prefix = pipeline.example(asked, 3, pp.Turn())["prefix"]
-  assert prefix == "answer en What is this What color is the kite?"
 
 
 @pytest.mark.parametrize(
