@@ -306,6 +306,10 @@ def test_the_interval_of_a_low_precision_is_around_it():
   times = np.random.default_rng(1).multinomial(60, [1 / 60] * 60, size=40)
   draws = [drawn.finish(row)["AP75"] for row in times]
   assert np.mean(np.greater(draws, found.value)) > 0.7
+  # The interval is where draws of the same mean as the score would be.
+  low, high = np.quantile(draws - np.mean(draws), (0.025, 0.975)) + found.value
+  assert found.low == pytest.approx(low, abs=0.02)
+  assert found.high == pytest.approx(high, abs=0.02)
   assert np.std(draws) == pytest.approx((found.high - found.low) / 4, rel=0.4)
 
 
