@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from scripts.prepare import release
+from scripts.prepare import gqa, release
 from tests import preparation
 from tests.releases import photos
 
@@ -75,7 +75,7 @@ def test_answers_of_aokvqa_that_are_not_there_are_named(raw):
     preparation.rows(raw, "aokvqa", "val")
 
 
-def test_gqa_and_xgqa_keep_an_id_as_text_and_leave_programs_out(raw):
+def test_gqa_and_xgqa_keep_an_id_as_text(raw):
   photos.gqa(raw)
   photos.xgqa(raw)
   row = {
@@ -88,6 +88,14 @@ def test_gqa_and_xgqa_keep_an_id_as_text_and_leave_programs_out(raw):
   assert preparation.rows(raw, "gqa", "testdev_balanced")[1] == row | more
   row |= dict(question="Ist Drachen 201 rot?", language="de")
   assert preparation.rows(raw, "xgqa", "test_zs_de")[1] == row
+
+
+def test_programs_behind_questions_of_gqa_are_not_kept_in_memory(raw):
+  photos.gqa(raw)
+  files = release.Raw(raw)
+  made = files.json("val_balanced_questions.json", hook=gqa.slim)
+  assert set(made) == {"0712445", "0712446", "0712447"}
+  assert set(made["0712445"]) == set(gqa.KEYS)
 
 
 def test_a_question_of_gqa_without_an_answer_is_named(raw):

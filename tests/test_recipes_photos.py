@@ -44,6 +44,28 @@ FORMS = dict(
 )
 
 
+# Evaluator, score, and what it was at 224 and 448 pixels: in percent, from
+# big_vision's configs/proj/paligemma/README.md; those of A-OKVQA on val from
+# table 15 of arXiv 2412.03555, of CountBenchQA and of xGQA without English from
+# table 1 of arXiv 2407.07726.
+SCORES = [
+  ("okvqa", "val", "acc", 63.54, 63.15),
+  ("aokvqa_da", "val", "acc", 61.1, 65.7),
+  ("aokvqa_mc", "val", "exact", 78.5, 80.3),
+  ("gqa", "testdev", "exact", 65.61, 67.03),
+  ("gqa", "xgqa", "exact/mean", 58.37, 59.07),
+  ("gqa", "xgqa", "exact/mean_no_en", 57.3, 57.9),
+  ("nlvr2", "test", "acc", 90.02, 88.93),
+  ("nlvr2", "marvl", "exact/mean", 80.57, 76.78),
+  ("ai2d", "test", "exact", 72.12, 73.28),
+  ("science_qa", "test", "acc", 95.39, 95.93),
+  ("vizwizvqa", "val", "acc", 73.7, 75.52),
+  ("tallyqa", "test", "acc/simple", 81.72, 84.86),
+  ("tallyqa", "test", "acc/complex", 69.56, 72.27),
+  ("tallyqa", "countbenchqa", "acc", 81.9, 83.1),
+]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
   return transfer_rows.Data(tmp_path_factory.mktemp("photos"))
@@ -61,6 +83,13 @@ def test_the_setting_is_the_published_one(
     wd,
   )
   assert (c.smoothing, c.model.dropout, c.grad_clip, c.b2) == (0, 0, 1, 0.999)
+
+
+@pytest.mark.parametrize("row, name, score, at_224, at_448", SCORES)
+def test_the_score_is_the_published_one(data, row, name, score, at_224, at_448):
+  for res, percent in ((224, at_224), (448, at_448)):
+    published = data.config(row, res=res).evals[name].published
+    assert 100 * published[score] == pytest.approx(percent)
 
 
 @pytest.mark.parametrize("row", FORMS)
@@ -110,3 +139,14 @@ def test_the_image_tower_is_frozen_where_it_was(data):
   assert [frozen("gqa", res) for res in (224, 448)] == ["cosine", None]
   schedule = data.config("science_qa", res=224).schedule
   assert dict(schedule) == {"img/.*": None, ".*": "cosine"}
+
+
+def test_scores_of_vsr_are_those_of_the_second_model(data):
+  def published(**arguments):
+    c = data.config("vsr", **arguments)
+    return dict(c.evals.test.published)
+
+  assert published() == published(kind="zeroshot") == dict(exact=0.748)
+  assert published(kind="random") == dict(exact=0.816)
+  assert published(kind="random", model="pg2_10b") == dict(exact=0.868)
+  assert published(model="pg1_3b") == published(res=448) == {}
