@@ -1,0 +1,50 @@
+"""DocVQA: questions about pages of scanned documents.
+
+  python -m scripts.prepare.docvqa --raw DIR --out data/docvqa
+
+From challenge 17, task 1, of rrc.cvc.uab.es (registration), unpacked into DIR:
+{train,val}_v1.0_withQT.json and test_v1.0.json (older: {split}_v1.0.json of
+each), and the pages, in {split}/documents/ or spdocvqa_images/. Splits: train,
+val, test (without answers).
+"""
+
+import functools
+import os
+
+from scripts.prepare import release, rrc
+
+FILES = {
+  "train": ("train_v1.0_withQT.json", "train_v1.0.json"),
+  "val": ("val_v1.0_withQT.json", "val_v1.0.json"),
+  "test": ("test_v1.0.json",),
+}
+SPLITS = (("train", 39463), ("val", 5349), ("test", 5188))
+SITE = "from challenge 17 of rrc.cvc.uab.es"
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  files = {split: rrc.first(raw, FILES[split]) for split, _ in SPLITS}
+  raw.need({name: f"{name} {SITE}" for name in files.values()})
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split, files[split])
+    yield release.Split(split, rows, num, "questions")
+
+
+def _rows(raw, split, name):
+  flat = raw.find("spdocvqa_images")
+  for q in raw.json(name, want=("data",))["data"]:
+    page = f"{split}/{q['image']}"
+    if flat:
+      page = f"spdocvqa_images/{os.path.basename(page)}"
+    row = {
+      "image": raw.image(page, f"the pages of {split} {SITE}"),
+      "image/filename": q["image"],
+      "question_id": q["questionId"],
+      "question": q["question"],
+    }
+    yield row if split == "test" else row | {"answers": rrc.answers(q, name)}
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,72 @@
+"""ST-VQA: questions about text in photos of streets and things.
+
+  python -m scripts.prepare.stvqa --raw DIR --out data/stvqa
+
+From challenge 11, task 3, of rrc.cvc.uab.es (registration), unpacked into DIR:
+train_task_3.json, test_task_3.json, and the photos in train_images/ and
+test_task3_images/; from cocodataset.org train2014.zip, whose photos replace
+small copies. Splits: train, val, test (without answers). The release has no
+val: ours is a tenth of the photos of train by a hash of their names, as the
+list of the published one is not public; train + val is the same.
+"""
+
+import functools
+import hashlib
+
+from scripts.prepare import release, rrc
+
+SITE = "from challenge 11 of rrc.cvc.uab.es"
+COCO = "train2014.zip from cocodataset.org"
+NUM_TRAIN, NUM_TEST = 26074, 4070
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  names = [f"{part}_task_3.json" for part in ("train", "test")]
+  raw.need({name: f"{name} {SITE}" for name in names})
+  rows = functools.partial(_rows, raw)
+  for split in ("train", "val"):
+    held_out = functools.partial(rows, "train", "train_images", split)
+    yield release.Split(split, held_out, None, "questions")
+  rows = functools.partial(rows, "test", "test_task3_images")
+  yield release.Split("test", rows, NUM_TEST, "questions")
+
+
+def _rows(raw, part, folder, split="test"):
+  name = f"{part}_task_3.json"
+  found = raw.json(name, want=("data",))["data"]
+  if part == "train" and len(found) != NUM_TRAIN and not raw.lenient:
+    raise ValueError(
+      f"{name} has {len(found):,} questions and {NUM_TRAIN:,} were published;"
+      " is it another version, or not all of it?"
+    )
+  for q in found:
+    filename = q["file_path"]
+    if part == "train" and split != split_of(filename):
+      continue
+    row = {
+      "image": _photo(raw, folder, filename),
+      "filename": filename,
+      "question_id": q["question_id"],
+      "question": q["question"],
+    }
+    if part == "train":
+      row["answers"] = rrc.answers(q, name, "question_id")
+    yield row
+
+
+def split_of(filename):
+  """Returns "val" for a tenth of the photos of train, else "train"."""
+  number = int(hashlib.sha256(filename.encode()).hexdigest(), 16)
+  return "train" if number % 10 else "val"
+
+
+def _photo(raw, folder, filename):
+  source, name = filename.split("/", 1)
+  if source == "coco-text":
+    return raw.image(f"train2014/{name}", COCO)
+  return raw.image(f"{folder}/{filename}", f"{folder} {SITE}")
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)
