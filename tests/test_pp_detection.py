@@ -289,6 +289,7 @@ def test_noise_fills_up_and_its_places_carry_no_loss():
     assert all(y1 <= y2 and x1 <= x2 for (y1, x1, y2, x2), *_ in found)
     marked = [out["suffix"][a:b] for a, b in out["no_loss"]]
     assert marked == [boxes.encode(x.box) for x in found[3:]]
+    assert out["suffix"].count(">x") == 5  # the first token behind a box
   firsts = {
     apply("detect_all(8)", turn, **row())["suffix"][:36] for turn in turns(50)
   }
@@ -314,6 +315,7 @@ def test_the_usual_name_of_noise_is_one_token_of_gemma():
   suffix = apply("detect_all(4)", **row())["suffix"]
   pieces = tok.pieces(tok.encode(suffix))
   assert pieces[-1] == "<unused0>" and pieces.count("<unused0>") == 1
+  assert pieces[-2].startswith("<loc")
 
 
 def test_noise_fills_a_row_to_its_end_and_is_cut_at_whole_objects():

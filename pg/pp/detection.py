@@ -85,7 +85,8 @@ def detect_all(
   image in random order and then boxes at random places with the name `noise`.
   The model learns that such a box is none, but not where it is. When decoding,
   the noise token and eos are kept from being chosen, and the probability of an
-  object's name is its score.
+  object's name is its score. There is no space before the noise: it has to be
+  the first token behind a box, where else the name of an object begins.
 
   Args:
     example: dict with "boxes" and "labels".
@@ -113,8 +114,11 @@ def detect_all(
   corners = rng.random((max(num - len(order), 0), 2, 2))
   fake = np.sort(corners, axis=1).reshape(-1, 4)
   boxes = np.concatenate([boxes[order], fake])
-  names = [labels[i] for i in order] + [noise] * len(fake)
+  names = [labels[i] for i in order] + [""] * len(fake)
   parts = boxes_lib.parts(boxes, names)
+  boxes_lib.check_label(noise)
+  for i in range(len(order), len(parts)):
+    parts[i] += noise
 
   def write(k):
     spans, at = [], 0
