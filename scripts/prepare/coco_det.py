@@ -1,0 +1,76 @@
+"""COCO detection of 2017: boxes around things of 80 kinds.
+
+  python -m scripts.prepare.coco_det --raw DIR --out data/coco_det
+
+From cocodataset.org, unpacked into DIR: annotations_trainval2017.zip,
+image_info_test2017.zip, train2017.zip, val2017.zip and test2017.zip. Splits:
+train, val and test (test-dev, without boxes).
+"""
+
+import collections
+import functools
+
+from pg.data import folders
+from scripts.prepare import release
+
+SITE = "from cocodataset.org"
+FILES = dict(
+  train="instances_train2017.json",
+  val="instances_val2017.json",
+  test="image_info_test-dev2017.json",
+)
+SIZES = dict(train=118287, val=5000, test=20288)
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  boxes = f"annotations_trainval2017.zip {SITE}"
+  origins = dict(train=boxes, val=boxes, test=f"image_info_test2017.zip {SITE}")
+  raw.need({FILES[split]: origins[split] for split in FILES})
+  for split, num in SIZES.items():
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "images")
+
+
+def _rows(raw, split):
+  name, answered = FILES[split], split != "test"
+  want = ("images", "categories", *(("annotations",) if answered else ()))
+  made = raw.json(name, want=want, hook=_without_outlines)
+  labels = {c["id"]: c["name"] for c in made["categories"]}
+  objects = collections.defaultdict(list)
+  for a in made.get("annotations", ()):
+    objects[a["image_id"]].append(a)
+  for image in made["images"]:
+    id, height, width = image["id"], image["height"], image["width"]
+    row = {
+      "image": raw.image(
+        f"{split}2017/{image['file_name']}", f"{split}2017.zip {SITE}"
+      ),
+      "image_id": id,
+      "height": height,
+      "width": width,
+    }
+    if answered:
+      found = objects[id]
+      row["boxes"] = [_box(name, a, width, height) for a in found]
+      row["labels"] = [labels[a["category_id"]] for a in found]
+      row["iscrowd"] = [a["iscrowd"] for a in found]
+      row["area"] = [a["area"] for a in found]
+    yield row
+
+
+def _box(name, annotation, width, height):
+  x, y, w, h = annotation["bbox"]
+  try:
+    return folders.box((x, y, x + w, y + h), width, height, slack=1)
+  except ValueError as e:
+    raise ValueError(f"{name}: annotation {annotation['id']}: {e}") from e
+
+
+def _without_outlines(item):
+  item.pop("segmentation", None)  # most of the file
+  return item
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)
