@@ -2,8 +2,9 @@
 
 A file's packets say when each of its frames is shown. So a frame is found in
 videos of any rate, also a varying one, and decoding starts at the keyframe
-before it. Where packets do not say so (some AVI files), frames are counted.
-Turned videos stay as they are stored.
+before it. Where a file does not say so, or jumps to other places than asked for
+(streams such as .ts, .flv), it is decoded from its start. Turned videos stay as
+they are stored.
 """
 
 import bisect
@@ -15,62 +16,37 @@ import numpy as np
 from pg.pp import image as image_ops
 
 
-@contextlib.contextmanager
-def opened(video):
-  """Opens a video as a `Clip`.
-
-  Args:
-    video: str, the path of a file, or its bytes.
-
-  Raises:
-    ValueError: no video, or one that does not decode; names it.
-  """
-  import av  # it takes long to load
-
-  name = f"of {len(video):,} bytes" if isinstance(video, bytes) else video
-  try:
-    file = io.BytesIO(video) if isinstance(video, bytes) else video
-    with av.open(file) as container:
-      if not container.streams.video:
-        raise ValueError("it has no pictures, only sound or text")
-      yield Clip(container)
-  except (av.FFmpegError, EOFError, OSError, ValueError) as e:
-    raise ValueError(f"cannot decode the video {name}: {e}") from e
-
-
 class Clip:
-  """An open video."""
+  """A video, which may be a path or the bytes of a file."""
 
-  def __init__(self, container):
+  def __init__(self, video):
     """Finds out when its frames are shown.
 
     Args:
-      container: av.container.InputContainer.
+      video: str or bytes.
 
     Raises:
-      ValueError: no frames.
-      av.FFmpegError: it is broken.
+      ValueError: no video, one without frames, or a broken one; names it.
     """
-    self._container = container
-    self._stream = container.streams.video[0]
-    self._stream.thread_type = "SLICE"  # one core: rows are read in parallel
-    packets = [
-      (packet.pts, packet.is_keyframe)
-      for packet in container.demux(self._stream)
-      if packet.size and not packet.is_discard
-    ]
+    self._video = video
+    with _opened(video) as (container, stream):
+      packets = [
+        (packet.pts, packet.is_keyframe)
+        for packet in container.demux(stream)
+        if packet.size and not packet.is_discard
+      ]
+      self._second = float(1 / stream.time_base)
     self._counted = any(pts is None for pts, _ in packets)
-    if self._counted:
-      self._restart(0)
-      num = sum(1 for _ in container.decode(self._stream))
-      self._pts, self._keys = list(range(num)), []
-      self._second = float(self._stream.average_rate or 25)
-    else:
+    if not self._counted:
       self._pts = sorted({pts for pts, _ in packets})
       self._keys = sorted({pts for pts, is_key in packets if is_key})
-      self._second = float(1 / self._stream.time_base)
+    else:
+      self._keys = []
+      with _opened(video) as (container, stream):
+        self._pts = list(range(sum(1 for _ in container.decode(stream))))
+        self._second = float(stream.average_rate or 25)
     if not self._pts:
-      raise ValueError("it has no frames")
+      raise ValueError(f"the video {_name(video)} has no frames")
 
   def __len__(self):
     return len(self._pts)
@@ -87,8 +63,11 @@ class Clip:
     """
     first, second = self._pts[0], self._second
     seconds = (self._pts[-1] - first) / second
-    if not 0 <= start <= seconds + 1:
-      raise ValueError(f"it has {seconds:.1f} seconds and none at {start}")
+    if not 0 <= start <= seconds + 1:  # the last frame may last
+      raise ValueError(
+        f"the video {_name(self._video)} ends after {seconds:.1f} seconds;"
+        f" there is nothing at {start}"
+      )
     place = lambda at: bisect.bisect_left(self._pts, first + at * second - 0.5)
     begin = min(place(start), len(self) - 1)
     return range(begin, max(begin + 1, place(end)))
@@ -100,37 +79,63 @@ class Clip:
       numbers: list of int, which ones, in any order.
 
     Raises:
-      ValueError: the file ends before.
-      av.FFmpegError: it is broken.
+      ValueError: one does not decode; names the video.
     """
-    frames, decoder, last = {}, None, None
-    for number in sorted(set(numbers)):
-      wanted = self._pts[number]
-      key = self._key(wanted)
-      if decoder is None or key > last[0]:
-        decoder, last = self._decode(key), (-np.inf, None)
-      while last[0] < wanted:
-        last = next(decoder, None)
-        if last is None:
-          raise ValueError(f"frame {number} of {len(self)} does not decode")
-      frames[number] = last[1].to_ndarray(format="rgb24")
-    return [frames[number] for number in numbers]
+    wanted = sorted({self._pts[number] for number in numbers})
+    frames = None if self._counted else self._read(wanted, jump=True)
+    frames = frames or self._read(wanted, jump=False)
+    return [frames[self._pts[number]] for number in numbers]
+
+  def _read(self, wanted, *, jump):
+    """Returns {pts: frame}; None if jumping to keyframes missed some."""
+    frames, at, frame = {}, -np.inf, None
+    with _opened(self._video) as (container, stream):
+      decoder = None
+      for pts in wanted:
+        key = self._key(pts)
+        if decoder is None or (jump and key > at):
+          if jump:
+            container.seek(key, stream=stream)
+          decoder, at = self._decode(container, stream), -np.inf
+        while at < pts and (found := next(decoder, None)):
+          at, frame = found
+        if jump and at != pts:
+          return None
+        if at < pts:
+          raise ValueError(f"only {len(frames)} of {len(wanted)} frames decode")
+        frames[pts] = frame.to_ndarray(format="rgb24")
+    return frames
 
   def _key(self, pts):
-    """Returns when the keyframe is shown from which a frame is decoded."""
+    """Returns when the last keyframe up to a frame is shown."""
     place = bisect.bisect_right(self._keys, pts) - 1
     return self._keys[place] if place >= 0 else self._pts[0]
 
-  def _decode(self, key):
-    """Yields (when it is shown, frame) from a keyframe on."""
-    self._restart(key)
-    for number, frame in enumerate(self._container.decode(self._stream)):
+  def _decode(self, container, stream):
+    """Yields (when it is shown, frame)."""
+    for number, frame in enumerate(container.decode(stream)):
       image_ops.check_size(frame.height, frame.width)
-      if self._counted or frame.pts is not None:
-        yield number if self._counted else frame.pts, frame
+      at = number if self._counted else frame.pts
+      if at is not None:
+        yield at, frame
 
-  def _restart(self, pts):
-    if self._counted:
-      self._container.seek(0)
-    else:
-      self._container.seek(pts, stream=self._stream)
+
+@contextlib.contextmanager
+def _opened(video):
+  """Opens a video: (container, stream); what goes wrong is a ValueError."""
+  import av  # it takes long to load
+
+  try:
+    file = io.BytesIO(video) if isinstance(video, bytes) else video
+    with av.open(file) as container:
+      if not container.streams.video:
+        raise ValueError("it has no pictures, only sound or text")
+      stream = container.streams.video[0]
+      stream.thread_type = "SLICE"  # rows are read in parallel already
+      yield container, stream
+  except (av.FFmpegError, EOFError, OSError, ValueError) as e:
+    raise ValueError(f"cannot decode the video {_name(video)}: {e}") from e
+
+
+def _name(video):
+  return f"of {len(video):,} bytes" if isinstance(video, bytes) else video

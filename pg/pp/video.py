@@ -51,10 +51,10 @@ def video(
     default if name is None else _seconds(example, name)
     for name, default in ((start, 0.0), (end, np.inf))
   ]
-  with clip_lib.opened(source) as clip:
-    part = clip.between(*ends)
-    chosen = choose(len(part), num, stride, random=random, rng=rng)
-    return {"image": clip.read([part[i] for i in chosen])}
+  clip = clip_lib.Clip(source)
+  part = clip.between(*ends)
+  chosen = choose(len(part), num, stride, random=random, rng=rng)
+  return {"image": clip.read([part[i] for i in chosen])}
 
 
 @pp.op

@@ -61,8 +61,8 @@ def _decoded(raw, rows):
 def _problem(path):
   """Returns what is wrong with a clip, None if it decodes to its end."""
   try:
-    with clip.opened(path) as opened:
-      opened.read([0, len(opened) // 2, len(opened) - 1])
+    film = clip.Clip(path)
+    film.read([0, len(film) // 2, len(film) - 1])
   except ValueError as e:
     return str(e)
 

@@ -3,6 +3,7 @@
 The red value of a film's frame number i is about 5 * i.
 """
 
+import fractions
 import json
 
 import numpy as np
@@ -12,8 +13,20 @@ CAPTIONS = ("a man flies a kite", "somebody has a kite \n", "kite flying")
 IDS = dict(train="abcdefghijk", val="-bcdefghij_", test="0bcdefghijk")
 
 
-def film(path, num=20, rate=10, codec="mpeg4", size=(32, 24), **options):
-  """Writes a video whose frames have their number as colour."""
+def film(
+  path, num=20, rate=10, codec="mpeg4", size=(32, 24), times=None, **options
+):
+  """Writes a video whose frames have their number as colour.
+
+  Args:
+    path: pathlib.Path; its end says the format.
+    num: int, frames.
+    rate: int, frames per second.
+    codec: str, of FFmpeg.
+    size: width and height.
+    times: list of float, the second of each frame instead of `num` and `rate`.
+    **options: of the codec: g is frames from one keyframe to the next.
+  """
   import av
 
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,9 +34,14 @@ def film(path, num=20, rate=10, codec="mpeg4", size=(32, 24), **options):
     stream = container.add_stream(codec, rate=rate)
     stream.width, stream.height = size
     stream.pix_fmt, stream.options = "yuv420p", options
-    for i in range(num):
+    if times:
+      stream.codec_context.time_base = fractions.Fraction(1, 1000)
+    for i in range(len(times or range(num))):
       frame = np.full((*size[::-1], 3), (5 * i % 256, 0, 0), np.uint8)
       frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
+      if times:
+        frame.time_base = stream.codec_context.time_base
+        frame.pts = round(1000 * times[i])
       container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
