@@ -35,11 +35,6 @@ def splits(raw):
 def _rows(raw, part, folder, split="test"):
   name = f"{part}_task_3.json"
   found = raw.json(name, want=("data",))["data"]
-  if part == "train" and len(found) != NUM_TRAIN and not raw.lenient:
-    raise ValueError(
-      f"{name} has {len(found):,} questions and {NUM_TRAIN:,} were published;"
-      " is it another version, or not all of it?"
-    )
   for q in found:
     filename = q["file_path"]
     if part == "train" and split != split_of(filename):
@@ -53,6 +48,11 @@ def _rows(raw, part, folder, split="test"):
     if part == "train":
       row["answers"] = rrc.answers(q, name, "question_id")
     yield row
+  if part == "train" and len(found) != NUM_TRAIN and not raw.lenient:
+    raise release.Missing(
+      f"{name} has {len(found):,} questions and {NUM_TRAIN:,} were published;"
+      " is it another version, or not all of it?"
+    )
 
 
 def split_of(filename):
