@@ -229,6 +229,7 @@ PROMPTS = dict(
   rsvqa_lr="answer en {question}",
   scicap="caption en",
   screen2words="caption en",
+  small_gpu="caption en",
   stvqa="answer en {question}",
   tallyqa="answer en {question}",
   textcaps="caption en",

@@ -2,6 +2,10 @@
 
 import pytest
 
+from pg import config, tree
+from pg.learn import optim
+from pg.models import paligemma
+from tests.tiny import ROOT
 from transfers import base
 
 
@@ -26,6 +30,15 @@ def test_what_is_no_transfer_starts_from_nothing():
   assert (c.init, "data" in c.arg, c.arg.model) == ("", False, "pg2_3b")
 
 
+def test_a_transfer_of_ones_own_data_has_no_folder_of_prepared_ones():
+  c = base.get("init=runs/mine", init="")
+  assert (c.init, "data" in c.arg, c.arg.model) == (
+    "runs/mine",
+    False,
+    "pg1_3b",
+  )
+
+
 def test_prepared_data_lie_in_the_folder_of_the_argument():
   spec = base.prepared(base.get("data=/big", data="data"), "gqa", "train + val")
   assert spec == dict(source="prepared", path="/big/gqa", split="train + val")
@@ -44,3 +57,23 @@ def test_scores_are_those_of_the_model_and_the_resolution():
   assert published("model=pg2_3b") == {"acc": 0.2}
   assert published("model=pg2_3b,res=448") == {"acc": 0.3}
   assert published("res=448") == published("model=nano") == {}
+
+
+@pytest.mark.parametrize(
+  "card, trained", (("t4", "llm/layers/attn/"), ("l4", ""))
+)
+def test_a_small_gpu_trains_attention_or_all_without_moments(card, trained):
+  c = config.load(f"{ROOT}/transfers/small_gpu.py:card={card}")
+  shapes = paligemma.shapes(paligemma.VARIANTS["nano"])
+  free = {
+    k
+    for k, x in tree.flatten(optim.frozen(shapes, c.schedule)).items()
+    if not x
+  }
+  assert free == {k for k in tree.flatten(shapes) if k.startswith(trained)}
+  assert (c.optimizer, c.init) == ("sgd", "hf://google/paligemma-3b-pt-224")
+
+
+def test_an_unknown_card_is_named():
+  with pytest.raises(ValueError, match='unknown card "t5".*l4, t4'):
+    config.load(f"{ROOT}/transfers/small_gpu.py:card=t5")

@@ -25,21 +25,24 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
       scores are its, else pg2_3b.
     res: int, default resolution, pixels per side.
     text_len: int, text positions.
-    data: str, the folder of prepared data. It makes a config a transfer: that
-      starts from the released weights of its model and resolution, and
-      understands `data`, another folder, and `init`, other weights.
+    data: str, the folder of prepared data; with it there are the arguments
+      `data`, another folder, and `init`.
     **more: further arguments that a config understands, with defaults; read
-      them from `c.arg`.
+      them from `c.arg`. `init` makes it a transfer: "" starts it from the
+      released weights of its model and resolution, else it names weights.
   """
-  model = model or ("pg2_3b" if data is None else "pg1_3b")
-  transfer = {} if data is None else dict(data=data, init="")
-  arg = config.arguments(arg, model=model, res=res, **transfer, **more)
+  if data is not None:
+    more = dict(data=data, init="", **more)
+  model = model or ("pg1_3b" if "init" in more else "pg2_3b")
+  arg = config.arguments(arg, model=model, res=res, **more)
   c = ml_collections.ConfigDict(dict(arg=arg, res=arg.res, text_len=text_len))
   c.seed = 0
   c.num_images = 1
   c.blind = False
   c.tokenizer = ""
-  c.init = "" if data is None else arg.init or released(arg.model, arg.res)
+  c.init = ""
+  if "init" in arg:
+    c.init = arg.init or released(arg.model, arg.res)
 
   c.model = dict(
     variant=arg.model,
