@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.prepare import ai2d, release
+from scripts.prepare import ai2d, release, science_qa
 from tests import preparation
 from tests.releases import diagrams
 
@@ -26,8 +26,8 @@ def test_ai2d_splits_by_diagram_and_has_the_answer_in_words(raw):
   )
   assert [row["id"] for row in train[::2]] == ["0.png-0", "2.png-0", "10.png-0"]
   assert [row["id"] for row in test[::2]] == ["7.png-0", "11.png-0"]
-  assert train[2] == dict(
-    id="2.png-0",
+  assert train[3] == dict(
+    id="2.png-1",
     image_name="2.png",
     question="Which part of plant 2 holds water?",
     possible_answers=["root", "leaf", "Stem", "seed"],
@@ -39,7 +39,7 @@ def test_ai2d_splits_by_diagram_and_has_the_answer_in_words(raw):
 
 def test_ai2d_draws_letters_only_where_they_are_asked_about(raw):
   diagrams.ai2d(raw)
-  plain, lettered = preparation.rows(raw, "ai2d", "train", pictures=True)[:2]
+  lettered, plain = preparation.rows(raw, "ai2d", "train", pictures=True)[:2]
   stored = (raw / "ai2d/images/0.png").read_bytes()
   assert plain["image"] == stored
   before = np.asarray(Image.open(io.BytesIO(stored)))
@@ -74,7 +74,7 @@ def test_a_right_answer_that_is_no_choice_is_named(raw):
   diagrams.ai2d(raw)
   path = raw / "ai2d/questions/0.png.json"
   preparation.change(path, '"correctAnswer": 1', '"correctAnswer": 4')
-  with pytest.raises(ValueError, match="0.png-1 has 4 choices, and 4 is"):
+  with pytest.raises(ValueError, match="0.png-0 has 4 choices, and 4 is"):
     preparation.rows(raw, "ai2d", "train")
   diagrams.science_qa(raw)
   preparation.change(raw / "problems.json", '"answer": 1', '"answer": 2')
@@ -109,3 +109,11 @@ def test_science_qa_has_the_problems_with_a_picture(raw):
     solution="A rock is a solid.",
   )
   assert [row["question_id"] for row in rows] == ["11", "12", "13"]
+
+
+def test_problems_without_a_picture_do_not_count_as_missing(raw, tmp_path):
+  diagrams.science_qa(raw)
+  with pytest.raises(ValueError) as e:
+    release.prepare(science_qa.splits, raw, tmp_path / "out", quiet=True)
+  assert "pictures or clips are missing" not in str(e.value)
+  assert "split val has 3 questions with a picture and 2,097" in str(e.value)

@@ -12,16 +12,16 @@ def ai2d(raw):
     name = f"{n}.png"
     pictures.write(folder / "images" / name, (60, 40 + n), n)
     asked = {
-      f"Which part of plant {n} holds water?": dict(
-        abcLabel=False,
-        answerTexts=["root", "leaf", "Stem", "seed"],
-        correctAnswer=n % 4,
-        questionId=f"{name}-0",
-      ),
       f"What is the letter of the leaf of plant {n}?": dict(
         abcLabel=True,
         answerTexts=["A", "B", "C", "D"],
         correctAnswer=1,
+        questionId=f"{name}-0",
+      ),
+      f"Which part of plant {n} holds water?": dict(
+        abcLabel=False,
+        answerTexts=["root", "leaf", "Stem", "seed"],
+        correctAnswer=n % 4,
         questionId=f"{name}-1",
       ),
     }
