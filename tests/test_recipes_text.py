@@ -4,6 +4,7 @@ import pytest
 
 from pg import config, pp
 from pg.data import mixture, pipeline
+from pg.evals import records, submit
 from tests import transfer_rows
 
 # Appendix J of arXiv 2407.07726: epochs, batch size, learning rate, weight
@@ -142,3 +143,23 @@ def test_targets_are_lower_case_where_they_were(data, row, suffixes):
   (train,) = pipeline.datasets(c.data, c.pp)
   turns = [pp.Turn(epoch=epoch) for epoch in range(12)]
   assert {pipeline.example(train, 0, t)["suffix"] for t in turns} == suffixes
+
+
+@pytest.mark.parametrize(
+  "row, key, id",
+  [
+    ("textvqa", "question_id", 200),
+    ("docvqa", "questionId", 200),
+    ("infovqa", "questionId", 65020),
+    ("stvqa", "question_id", 100),
+  ],
+)
+def test_predictions_on_test_become_the_file_of_the_server(data, row, key, id):
+  c = data.config(row)
+  how = c.evals.test
+  (test,) = pipeline.datasets({**c.data, "split": how.split}, how.pp)
+  example = pipeline.example(test, 0, pp.Turn())
+  assert not {"suffix", "answers"} & set(example)
+  record = records.record(0, test.source.where(0), None, "kite", 0.0, example)
+  made, _ = submit.make(how.submit, [record])
+  assert made == [{key: id, "answer": "kite"}]
