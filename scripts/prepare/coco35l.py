@@ -1,0 +1,79 @@
+"""COCO-35L: captions of COCO, translated from English into 34 languages.
+
+  python -m scripts.prepare.coco35l --raw DIR --out data/coco35l
+
+From google.github.io/crossmodal-3600: coco_mt_train.jsonl.bz2 and
+coco_mt_dev.jsonl.bz2, which may stay packed; from Karpathy's page at Stanford
+(deepimagesent) caption_datasets.zip; from cocodataset.org, unpacked into DIR,
+train2014.zip and val2014.zip. Splits: train_ar, dev_ar and so on in 35
+languages. While it runs, captions lie in nameless files in the folder for
+temporary ones (TMPDIR), some 2 GB.
+"""
+
+import functools
+import json
+import tempfile
+
+from scripts.prepare import cococap, release
+from transfers import coco35l as transfer
+
+CAPTIONS = "coco_mt_{}.jsonl"
+SITE = "from google.github.io/crossmodal-3600"
+WANT = ("image_id", "trg_lang", "caption_tokenized", "translation_tokenized")
+PARTS = (("train", 113287), ("dev", 5000))
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  files = {CAPTIONS.format(part): part for part, _ in PARTS}
+  zipped = {f: f"coco_mt_{part}.jsonl.bz2 {SITE}" for f, part in files.items()}
+  raw.need(zipped | {cococap.KARPATHY: cococap.ARCHIVE})
+  photos = functools.cache(
+    lambda: {photo["cocoid"]: photo for photo in cococap.photos(raw)}
+  )
+  for part, num in PARTS:
+    captions = functools.cache(functools.partial(_sort, raw, part))
+    for language in transfer.LANGUAGES:
+      rows = functools.partial(_rows, raw, photos, captions, language)
+      yield release.Split(f"{part}_{language}", rows, num, "photos")
+
+
+def _sort(raw, part):
+  """Returns {language: file with lines of a photo and a caption}.
+
+  The release has all languages in one file of up to 19 million lines. English
+  is what German was translated from: it has no lines of its own.
+  """
+  sorted_ = {
+    language: tempfile.TemporaryFile("w+", encoding="utf-8")
+    for language in transfer.LANGUAGES
+  }
+  for _, row in raw.lines(CAPTIONS.format(part), WANT):
+    captions = {row["trg_lang"]: row["translation_tokenized"]}
+    if "de" in captions:
+      captions["en"] = row["caption_tokenized"]
+    for language in captions.keys() & sorted_.keys():
+      line = json.dumps([row["image_id"], captions[language]])
+      sorted_[language].write(line + "\n")
+  return sorted_
+
+
+def _rows(raw, photos, captions, language):
+  file, of_photo = captions()[language], {}
+  file.seek(0)
+  for line in file:
+    name, caption = json.loads(line)
+    of_photo.setdefault(name.split("_")[0], []).append(caption)
+  for id, texts in of_photo.items():
+    if not id.isdecimal() or int(id) not in photos():
+      raise ValueError(f"photo {id!r} is not in {cococap.KARPATHY}")
+    yield {
+      "image": cococap.image(raw, photos()[int(id)]),
+      "image/id": f"{id}_{language}",
+      "captions": texts,
+      "language": language,
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

@@ -1,0 +1,50 @@
+"""DOCCI: photos, each described in several sentences.
+
+  python -m scripts.prepare.docci --raw DIR --out data/docci
+
+From google.github.io/docci: docci_descriptions.jsonlines and, unpacked into
+DIR, docci_images.tar.gz. Splits: train, test, qual_dev, qual_test.
+"""
+
+import functools
+
+from scripts.prepare import release
+
+DESCRIPTIONS = "docci_descriptions.jsonlines"
+SITE = "from google.github.io/docci"
+WANT = ("split", "example_id", "image_file", "description")
+SPLITS = (
+  ("train", 9647),
+  ("test", 5000),
+  ("qual_dev", 100),
+  ("qual_test", 100),
+)
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  raw.need({DESCRIPTIONS: f"{DESCRIPTIONS} {SITE}"})
+  for split, num in SPLITS:
+    rows = functools.partial(_rows, raw, split)
+    yield release.Split(split, rows, num, "photos")
+
+
+def _rows(raw, split):
+  for _, row in raw.lines(DESCRIPTIONS, WANT):
+    id = row["example_id"]
+    # Photos of another set, "aar_train_00001", are in the same file.
+    if id.rpartition("_")[0] != split:
+      continue
+    if split in ("train", "test") and row["split"] != split:
+      continue
+    yield {
+      "image": raw.image(
+        f"images/{row['image_file']}", f"docci_images.tar.gz {SITE}"
+      ),
+      "example_id": id,
+      "description": row["description"],
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)

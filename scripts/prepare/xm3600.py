@@ -1,0 +1,46 @@
+"""XM3600 (Crossmodal-3600): 3,600 photos, captions in 36 languages.
+
+  python -m scripts.prepare.xm3600 --raw DIR --out data/xm3600
+
+From google.github.io/crossmodal-3600: captions.zip, and images.tgz unpacked
+into DIR/images. Splits: ar, bn, cs and so on.
+"""
+
+import functools
+
+from scripts.prepare import release
+from transfers import coco35l as transfer
+
+CAPTIONS = "captions.jsonl"
+SITE = "from google.github.io/crossmodal-3600"
+
+
+def splits(raw):
+  """Yields the splits of the release."""
+  raw.need({CAPTIONS: f"captions.zip {SITE}"})
+  photos = functools.cache(lambda: list(raw.lines(CAPTIONS, ("image/key",))))
+  for language in transfer.XM3600:
+    rows = functools.partial(_rows, raw, photos, language)
+    yield release.Split(language, rows, 3600, "photos")
+
+
+def _rows(raw, photos, language):
+  for where, photo in photos():
+    key, captions = photo["image/key"], photo.get(language, {})
+    gone = {"caption", "caption/tokenized"} - captions.keys()
+    if gone:
+      raise ValueError(
+        f"{where}: {language} has no {', '.join(sorted(gone))}, only"
+        f" {', '.join(captions) or 'nothing'}"
+      )
+    yield {
+      "image": raw.image(f"images/{key}.jpg", f"images.tgz {SITE}"),
+      "image/id": f"{key}_{language}",
+      "captions": captions["caption"],
+      "captions/tokenized": captions["caption/tokenized"],
+      "language": language,
+    }
+
+
+if __name__ == "__main__":
+  release.main(splits, __doc__)
