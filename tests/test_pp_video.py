@@ -63,7 +63,7 @@ def test_frames_wants_a_video(video):
 # Files.
 
 FILES = {
-  "a.mp4": dict(codec="libx264", g="5", bf="2"),
+  "a.mp4": dict(codec="libx264", g="5", bf="2", b_strategy="0"),
   "b.mp4": dict(g="7"),
   "a.avi": dict(g="7"),
   "a.mkv": dict(codec="libx264", g="5", rate=30),

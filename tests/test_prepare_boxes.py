@@ -135,16 +135,17 @@ def refcoco(raw):
 
 def test_the_codes_of_refcoco_are_of_the_object_that_is_asked_for(refcoco):
   (data,) = pipeline.datasets(refcoco.data, refcoco.pp)
-  codec, seen = masks_lib.load(masks_lib.NANO), set()
-  for epoch in range(2):
+  codec, seen = masks_lib.load(masks_lib.NANO), []
+  for epoch in range(16):
     example = pipeline.example(data, 0, pp.Turn(epoch=epoch))
     (found,), rest = boxes_lib.read(example["suffix"])
     assert rest == [] and example["prefix"] in example["sentences"][0]
     outline = mask_ops.polygons(example["segmentation"], 40, 50)
     assert list(found.codes) == masks_lib.encode(codec, outline, example["box"])
     np.testing.assert_allclose(found.box, example["box"], atol=1e-3)
-    seen.add(tuple(example["box"]))
-  assert seen == {tuple(KITE), tuple(PLANT)}  # another one in each epoch
+    seen.append(example["box"])
+  for two in zip(seen[::2], seen[1::2]):  # another one in the second epoch
+    assert sorted(two) == [KITE, PLANT]
 
 
 def test_a_true_answer_of_refcoco_scores_well(refcoco):

@@ -272,6 +272,7 @@ def test_clips_that_no_one_has_any_more_are_left_out(raw, tmp_path, capsys):
 
   (done,) = release.prepare(partial, raw, tmp_path / "it")
   assert (done.num, done.num_absent) == (2, 1)
+  assert len(prepared.find(tmp_path / "it", "train")) == 2
   assert (
     f"1 pictures or clips are missing; get {SITE}" in capsys.readouterr()[0]
   )
