@@ -4,6 +4,7 @@ import pytest
 
 from pg import pp
 from pg.data import pipeline
+from pg.evals import records, submit
 from tests import transfer_rows
 
 # Appendix J of arXiv 2407.07726, of TallyQA at 896 big_vision's sweep_best:
@@ -150,3 +151,37 @@ def test_scores_of_vsr_are_those_of_the_second_model(data):
   assert published(kind="random") == dict(exact=0.816)
   assert published(kind="random", model="pg2_10b") == dict(exact=0.868)
   assert published(model="pg1_3b") == published(res=448) == {}
+
+
+def submission(c, name, said):
+  """Returns a server's file where all answers of an evaluator are `said`."""
+  how = c.evals[name]
+  spec = {**c.data, "split": how.split}
+  (d,) = pipeline.datasets(spec, how.get("pp", c.pp))
+  found = []
+  for i in range(len(d.source)):
+    where, ref = d.source.where(i), d.source.picture(i)
+    example = pipeline.example(d, i, pp.Turn(row=i))
+    found.append(records.record(i, where, ref, said, 0.0, example))
+  made, notes = submit.make(how.submit, found)
+  assert not notes
+  return made
+
+
+def test_both_ways_of_asking_aokvqa_make_one_submission(data):
+  parts = [
+    submission(data.config(row), "test", said)
+    for row, said in (("aokvqa_da", "air"), ("aokvqa_mc", "wind"))
+  ]
+  joined = submit.join(parts)
+  assert len(joined) == 4
+  assert joined["test3dE5gH7jK9mN1pQ3sT"] == dict(
+    direct_answer="air", multiple_choice="wind"
+  )
+
+
+def test_submissions_have_the_names_of_the_release(data):
+  vizwiz = submission(data.config("vizwizvqa"), "test", "soup")
+  assert vizwiz[1] == dict(image="VizWiz_test_00000008.jpg", answer="soup")
+  gqa = submission(data.config("gqa"), "testdev", "yes")
+  assert gqa[1] == dict(questionId="0712546", prediction="yes")

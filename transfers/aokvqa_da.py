@@ -6,10 +6,15 @@ where val is not trained on (`tune`): 61.1 and 65.7.
 python -m scripts.prepare.aokvqa --raw DIR --out data/aokvqa
 python -m pg.train --config transfers/aokvqa_da.py --workdir runs/aokvqa_da
 
-The test answers are not public: submissions/ has the file for the server.
-Where aokvqa_mc was trained too, one file of both is made of the predictions:
-`python -m pg.evaluate --help`. Scores leave questions out that are marked as
-difficult, as the server does; the published scores on val may not have.
+The test answers are not public: submissions/ has the file for the server. One
+file with the choices of aokvqa_mc, too, comes from the predictions of both:
+
+python -m pg.evaluate --out aokvqa.json --submit aokvqa_da aokvqa_mc \
+    --predictions runs/aokvqa_da/predictions/test-* \
+    runs/aokvqa_mc/predictions/test-*
+
+Scores leave questions out that are marked as difficult, as the server does; the
+published scores on val may not have.
 """
 
 from transfers import base

@@ -7,8 +7,7 @@ python -m scripts.prepare.aokvqa --raw DIR --out data/aokvqa
 python -m pg.train --config transfers/aokvqa_mc.py --workdir runs/aokvqa_mc
 
 The test answers are not public: submissions/ has the file for the server.
-Where aokvqa_da was trained too, one file of both is made of the predictions:
-`python -m pg.evaluate --help`.
+aokvqa_da.py has the command for one file with direct answers, too.
 """
 
 from transfers import base

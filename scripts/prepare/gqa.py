@@ -3,8 +3,7 @@
   python -m scripts.prepare.gqa --raw DIR --out data/gqa
 
 From the GQA page of Stanford, unpacked into DIR: questions1.2.zip and
-images.zip. Splits: train_balanced, val_balanced, testdev_balanced. While it is
-read, the file of train takes some 2 GB of memory.
+images.zip. Splits: train_balanced, val_balanced, testdev_balanced.
 """
 
 import functools

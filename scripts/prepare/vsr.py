@@ -13,6 +13,7 @@ import functools
 
 from scripts.prepare import release
 
+KINDS = ("zeroshot", "random")
 NUM = dict(train=7680, dev=1097, test=2195)  # of random
 WANT = ("image", "image_link", "caption", "label", "relation")
 
@@ -20,15 +21,12 @@ WANT = ("image", "image_link", "caption", "label", "relation")
 def splits(raw):
   """Yields the splits of the release."""
   site = "data/splits of github.com/cambridgeltl/visual-spatial-reasoning"
-  raw.need({f"{kind}/{s}.jsonl": site for kind in _KINDS for s in NUM})
-  for kind in _KINDS:
+  raw.need({f"{kind}/{s}.jsonl": site for kind in KINDS for s in NUM})
+  for kind in KINDS:
     for split, num in NUM.items():
       rows = functools.partial(_rows, raw, f"{kind}/{split}.jsonl")
       num = num if kind == "random" else None
       yield release.Split(f"{kind}_{split}", rows, num, "sentences")
-
-
-_KINDS = ("zeroshot", "random")
 
 
 def _rows(raw, file):
