@@ -80,7 +80,7 @@ def get_config(arg=None):
     )
   c.evals.nll = dict(
     metric="perplexity",
-    **base.prepared(c, "coco35l", "dev_en[:5%]"),
+    **base.prepared(c, "coco35l", "dev_en[-5%:]"),
     every="5%",
   )
   return c

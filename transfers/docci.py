@@ -31,6 +31,6 @@ def get_config(arg=None):
 
   # What is measured.
   c.evals.qual = dict(metric="captions", split="qual_dev", every="25%")
-  c.evals.nll = dict(metric="perplexity", split="test[:10%]", every="10%")
+  c.evals.nll = dict(metric="perplexity", split="test[-10%:]", every="10%")
   c.evals.test = dict(metric="captions", split="test", every=0)
   return c

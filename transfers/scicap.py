@@ -33,7 +33,7 @@ def get_config(arg=None):
   # What is measured.
   if c.arg.tune:
     c.evals.val = dict(metric="captions", split="val", every="30%")
-  c.evals.nll = dict(metric="perplexity", split="test[:10%]", every="5%")
+  c.evals.nll = dict(metric="perplexity", split="test[-10%:]", every="5%")
   scores = {
     "cider": {224: 1.6225, 448: 1.8149},
     "bleu-4": {224: 0.192, 448: 0.211},

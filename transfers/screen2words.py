@@ -31,7 +31,7 @@ def get_config(arg=None):
   # What is measured.
   if c.arg.tune:
     c.evals.dev = dict(metric="cider", split="dev", every="10%")
-  c.evals.nll = dict(metric="perplexity", split="test[:10%]", every="5%")
+  c.evals.nll = dict(metric="perplexity", split="test[-10%:]", every="5%")
   c.evals.test = dict(
     metric="cider",
     split="test",
