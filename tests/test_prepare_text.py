@@ -1,4 +1,4 @@
-"""Charts, documents and text in photos: one example as written, bad releases."""
+"""Charts, documents and text in photos: one example each, and bad releases."""
 
 import importlib
 import io
