@@ -16,7 +16,8 @@ image, and with any of its sentences, is ours.
 
 from transfers import base
 
-# (split, mean IoU at 224, 448 and 896 px)
+# (split, mean IoU at 224, 448 and 896 px): val is from big_vision's README, the
+# others from table 1 of the paper.
 SPLITS = (
   ("refcoco_val", 0.7340, 0.7557, 0.7694),
   ("refcoco_testA", 0.757, 0.779, 0.787),

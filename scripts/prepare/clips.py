@@ -3,6 +3,8 @@
 Annotations name videos of YouTube, and everybody has those that were there on
 the day of the download. Rows of others are left out and counted. A clip may lie
 in any folder of the release as <id>.mp4, or with another of ENDS.
+
+ArrayRecord would hold a clip once for each question: take JSON lines for those.
 """
 
 import functools
