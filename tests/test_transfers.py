@@ -135,6 +135,8 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
 ):
   c = small(data, row)
   r = train.open_run(c)
+  cut = train.check_data(r, str(tmp_path))
+  assert set(cut) > {f"evals.{name}" for name in c.evals}
   params = two_steps(r, programs)
   place = dict(step=2, workdir=str(tmp_path))
   results = train.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
