@@ -21,9 +21,10 @@ def cococap(raw):
   for split, folder, ids in COCO:
     for id in ids:
       photos.append(karpathy(raw, split, folder, id))
-      captions[folder].append(dict(image_id=id, id=10 * id, caption=SAID[0]))
-      more = dict(image_id=id, id=10 * id + 1, caption=f"{id} {SAID[1]}")
-      captions[folder].append(more)
+      captions[folder] += [
+        dict(image_id=id, id=10 * id + n, caption=f"{id} {said}")
+        for n, said in enumerate(SAID)
+      ]
   write(raw / "dataset_coco.json", dict(images=photos, dataset="coco"))
   for folder, annotations in captions.items():
     write(
@@ -113,8 +114,8 @@ def xm3600(raw):
     row = {"image/key": key, "image/locale": "de"}
     for language in transfer.XM3600:
       row[language] = {
-        "caption": [f"{language} boat {i}.", "Two boats."],
-        "caption/tokenized": [f"{language} boat {i} .", "Two boats ."],
+        "caption": [f"{language} boat {i}.", f"Two boats {i}."],
+        "caption/tokenized": [f"{language} boat {i} .", f"Two boats {i} ."],
         "caption/tokenized/lowercase": [f"{language} boat {i} ."],
       }
     rows.append(row)
@@ -195,7 +196,10 @@ def screen2words(raw):
   for split, ids in SCREENS.items():
     for id in ids:
       pictures.write(raw / f"combined/{id}.jpg", (27, 48), id)
-      rows += [(id, f"settings page, with sounds {id}"), (id, "list of sounds")]
+      rows += [
+        (id, f"settings page, with sounds {id}"),
+        (id, f"list of sounds {id}"),
+      ]
     split_file(raw / f"split/{split}_screens.txt", ids)
   table(raw / "screen_summaries.csv", rows)
 
