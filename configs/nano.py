@@ -56,7 +56,7 @@ def get_config(arg=None):
     detect_one="detect",
     detect="detect",
     refer="detect",
-    segment="detect",
+    segment="segment",
   )
   test = dict(split="test", res=c.res)
   for task in tasks:
@@ -64,6 +64,10 @@ def get_config(arg=None):
       metric=metric.get(task, "exact"), source="shapes", task=task, **test
     )
   c.evals.digits = dict(metric="exact", source="digits", **test)
+  if c.arg.full:  # the same boxes as COCO scores them
+    c.evals.detect_ap = dict(
+      metric="coco_bbox", source="shapes", task="detect", **test
+    )
   # Colours on shapes, and wordings, that training never shows.
   for task, split in (("caption", "combo"), ("answer", "template")):
     c.evals[f"{task}_{split}"] = dict(

@@ -15,4 +15,5 @@ if [[ ${1:-} == --all ]]; then
   require requirements-parity.txt
   set -- -m "" "${@:2}"
 fi
-exec "$python" -m pytest "$@"
+# A file's tests share what they have set up: they stay together.
+exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -20,6 +20,7 @@ from pg.decode import beam, loop
 from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.models import gemma, paligemma, siglip
+from tests import toy
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 META = json.loads((GOLDEN / "bv_tiny.json").read_text())
@@ -145,7 +146,7 @@ def test_loss_and_gradients_equal_the_reference(variant, smoothing):
   want = META["results"][variant]
   key = f"ls{smoothing:g}"
   fn = functools.partial(loss_fn, config(variant), smoothing=smoothing)
-  loss, grads = jax.jit(jax.value_and_grad(fn))(params(variant), train_batch())
+  loss, grads = toy.jit(jax.value_and_grad(fn))(params(variant), train_batch())
   np.testing.assert_allclose(loss, want[f"loss_{key}"], rtol=1e-5)
   flat = tree.flatten(grads)
   for name, norm in want[f"grad_norms_{key}"].items():
@@ -172,12 +173,12 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
   c = ml_collections.ConfigDict(
     dict(lr=1e-3, wd=1e-4, warmup=2, schedule=schedule, batch_size=5)
     | dict(lr_mult=((".*", 1.0),), wd_mult=optim.DECAYED)
-    | dict(grad_clip=1.0, b1=0.9, b2=0.999)
+    | dict(optimizer="adam", grad_clip=1.0, b1=0.9, b2=0.999)
   )
   tx = optim.make(c, p, total=10)
   is_frozen = optim.frozen(p, schedule)
 
-  @jax.jit
+  @toy.jit
   def step(p, state):
     fn = lambda p: loss_fn(cfg, optim.stop_frozen(p, is_frozen), batch)
     loss, grads = jax.value_and_grad(fn)(p)
@@ -208,7 +209,7 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
       np.testing.assert_array_equal(leaf, flat[name])
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames="eos")
+@functools.partial(toy.jit, static_argnums=0, static_argnames="eos")
 def greedy(cfg, p, batch, *, eos, real=None):
   return loop.generate(cfg, p, batch, max_len=12, eos=eos, real=real)
 
@@ -261,7 +262,7 @@ def test_forbidden_tokens_equal_the_reference(variant):
   cfg = config(variant, final_softcap=final_softcap(variant))
   forbidden = tuple(map(int, arrays()[f"{variant}/masked_ids"]))
   decode = functools.partial(loop.generate, cfg, max_len=12, eos=1)
-  decode = jax.jit(functools.partial(decode, forbidden=forbidden))
+  decode = toy.jit(functools.partial(decode, forbidden=forbidden))
   answer = decode(loop.unroll(params(variant)), prompt_batch())
   want = arrays()[f"{variant}/masked_tokens"]
   assert until_eos(answer.tokens, 1) == until_eos(want, 1)
@@ -286,7 +287,7 @@ def test_beams_equal_the_reference(variant, num_beams, monkeypatch):
   for name in names:
     eos = int(name.rpartition("eos")[2])
     search = functools.partial(beam.search, cfg, max_len=12, eos=eos)
-    search = jax.jit(functools.partial(search, num_beams=num_beams))
+    search = toy.jit(functools.partial(search, num_beams=num_beams))
     tokens, _ = search(p, prompt_batch())
     want = arrays()[name]
     assert until_eos(tokens, eos) == until_eos(want, eos), name

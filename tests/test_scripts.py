@@ -13,6 +13,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+# How scripts/test.sh has pytest use several cores.
+SPREAD = "-n auto --maxprocesses 4 --dist loadfile"
 # Stands for python3 and, copied there, for .venv/bin/python. $PIP says what pip
 # does.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
@@ -218,11 +220,11 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(place, verb):
 
 def test_tests_run_without_torch_unless_all_are_wanted(place):
   place.run("test.sh", "tests/test_a.py", "-x")
-  assert place.last_call() == "-m pytest tests/test_a.py -x"
+  assert place.last_call() == f"-m pytest {SPREAD} tests/test_a.py -x"
   wanted = ["-r requirements.txt jax", "-r requirements-dev.txt"]
   assert place.pip_calls() == wanted
   place.run("test.sh", "--all", "-x")
-  assert place.last_call() == "-m pytest -m  -x"
+  assert place.last_call() == f"-m pytest {SPREAD} -m  -x"
   assert place.pip_calls() == ["-r requirements-parity.txt"]
   assert place.run("test.sh", "--all") == (0, "")
   assert place.pip_calls() == []
@@ -231,4 +233,4 @@ def test_tests_run_without_torch_unless_all_are_wanted(place):
 def test_ci_runs_every_test(place):
   shutil.copytree(ROOT / ".ci", place.root / ".ci")
   subprocess.run([place.root / ".ci" / "run"], env=place.env, check=True)
-  assert place.last_call() == "-m pytest -m "
+  assert place.last_call() == f"-m pytest {SPREAD} -m "

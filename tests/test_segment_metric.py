@@ -50,8 +50,7 @@ def test_referring_expressions_score_as_in_the_reference(golden):
   assert scores["box@.75"] == summary["boxacc/0.75"]
   assert scores["invalid"] == summary["invalid"] / 60
   assert scores["ciou"] == shared.sum() / union.sum()
-  one = evals.PER_EXAMPLE["refcoco"](texts[0], examples[0])
-  assert one == pytest.approx(iou[0])
+  np.testing.assert_array_equal(evals.each("refcoco", texts, examples), iou)
 
 
 refcoco = evals.METRICS["refcoco"]
@@ -192,7 +191,7 @@ def test_each_object_is_compared_with_the_mask_of_its_box_s_partner():
     "labels": ["cat", "dog"],
     "masks": [left(), right],
   }
-  single = evals.PER_EXAMPLE["segment"]
+  single = lambda *pair: evals.each("segment", *zip(pair))[0]
   assert single(f"{dog} ; {cat}", example) > 0.95
   assert single(dog, example) == pytest.approx(0.5, abs=0.03)
   assert single(f"{cat} ; {cat}", example) == pytest.approx(0.5, abs=0.03)

@@ -67,6 +67,7 @@ class Shapes:
         image: u8[res, res, 3]; for "compare" a list of two.
         prefix, suffix: str.
         task, kind: str, the source's task and the form of question within it.
+        height, width: res, int.
         scene: str, the picture's fingerprint without noise; two are joined
           by "+".
         answers: list of str, every right suffix, the row's own first; absent
@@ -92,6 +93,8 @@ class Shapes:
       task=self.task,
       kind=made.kind,
       scene="+".join(map(scene.fingerprint, made.scenes)),
+      height=self.res,
+      width=self.res,
     )
     return example | self._truth(made)
 

@@ -189,7 +189,7 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   if not answers:
     raise _none_usable(task)
   answers = dict(sorted(answers.items()))
-  texts = [text for text, *_ in answers.values()]
+  texts = [text for _, _, text, *_ in answers.values()]
   examples = [example for *_, example in answers.values()]
   metric = task.how["metric"]
   scores, ranges, blind = {}, {}, {}
@@ -199,12 +199,9 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
       guesses = baseline.predict([e["prefix"] for e in examples])
       plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
       blind = evals.METRICS[metric](guesses, plain)
-  single = evals.PER_EXAMPLE.get(metric)
-  found = []
-  for i, (text, logp, where, ref, example) in answers.items():
-    kept = records.record(i, where, ref, text, logp, example)
-    kept |= {"score": float(single(text, example))} if single else {}
-    found.append(kept)
+  found = [records.record(i, *answer) for i, answer in answers.items()]
+  for kept, score in zip(found, evals.each(metric, texts, examples) or ()):
+    kept["score"] = score
   for kept in found[: records.NUM_IMAGES]:
     kept["image"] = pictures[kept["index"]]
   return Result(scores, ranges, blind, {}, found, len(found))
@@ -214,7 +211,7 @@ def _answers(task, cfg, params, form, mesh, record):
   """Generates on this host's rows.
 
   Returns:
-    {index: (text, logp, name of the row, its picture's name, example)}, and
+    {index: (name of the row, its picture's name, text, logp, example)}, and
     {index: PNG} of the first rows.
   """
   tok, form = form.tok, form._replace(form="decode")
@@ -234,7 +231,7 @@ def _answers(task, cfg, params, form, mesh, record):
         example = {**example, "scores": likely} if likely else example
       name = getattr(task.data.source, "picture", lambda i: None)(i)
       where = task.data.source.where(i)
-      answers[i] = tok.decode(tokens[j]), sum_logp, where, name, example
+      answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
       if len(pictures) < records.NUM_IMAGES:
         pictures[i] = records.png(rows["image"][j])
 

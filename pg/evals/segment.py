@@ -92,17 +92,21 @@ def segment(predictions, examples):
   return table.Table(rows, finish, {"miou": boxes.num["iou"]} | boxes.num)
 
 
-def per_example_refcoco(prediction, example):
-  """Returns the IoU of an example's masks, in 0..1."""
-  return float(_refer([prediction], [example])[0][0])
+def each_refcoco(predictions, examples):
+  """Returns the IoU of each example's masks, a list of float in 0..1."""
+  return [float(row[0]) for row in _refer(predictions, examples)]
 
 
-def per_example(prediction, example):
-  """Returns the mean IoU over the masks of an example, in 0..1.
+def each(predictions, examples):
+  """Returns the mean IoU over the masks of each example, in 0..1.
 
   Where there is no true object: 1.0 for a prediction without, else 0.0.
   """
-  ((total, *rest),) = _segment([prediction], [example])
+  rows = zip(predictions, _segment(predictions, examples))
+  return [_mean(text, *row) for text, row in rows]
+
+
+def _mean(prediction, total, *rest):
   num = rest[detect.NUM_TRUE]
   if not num:
     return float(not boxes_lib.parse(prediction)[0])
