@@ -137,10 +137,11 @@ class Raw:
 
   def lines(self, name, want=()):
     """Yields (where, dict) of the lines of a JSON-lines file."""
+    path = self.path(name)
     for number, text in enumerate(self.text_lines(name), 1):
       if not text.strip():
         continue
-      where = f"{self.path(name)}:{number}"
+      where = f"{path}:{number}"
       try:
         row = json.loads(text)
       except ValueError as e:
