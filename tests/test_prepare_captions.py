@@ -329,5 +329,7 @@ def test_a_photo_of_docci_has_its_description(raw):
 
 def test_photos_of_the_other_set_are_no_training_data(raw):
   made.docci(raw)
+  photo = raw / "images/train_00001.jpg"
+  (raw / "images/aar_train_00001.jpg").write_bytes(photo.read_bytes())
   ids = [row["example_id"] for row in rows(raw, "docci", "train")]
   assert ids == ["train_00001", "train_00002"]
