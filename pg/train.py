@@ -412,7 +412,13 @@ def check_finite(step, measured, manager):
 
 
 def blind_baseline(r):
-  """Fits the baseline that sees prompts only to the texts of training."""
+  """Fits the baseline that sees prompts only to the texts of training.
+
+  Returns:
+    blind.Majority; None of a run that does not train: its data are the test's.
+  """
+  if not r.total:
+    return None
   texts = stream.train_texts(r.data, seed=0, options=r.options)
   with contextlib.closing(texts):
     return blind.Majority().fit(itertools.islice(texts, NUM_BLIND))

@@ -39,6 +39,7 @@ def data(tmp_path_factory):
 def cheap(one_device):
   """Sees one device, and the shapes of a model once."""
   with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, "NUM_BLIND", 8)
     patch.setattr(paligemma, "shapes", functools.cache(paligemma.shapes))
     yield
 
@@ -148,7 +149,8 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
   cut = train.check_data(r, str(tmp_path))
   assert set(cut) > {f"evals.{name}" for name in c.evals}
   params = two_steps(r, programs)
-  place = dict(step=2, workdir=str(tmp_path))
+  baseline = train.blind_baseline(r)
+  place = dict(step=2, workdir=str(tmp_path), baseline=baseline)
   results = train.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
   assert set(results) == set(c.evals)  # none is left out
   reported = published(row)
@@ -159,6 +161,8 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
     assert all(map(np.isfinite, result.scores.values())), result.scores
     assert result.scores or task.how["submit"]
     assert result.num_bad == 0
+    blind = bool(r.total and result.records and result.scores)
+    assert bool(result.blind) == blind
     if task.how["submit"]:
       file = tmp_path / f"submissions/{task.name}-000000002.json"
       # A model that has learnt nothing finds no object.
