@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from pg import sharding
+from pg import pp, sharding
 from pg.data import bad as bad_lib
 from pg.data import cache, mixture, options, stream
 from tests import numbers
@@ -421,3 +421,28 @@ def test_an_evaluation_that_is_broken_off_is_read_again():
   next(broken)
   broken.close()
   assert list(replay.batches("key", batches)) == [(0,), (1,), (2,)]
+
+
+def texts_of(string, size=5):
+  data = numbers.datasets(dict(source="numbers", size=size), string)
+  texts = stream.train_texts(data, seed=0)
+  found = {next(texts) for _ in range(size)}
+  texts.close()
+  return found
+
+
+def test_texts_alone_are_read_without_decoding_pictures(monkeypatch):
+  row = lambda self, i: {"image": b"no picture", "suffix": f"{i}"}
+  monkeypatch.setattr(numbers.Numbers, "__getitem__", row)
+  string = "decode | resize(8) | fmt('a {suffix}', out='prefix')"
+  assert texts_of(string) == {(f"a {i}", f"{i}") for i in range(5)}
+
+
+def test_a_text_that_is_made_of_the_picture_has_it(monkeypatch):
+  def measure(example):
+    if example["image"].shape[0] != 4:
+      raise ValueError("not resized")
+    return {"suffix": "4 pixels"}
+
+  monkeypatch.setitem(pp.OPS, "measure", measure)
+  assert texts_of("resize(4) | measure") == {("say", "4 pixels")}

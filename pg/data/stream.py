@@ -23,6 +23,7 @@ from pg import pp, sharding
 from pg.data import bad as bad_lib
 from pg.data import mixture, pipeline
 from pg.data import options as options_lib
+from pg.pp import parse
 
 # Rows of one dataset that are tried for one position of the stream.
 MAX_TRIES = 10_000
@@ -110,7 +111,13 @@ def train_batches(
 
 
 def train_texts(data, seed, options=DEFAULT):
-  """Iterates over (prefix, suffix) of training, in the mixture's proportion."""
+  """Iterates over (prefix, suffix) of training, in the mixture's proportion.
+
+  Pictures are not decoded for that; so boxes are those before a random crop.
+  """
+  data = tuple(
+    d._replace(pp=functools.partial(parse.run_texts, *d.pp.args)) for d in data
+  )
   text = lambda done, *_: (done["prefix"], done["suffix"])
   stream = Stream(data, text, seed, skip_bad=options.bad.skips)
   make = lambda k: (_Aside(*stream[k][0]),)

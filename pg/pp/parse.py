@@ -30,6 +30,8 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
   video,
 )
 
+# Where ops are that make pictures from pictures.
+_PICTURES = tuple(m.__name__ for m in (crop, image, resize, robust, video))
 # Parameters that are given by `run` and not in the string.
 _GIVEN = ("rng", "turn")
 
@@ -83,6 +85,30 @@ def run(steps, example, turn):
       if value is pp.DROP:
         del example[key]
   return example
+
+
+def run_texts(steps, example, turn):
+  """Applies the steps of a pipeline that do not only change pictures.
+
+  Reading texts alone takes no decoding of images or videos. Where a step wants
+  what those have made, as masks want the size of an image, all are applied.
+
+  Args:
+    steps, example, turn: as for `run`; draws are those of `run`.
+  """
+  texts = [_skipped(step) if _is_of_pictures(step) else step for step in steps]
+  try:
+    return run(texts, example, turn)
+  except ValueError:
+    return run(steps, example, turn)
+
+
+def _is_of_pictures(step):
+  return step.function.__module__ in _PICTURES
+
+
+def _skipped(step):
+  return step._replace(function=lambda *_, **__: {})
 
 
 def _tree(code):
