@@ -19,7 +19,7 @@ from pg.evals import run as evals_run
 from pg.learn import optim
 from pg.models import paligemma
 from tests import toy, transfer_rows
-from transfers import base
+from transfers import base, mix
 
 # What all recipes have in common here, so that they share their programs. The
 # small tokenizer needs many tokens for words it does not know.
@@ -48,6 +48,11 @@ def small(data, row):
   """Returns a recipe's config in the shapes that all have here."""
   tune = "tune" in data.config(row).arg
   c = data.config(row, model="nano", res=12, **dict(tune=True) if tune else {})
+  return alike(c)
+
+
+def alike(c):
+  """Returns a config in the shapes that all have here."""
   with c.unlocked():
     c.update(SHAPES)
     c.model.dropout = 0.0
@@ -168,6 +173,25 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
       # A model that has learnt nothing finds no object.
       boxes = task.how["submit"] == "coco_detection"
       assert len(json.loads(file.read_text())) or boxes
+
+
+def test_the_mixture_of_all_trains_and_is_asked_what_no_task_was(
+  data, programs, tmp_path
+):
+  tasks = [module.__name__.rpartition(".")[2] for module, _ in mix.TASKS]
+  for row in tasks:
+    data.prepare(row)
+  spec = f"{transfer_rows.ROOT}/transfers/mix.py:model=nano,res=12,codec=nano"
+  c = alike(config.load(f"{spec},data={data.root}/data"))
+  transfer_rows.shorten(c)
+  r = train.open_run(c)
+  assert {d.name for d in r.data} > {"ai2d", "coco35l_de", "chartqa_human"}
+  assert len(r.data) == 58
+  params = two_steps(r, programs)
+  place = dict(step=2, workdir=str(tmp_path))
+  results = train.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
+  assert set(results) == {"pope", "mmvp"}
+  assert all(v.scores for v in results.values())
 
 
 @each_recipe

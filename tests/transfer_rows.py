@@ -83,12 +83,16 @@ class Data:
     words += [f"data={self.root}/data"] if preparations(row) else []
     if row in ARGS:
       words.append(ARGS[row].format(raw=self.raw(row)))
-    c = config.load(f"{spec}:{','.join(words)}")
-    with c.unlocked():
-      for spec in (c.data, *c.data.values(), *c.evals.values()):
-        if hasattr(spec, "items") and isinstance(spec.get("split"), str):
-          spec.split = short(spec.split)
-    return c
+    return shorten(config.load(f"{spec}:{','.join(words)}"))
+
+
+def shorten(c):
+  """Makes slices of rows fit small releases; returns the config."""
+  with c.unlocked():
+    for spec in (c.data, *c.data.values(), *c.evals.values()):
+      if hasattr(spec, "items") and isinstance(spec.get("split"), str):
+        spec.split = short(spec.split)
+  return c
 
 
 def short(split):
