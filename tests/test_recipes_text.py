@@ -53,10 +53,10 @@ SCORES = [
   ("chartqa", "test", "relaxed/human", 40.0, 54.2, None),
   ("chartqa", "test", "relaxed/augmented", 74.2, 88.5, None),
   ("ocrvqa", "test", "exact", 73.24, 75.60, 75.90),
-  ("textvqa", "val", "acc", 55.47, 73.15, 76.48),
-  ("docvqa", "val", "anls", 43.74, 78.02, 84.77),
-  ("infovqa", "val", "anls", 28.46, 40.47, 47.75),
-  ("stvqa", "val", "anls", 63.29, 81.82, 84.40),
+  ("textvqa", "test", "acc", 55.47, 73.15, 76.48),
+  ("docvqa", "test", "anls", 43.74, 78.02, 84.77),
+  ("infovqa", "test", "anls", 28.46, 40.47, 47.75),
+  ("stvqa", "test", "anls", 63.29, 81.82, 84.40),
 ]
 TUNED = dict(
   rsvqa_lr="train",

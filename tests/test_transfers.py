@@ -139,7 +139,9 @@ def published(row):
   """Returns {evaluator: scores} that a recipe has published values of."""
   found = {}
   for res in (224, 448, 896):
-    c = config.load(f"{transfer_rows.ROOT}/transfers/{row}.py:res={res}")
+    spec = f"{transfer_rows.ROOT}/transfers/{row}.py:res={res}"
+    c = config.load(spec)
+    c = config.load(f"{spec},tune=True") if "tune" in c.arg else c
     for name, how in c.evals.items():
       found.setdefault(name, set()).update(how.get("published", {}))
   return found
@@ -162,7 +164,8 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
   for task in r.tasks:
     result = results[task.name]
     missing = reported.get(task.name, set()) - set(result.scores)
-    assert not missing, (task.name, missing, set(result.scores))
+    hidden = task.how["metric"] == "none"  # the server's scores
+    assert hidden or not missing, (task.name, missing, set(result.scores))
     assert all(map(np.isfinite, result.scores.values())), result.scores
     assert result.scores or task.how["submit"]
     assert result.num_bad == 0

@@ -1,12 +1,22 @@
 """What transfers share: weights to start from, data, values by resolution."""
 
+import pathlib
+import re
+
 import pytest
 
 from pg import config, tree
+from pg.data import splits
 from pg.learn import optim
 from pg.models import paligemma
 from tests.tiny import ROOT
 from transfers import base
+
+# Those of prepared data that are trained on.
+OTHER = {"base", "forkme", "small_gpu", "detect_own", "pope", "mix"}
+RECIPES = sorted(
+  {p.stem for p in pathlib.Path(ROOT, "transfers").glob("*.py")} - OTHER
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,40 @@ def test_scores_are_those_of_the_model_and_the_resolution():
   assert published("model=pg2_3b") == {"acc": 0.2}
   assert published("model=pg2_3b,res=448") == {"acc": 0.3}
   assert published("res=448") == published("model=nano") == {}
+
+
+def rows(spec):
+  """Returns {(path, split): numbers of rows} of a spec, as if all were long."""
+  sizes = dict.fromkeys(re.findall(r"[a-zA-Z]\w*", spec["split"]), 10**6)
+  return [
+    (spec["path"], part.split, part.start, part.stop)
+    for part in splits.parse(spec["split"], sizes)
+  ]
+
+
+def seen(c):
+  """Returns the names of evaluators on rows that a config trains on."""
+  one = isinstance(c.data.get("source"), str)
+  trained = [r for d in ([c.data] if one else c.data.values()) for r in rows(d)]
+  return {
+    name
+    for name, how in c.evals.items()
+    for path, split, start, stop in rows({**(c.data if one else {}), **how})
+    for other in trained
+    if other[:2] == (path, split) and start < other[3] and other[2] < stop
+  }
+
+
+@pytest.mark.parametrize("row", RECIPES)
+def test_an_evaluator_on_what_is_trained_on_says_so(row):
+  c = config.load(f"{ROOT}/transfers/{row}.py")
+  said = {name for name in c.evals if name.startswith("seen_")}
+  assert seen(c) == said
+  assert not any(c.evals[name].get("published") for name in said)
+  if "tune" in c.arg:
+    c = config.load(f"{ROOT}/transfers/{row}.py:tune=True")
+    assert not seen(c)
+    assert {name.removeprefix("seen_") for name in said} <= set(c.evals)
 
 
 @pytest.mark.parametrize(

@@ -33,4 +33,4 @@ def test_no_recipe_failed_its_check():
 def test_examples_are_those_of_the_official_release():
   cells = transfers_table.row("vqav2", None)
   assert cells[:3] == ["vqav2", "vqav2 + mmvp + pope", f"{443757 + 214354:,}"]
-  assert "val acc .8319 (224), .8564 (448)" in cells[5].split("<br>")
+  assert "test acc .8319 (224), .8564 (448)" in cells[5].split("<br>")

@@ -8,9 +8,9 @@ python -m pg.train --config transfers/activitynet_cap.py \
 
 The scores that PaliGemma reports are of the clips that were there on 2024-04-28
 (44,883 parts to train on, 13,982 to test on): yours, of others, are not exactly
-comparable. Frames are every 30th of the video's own from the first on; the
-reader that PaliGemma used is not public. That test is val_2 of the release is
-by its size. With `tune` val is not trained on.
+comparable. Frames are every 30th of the video's own, in training from a random
+one on, else from the first; the reader that PaliGemma used is not public. That
+test is val_2 of the release is by its size. With `tune` val is not trained on.
 """
 
 from transfers import base
@@ -23,12 +23,14 @@ def get_config(arg=None):
   split = "train" if c.arg.tune else "train + val"
   c.data = base.prepared(c, "activitynet_cap", split)
   c.num_images = 16
-  c.pp = (
-    "video(16, 30, start='start', end='end')"
-    f" | resize({c.res}, antialias=False)"
+  ask = (
+    f"resize({c.res}, antialias=False)"
     " | fmt('caption en', out='prefix') | copy('captions', out='answers')"
     " | choice('captions', out='suffix')"
   )
+  part = "16, 30, start='start', end='end'"
+  c.pp = f"video({part}, random=True) | {ask}"
+  first = f"video({part}) | {ask}"  # evaluated from the first frame on
   c.bad.policy = "skip"  # ours: some downloads do not decode
 
   # The recipe.
@@ -36,12 +38,14 @@ def get_config(arg=None):
   c.schedule = (("img/.*", None), (".*", "cosine"))
 
   # What is measured.
-  c.evals.val = dict(metric="cider", split="val", every="25%")
+  how = dict(pp=first, every="25%")
+  base.held_out(c, "val", metric="cider", split="val", **how)
   c.evals.test = dict(
     metric="cider",
     split="test",
+    pp=first,
     every=0,
     published=base.published(c, cider={224: 0.3462}),
   )
-  c.evals.nll = dict(metric="perplexity", split="val[:1024]", every="25%")
+  base.held_out(c, "nll", metric="perplexity", split="val[:1024]", **how)
   return c

@@ -8,8 +8,9 @@ python -m pg.train --config transfers/activitynet_qa.py \
 
 The scores that PaliGemma reports are of the clips that were there on 2024-04-28
 (43,370 questions to train on, 6,900 to test on): yours, of others, are not
-exactly comparable. Frames are every 70th of the video's own from the first on;
-the reader that PaliGemma used is not public. With `tune` val is not trained on.
+exactly comparable. Frames are every 70th of the video's own, in training from a
+random one on, else from the first; the reader that PaliGemma used is not
+public. With `tune` val is not trained on.
 """
 
 from transfers import base
@@ -22,24 +23,28 @@ def get_config(arg=None):
   split = "train" if c.arg.tune else "train + val"
   c.data = base.prepared(c, "activitynet_qa", split)
   c.num_images = 16
-  c.pp = (
-    f"video(16, 70) | resize({c.res}, antialias=False)"
+  ask = (
+    f"resize({c.res}, antialias=False)"
     " | fmt('answer en {question}', out='prefix')"
     " | copy('answer', out='suffix')"
   )
+  c.pp = f"video(16, 70, random=True) | {ask}"
+  first = f"video(16, 70) | {ask}"  # evaluated from the first frame on
   c.bad.policy = "skip"  # ours: some downloads do not decode
 
   # The recipe.
   c.total, c.batch_size, c.lr, c.wd = "1ep", 128, 1e-5, 1e-6
 
   # What is measured.
-  c.evals.val = dict(metric="exact", split="val", every="25%")
+  how = dict(pp=first, every="25%")
+  base.held_out(c, "val", metric="exact", split="val", **how)
   c.evals.test = dict(
     metric="exact",
     split="test",
+    pp=first,
     submit="activitynet_qa",
     every=0,
     published=base.published(c, exact={224: 0.5078}),
   )
-  c.evals.nll = dict(metric="perplexity", split="val[:1024]", every="25%")
+  base.held_out(c, "nll", metric="perplexity", split="val[:1024]", **how)
   return c

@@ -33,7 +33,7 @@ def get_config(arg=None):
   minival = dict(split="train[-1024:]", every="12.5%")
   if c.arg.tune:
     c.evals.minival = dict(metric="exact", pp=plain, **minival)
-  c.evals.nll = dict(metric="perplexity", **minival)
+  base.held_out(c, "nll", metric="perplexity", **minival)
   c.evals.test = dict(
     metric="exact",
     split="test",

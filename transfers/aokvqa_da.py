@@ -34,7 +34,9 @@ def get_config(arg=None):
   c.total, c.batch_size, c.lr, c.wd = "10ep", 128, 5e-6, 0.0
 
   # What is measured.
-  c.evals.val = dict(
+  base.held_out(
+    c,
+    "val",
     metric="soft",
     split="val",
     pp="keep_if('direct_answer_is_difficult', False)"
@@ -42,8 +44,13 @@ def get_config(arg=None):
     every="25%",
     published=base.published(c, acc={224: 0.611, 448: 0.657}),
   )
-  c.evals.nll = dict(metric="perplexity", split="val", every="25%")
+  base.held_out(c, "nll", metric="perplexity", split="val", every="25%")
   c.evals.test = dict(
-    metric="none", split="test", pp=prompt, submit="aokvqa_da", every=0
+    metric="none",
+    split="test",
+    pp=prompt,
+    submit="aokvqa_da",
+    every=0,
+    published=base.published(c, acc={224: 0.6185, 448: 0.6322}),
   )
   return c

@@ -142,5 +142,23 @@ def published(c, **scores):
   }
 
 
+def held_out(c, name, *, published=None, **how):
+  """Adds an evaluator on data that only `tune` holds out.
+
+  Without `tune` they are trained on, as for the published scores: then its name
+  begins with "seen_" and nothing published stands beside it.
+
+  Args:
+    c: the config of a transfer.
+    name: str, of the evaluator where its data are held out.
+    published: dict of scores, or None.
+    **how: its other keys.
+  """
+  if c.arg.tune:
+    c.evals[name] = dict(how, published=published or {})
+  else:
+    c.evals[f"seen_{name}"] = how
+
+
 def _nearest(known, res):
   return max((r for r in known if r <= res), default=min(known))

@@ -39,8 +39,8 @@ def get_config(arg=None):
     "relaxed/augmented": {224: 0.742, 448: 0.885},
     "relaxed/mean": {224: 0.5708, 448: 0.7136},
   }
-  c.evals.val = dict(metric="relaxed", **val, every="10%")
-  c.evals.nll = dict(metric="perplexity", **val, every="5%")
+  base.held_out(c, "val", metric="relaxed", **val, every="10%")
+  base.held_out(c, "nll", metric="perplexity", **val, every="5%")
   c.evals.test = dict(
     metric="relaxed",
     **test,

@@ -5,9 +5,10 @@ python -m pg.train --workdir runs/mine --config \
 python -m pg.train --workdir runs/mine --config \
   transfers/detect_own.py:source=yolo,train=mine
 
-With coco, pictures lie beside the JSON files, or in `images` and `val_images`.
-With voc and yolo, `val` may be another folder, and `train_split` and
-`val_split` name what they are called there. Nothing needs to be prepared.
+With coco, pictures lie beside the JSON files, or in `images` and `val_images`;
+without `val` the boxes of training are evaluated on, as `seen_val`. With voc
+and yolo, `val` may be another folder, and `train_split` and `val_split` name
+what they are called there. Nothing needs to be prepared.
 
 As coco_det.py: the prompt is "detect all classes", `num` boxes are written, and
 the score is COCO's average precision. All numbers are ours. `num` should be
@@ -45,7 +46,8 @@ def get_config(arg=None):
   c.total, c.batch_size, c.lr, c.wd = "30ep", 64, 1e-5, 0.0
 
   # What is measured.
-  c.evals.val = dict(
+  seen = c.arg.source == "coco" and not c.arg.val
+  c.evals["seen_val" if seen else "val"] = dict(
     metric="coco_bbox",
     **data(c, c.arg.val or c.arg.train, c.arg.val_images, c.arg.val_split),
     pp=f"{image} | fmt('detect all classes', out='prefix')",

@@ -28,13 +28,17 @@ def get_config(arg=None):
 
   # What is measured.
   reported = base.published(c, anls={224: 0.4374, 448: 0.7802, 896: 0.8477})
-  c.evals.val = dict(
-    metric="anls", split="val", every="12.5%", published=reported
-  )
+  val = dict(split="val", every="12.5%", published=reported)
+  base.held_out(c, "val", metric="anls", **val)
   if c.arg.tune:
     c.evals.minival = dict(metric="anls", split="train[-5%:]", every="12.5%")
-  c.evals.nll = dict(metric="perplexity", split="val", every="5%")
+  base.held_out(c, "nll", metric="perplexity", split="val", every="5%")
   c.evals.test = dict(
-    metric="none", split="test", pp=ask, submit="docvqa", every=0
+    metric="none",
+    split="test",
+    pp=ask,
+    submit="docvqa",
+    every=0,
+    published=reported,
   )
   return c

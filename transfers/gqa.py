@@ -35,9 +35,8 @@ def get_config(arg=None):
   # What is measured.
   if c.arg.tune:
     c.evals.val = dict(metric="exact", split="val_balanced", every="12.5%")
-  c.evals.nll = dict(
-    metric="perplexity", split="val_balanced[-5%:]", every="25%"
-  )
+  part = "val_balanced[-5%:]"
+  base.held_out(c, "nll", metric="perplexity", split=part, every="25%")
   c.evals.testdev = dict(
     metric="exact",
     split="testdev_balanced",

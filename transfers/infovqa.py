@@ -30,11 +30,15 @@ def get_config(arg=None):
 
   # What is measured.
   reported = base.published(c, anls={224: 0.2846, 448: 0.4047, 896: 0.4775})
-  c.evals.val = dict(
-    metric="anls", split="val", every="10%", published=reported
-  )
-  c.evals.nll = dict(metric="perplexity", split="val", every="5%")
+  val = dict(split="val", every="10%", published=reported)
+  base.held_out(c, "val", metric="anls", **val)
+  base.held_out(c, "nll", metric="perplexity", split="val", every="5%")
   c.evals.test = dict(
-    metric="none", split="test", pp=ask, submit="infovqa", every=0
+    metric="none",
+    split="test",
+    pp=ask,
+    submit="infovqa",
+    every=0,
+    published=reported,
   )
   return c

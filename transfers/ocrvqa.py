@@ -31,8 +31,8 @@ def get_config(arg=None):
 
   # What is measured.
   minival = "val[:20_000]"
-  c.evals.val = dict(metric="exact", split=minival, every="25%")
-  c.evals.nll = dict(metric="perplexity", split=minival, every="10%")
+  base.held_out(c, "val", metric="exact", split=minival, every="25%")
+  base.held_out(c, "nll", metric="perplexity", split=minival, every="10%")
   c.evals.test = dict(
     metric="exact",
     split="test",

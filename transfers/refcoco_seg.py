@@ -73,5 +73,6 @@ def get_config(arg=None):
       every="20%" if name == "refcoco_val" else 0,
       published=base.published(c, miou=dict(zip((224, 448, 896), scores))),
     )
-  c.evals.nll = dict(metric="perplexity", split="train[-1220:]", every="20%")
+  part = "train[-1220:]"
+  base.held_out(c, "nll", metric="perplexity", split=part, every="20%")
   return c

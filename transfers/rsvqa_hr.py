@@ -31,11 +31,10 @@ def get_config(arg=None):
   c.total, c.batch_size, c.lr = "1ep", 256, 1e-5
 
   # What is measured; all but the perplexity take long.
-  c.evals.nll = dict(
-    metric="perplexity", split="val", num_examples=6400, every="10%"
-  )
+  part = dict(split="val", num_examples=6400)
+  base.held_out(c, "nll", metric="perplexity", **part, every="10%")
+  base.held_out(c, "val", metric="rsvqa", split="val", pp=plain, every=0)
   reported = dict(
-    val={},
     test={224: 0.9261, 448: 0.9279},
     test_2={224: 0.9058, 448: 0.9054},
   )

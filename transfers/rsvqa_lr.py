@@ -32,8 +32,9 @@ def get_config(arg=None):
 
   # What is measured.
   reported = {"acc/mean_nonum": {224: 0.9265, 448: 0.9311}}
-  c.evals.val = dict(metric="rsvqa", split="val", pp=plain, every="10%")
-  c.evals.nll = dict(metric="perplexity", split="val", every="10%")
+  val = dict(split="val", every="10%")
+  base.held_out(c, "val", metric="rsvqa", pp=plain, **val)
+  base.held_out(c, "nll", metric="perplexity", **val)
   c.evals.test = dict(
     metric="rsvqa",
     split="test",

@@ -28,13 +28,10 @@ def get_config(arg=None):
   c.schedule = (("img/.*", None), (".*", "cosine"))
 
   # What is measured.
+  val = dict(split="val", pp=in_order, every="12.5%")
   if c.arg.tune:
-    c.evals.val = dict(
-      metric="scienceqa", split="val", pp=in_order, every="12.5%"
-    )
-  c.evals.nll = dict(
-    metric="perplexity", split="val", pp=in_order, every="12.5%"
-  )
+    c.evals.val = dict(metric="scienceqa", **val)
+  base.held_out(c, "nll", metric="perplexity", **val)
   c.evals.test = dict(
     metric="scienceqa",
     split="test",

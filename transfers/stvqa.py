@@ -31,11 +31,15 @@ def get_config(arg=None):
 
   # What is measured.
   reported = base.published(c, anls={224: 0.6329, 448: 0.8182, 896: 0.8440})
-  c.evals.val = dict(
-    metric="anls", split="val", every="10%", published=reported
-  )
-  c.evals.nll = dict(metric="perplexity", split="val", every="5%")
+  val = dict(split="val", every="10%", published=reported)
+  base.held_out(c, "val", metric="anls", **val)
+  base.held_out(c, "nll", metric="perplexity", split="val", every="5%")
   c.evals.test = dict(
-    metric="none", split="test", pp=ask, submit="stvqa", every=0
+    metric="none",
+    split="test",
+    pp=ask,
+    submit="stvqa",
+    every=0,
+    published=reported,
   )
   return c

@@ -31,11 +31,15 @@ def get_config(arg=None):
 
   # What is measured.
   reported = base.published(c, acc={224: 0.5547, 448: 0.7315, 896: 0.7648})
-  c.evals.val = dict(
-    metric="textvqa", split="val", every="12.5%", published=reported
-  )
-  c.evals.nll = dict(metric="perplexity", split="val", every="5%")
+  val = dict(split="val", every="12.5%", published=reported)
+  base.held_out(c, "val", metric="textvqa", **val)
+  base.held_out(c, "nll", metric="perplexity", split="val", every="5%")
   c.evals.test = dict(
-    metric="none", split="test", pp=ask, submit="textvqa", every=0
+    metric="none",
+    split="test",
+    pp=ask,
+    submit="textvqa",
+    every=0,
+    published=reported,
   )
   return c

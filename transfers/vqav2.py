@@ -33,13 +33,16 @@ def get_config(arg=None):
 
   # What is measured.
   reported = base.published(c, acc={224: 0.8319, 448: 0.8564})
-  minival = "val[-10240:]"
-  c.evals.val = dict(
-    metric="vqav2", split=minival, every="25%", published=reported
-  )
-  c.evals.nll = dict(metric="perplexity", split=minival, every="25%")
+  minival = dict(split="val[-10240:]", every="25%")
+  base.held_out(c, "val", metric="vqav2", **minival, published=reported)
+  base.held_out(c, "nll", metric="perplexity", **minival)
   c.evals.test = dict(
-    metric="none", split="test", pp=image + prompt, submit="vqav2", every=0
+    metric="none",
+    split="test",
+    pp=image + prompt,
+    submit="vqav2",
+    every=0,
+    published=reported,
   )
   ask = (
     " | fmt('answer en {question}', out='prefix')"
