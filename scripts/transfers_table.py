@@ -32,9 +32,9 @@ Scores are what was published for PaliGemma 3B at each resolution, by these
 settings; none of them was reached here, for want of the weights. Where the test
 answers are not public, they are the test server's. An evaluator called `seen_*`
 is on data that are trained on, as they were for the published scores; with
-`tune=True` they are held out. The check is `pg.check` on a small made-up
-release in the official file format: how many rows it read, and errors if there
-are any.
+`tune=True` they are held out, and the server's scores are beside them. The
+check is `pg.check` on a small made-up release in the official file format: how
+many rows it read, and errors if there are any.
 
 | task | data | examples | CONFIG | metric | published | check |
 |---|---|--:|---|---|---|---|
