@@ -7,7 +7,8 @@ python -m scripts.prepare.nlvr2 --raw DIR --out data/nlvr2
 python -m pg.train --config transfers/nlvr2.py --workdir runs/nlvr2
 
 MaRVL is evaluated where `scripts.prepare.marvl` was run. No source says which
-words the labels were: here those of the release, "True" and "False".
+words the labels were: here those of the release, "True" and "False". `tune`
+trains without dev.
 """
 
 from transfers import base

@@ -6,7 +6,7 @@ the image tower frozen and without explanations.
 python -m scripts.prepare.science_qa --raw DIR --out data/science_qa
 python -m pg.train --config transfers/science_qa.py --workdir runs/science_qa
 
-Choices are shuffled in training alone.
+Choices are shuffled in training alone. `tune` trains without val.
 """
 
 from transfers import base
