@@ -10,8 +10,8 @@ The prompt is the bare sentence, the answer a box and the codes of its mask. The
 released weights speak the codes of vae-oid.npz, the default of `codec`, which
 may also be a path. With `tune` 5 % of the images are held out. The crop that
 `zic_mild` names in the published config is not public, and not here; the paper
-finds a plain resize as good. That each epoch asks for another object of an
-image, and with any of its sentences, is ours.
+finds a plain resize as good. Each epoch asks for another object of an image,
+with any of its sentences, as published.
 """
 
 from transfers import base
