@@ -113,6 +113,7 @@ def evaluated(tasks, text_len):
       limit=limit,
       form="decode" if len(said) == len(group) else "train",
       max_len=min((t.how["max_len"] or text_len for t in said), default=None),
+      seen=all(t.name.startswith("seen_") for t in group),
     )
     parts.append(part)
   return parts

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 
 from pg import config
 
@@ -20,7 +21,8 @@ def run(main, doc, *, with_config=True, **arguments):
     **arguments: name -> keyword arguments of `add_argument`.
 
   A ValueError or OSError, which is what a user can cause, ends the program with
-  its message alone; `PG_TRACEBACK=1` shows where it came from.
+  its message alone; `PG_TRACEBACK=1` shows where it came from. Warnings are
+  printed without the place in the code.
   """
   spec = main.__globals__["__spec__"]  # None where a file is run by its path
   parser = argparse.ArgumentParser(
@@ -38,6 +40,7 @@ def run(main, doc, *, with_config=True, **arguments):
   for name, options in arguments.items():
     parser.add_argument(f"--{name.replace('_', '-')}", **options)
   args, rest = parser.parse_known_args()
+  warnings.showwarning = _warn
   try:
     overrides = _overrides(rest) if with_config else []
     if rest and not with_config:
@@ -52,6 +55,10 @@ def run(main, doc, *, with_config=True, **arguments):
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
     sys.exit(f"error: {error}")
+
+
+def _warn(message, category, filename, lineno, file=None, line=None):
+  print(f"warning: {message}", file=file or sys.stderr)
 
 
 def _overrides(words):

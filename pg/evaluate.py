@@ -216,6 +216,11 @@ def _rewrite(args):
 def main(args):
   if args.predictions:
     _rewrite(args)
+  elif args.out or args.submit:
+    raise ValueError(
+      "--out and --submit go with --predictions; a --config writes into"
+      " --workdir"
+    )
   elif args.config is not None:
     _evaluate(args)
   elif args.compare:

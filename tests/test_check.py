@@ -178,6 +178,18 @@ def test_what_training_and_evaluation_share_is_named(folder):
   assert seen.code == 1
 
 
+def test_an_evaluator_that_says_it_was_seen_is_no_error(folder):
+  data = patient.jsonl(folder.write("a.jsonl", row("a fox"), row("a bird")))
+  evals = dict(seen_val=data | dict(metric="exact"))
+  seen = patient.look("--config", folder.config(data, evals))
+  assert seen.found["seen"][:2] == ("note", 2)
+  assert seen.code == 0
+  evals["val"] = evals.pop("seen_val")
+  seen = patient.look("--config", folder.config(data, evals))
+  assert seen.found["shared_question"][:2] == ("error", 2)
+  assert seen.code == 1
+
+
 def test_images_without_a_file_are_compared_by_their_pixels(folder):
   data = dict(source="shapes", task="caption", size=5, res=16)
   evals = dict(val=dict(data, metric="exact", size=3))

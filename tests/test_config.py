@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -313,6 +314,14 @@ def test_what_a_user_can_cause_ends_without_a_traceback(kind, monkeypatch):
   monkeypatch.setenv("PG_TRACEBACK", "1")
   with pytest.raises(kind):
     run(monkeypatch, **options)
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch, capsys):
+  main = lambda args: warnings.warn("half is left out", stacklevel=2)
+  with warnings.catch_warnings():
+    warnings.simplefilter("always")
+    assert run(monkeypatch, main=main, with_config=False) is None
+  assert capsys.readouterr().err == "warning: half is left out\n"
 
 
 def test_what_only_we_can_cause_keeps_its_traceback(monkeypatch):

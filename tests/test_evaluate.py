@@ -112,6 +112,8 @@ def test_the_page_is_made_of_predictions(runs):
     (dict(compare=["a"]), "--compare got 1 run without a --config; it takes"),
     (dict(compare=["a", "nowhere"]), "no predictions in .*nowhere; wanted"),
     (dict(predictions=["a"]), "say which with --out"),
+    (dict(config="c", out="o"), "--out and --submit go with --predictions"),
+    (dict(compare=["a", "b"], submit=["vqav2"]), "go with --predictions"),
     (
       dict(predictions=["a"], submit=["vqa2"], out="o"),
       'unknown submission format "vqa2"; did you mean "vqav2"',

@@ -97,11 +97,22 @@ def test_bytes_of_a_picture_stay_in_a_text_file(raw, tmp_path):
 def test_a_complete_split_is_kept_and_an_incomplete_one_made(raw, tmp_path):
   prepare(raw, tmp_path / "it")
   kept, lost = tmp_path / "it/train.jsonl", tmp_path / "it/clips.jsonl"
-  kept.write_text("{}")
+  kept.write_text("{}\n{}\n{}")
   lost.unlink()
   done = prepare(raw, tmp_path / "it")
   assert [d.num for d in done] == [None, 1, None]
-  assert (kept.read_text(), lost.exists()) == ("{}", True)
+  assert (kept.read_text(), lost.exists()) == ("{}\n{}\n{}", True)
+
+
+@pytest.mark.parametrize("format", release.FORMATS)
+def test_a_kept_split_that_was_incomplete_is_named(raw, tmp_path, format):
+  four = functools.partial(splits, num=4)
+  options = dict(format=format, quiet=True)
+  release.prepare(four, raw, tmp_path, allow_incomplete=True, **options)
+  with pytest.raises(ValueError, match="with 3 of 4 pictures: delete it"):
+    release.prepare(four, raw, tmp_path, **options)
+  release.prepare(four, raw, tmp_path, allow_incomplete=True, **options)
+  release.prepare(splits, raw, tmp_path, **options)
 
 
 def test_only_the_splits_that_are_asked_for_are_made(raw, tmp_path):

@@ -49,7 +49,15 @@ class Part:
   """One dataset of the run, and what was counted in it."""
 
   def __init__(
-    self, name, dataset, *, train, limit=None, form="train", max_len=None
+    self,
+    name,
+    dataset,
+    *,
+    train,
+    limit=None,
+    form="train",
+    max_len=None,
+    seen=False,
   ):
     """Takes a dataset.
 
@@ -60,9 +68,10 @@ class Part:
       limit: int, only its first rows count; None is all.
       form: "train" or "decode", what the model gets of its texts.
       max_len: int, tokens that an evaluator lets the model say.
+      seen: bool, whether it is known to be trained on, too.
     """
     self.name, self.dataset, self.train = name, dataset, train
-    self.form, self.max_len = form, max_len
+    self.form, self.max_len, self.seen = form, max_len, seen
     self.size = min(len(dataset.source), limit or 2**63)
     self.counts = {"good": 0, "bad": 0, "skipped": 0}
     self.num_images = 0
@@ -126,6 +135,8 @@ class Doctor:
     training = {i for i, part in enumerate(self.parts) if part.train}
     for kind, number, index, twin, count in self._twins.compare(training):
       detail = f"and {self.where(*twin)}" if twin else f"{count:,} rows"
+      if kind == "shared_question" and self.parts[number].seen:
+        kind = "seen"
       self._add(number, index, kind, detail, count)
     for part in self.parts:
       if part.num_read and not part.counts["good"]:

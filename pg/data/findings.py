@@ -109,6 +109,11 @@ KINDS = {
     "evaluation rows whose image and prompt are in the training data",
     "Take them out of one of both: their score measures memory.",
   ),
+  "seen": Kind(
+    "note",
+    "rows of seen_* evaluators, which are trained on",
+    "Their score measures memory; tune=True of a transfer holds them out.",
+  ),
   "shared_image": Kind(
     "warning",
     "evaluation rows whose image is in the training data",

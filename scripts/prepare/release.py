@@ -60,10 +60,11 @@ def main(splits, doc, **flags):
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
+  format_help = "jsonl names pictures where they lie, array_record holds them"
   add = parser.add_argument
   add("--raw", required=True, help="folder of the unpacked release")
   add("--out", required=True, help="folder for the splits, data/<name>")
-  add("--format", default="jsonl", choices=FORMATS, help="jsonl names pictures")
+  add("--format", default="jsonl", choices=FORMATS, help=format_help)
   add("--splits", default="", help="only these: train,val")
   add(
     "--allow_incomplete",
@@ -82,7 +83,8 @@ def main(splits, doc, **flags):
   except (ValueError, OSError) as error:
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
-    sys.exit(f"error: {error}")
+    more = "\nsee --help for all of the release, pictures included"
+    sys.exit(f"error: {error}{more * isinstance(error, Missing)}")
 
 
 def prepare(
@@ -124,7 +126,7 @@ def prepare(
   for name in only or found:
     path = os.path.join(out, name + suffix)
     if os.path.exists(path):
-      done.append(Prepared(found[name], None))
+      done.append(_kept(found[name], path, allow_incomplete))
     else:
       done.append(_write(raw, found[name], path, allow_incomplete, quiet))
   if not quiet:
@@ -145,6 +147,26 @@ def prepare(
       + "\n--allow_incomplete writes what is there"
     )
   return tuple(done)
+
+
+def _kept(split, path, allow_incomplete):
+  """Returns what is to say of a split that was there before."""
+  lost = ()
+  if split.num is not None and not split.partial and not allow_incomplete:
+    num = _num_rows(path)
+    if num != split.num:
+      lost = (
+        f"{path} was there, with {num:,} of {split.num:,} {split.unit}: delete"
+        " it to make it anew",
+      )
+  return Prepared(split, None, problems=lost)
+
+
+def _num_rows(path):
+  if path.endswith(".array_record"):
+    return len(array_record.ArrayRecord({"all": [path]}))
+  with open(path, "rb") as f:
+    return sum(1 for _ in f)
 
 
 def _write(raw, split, path, allow_incomplete, quiet):
@@ -249,14 +271,14 @@ def _array_record(path, rows):
 
 def summary(done, out, suffix):
   """Returns a table of the splits, one a line."""
-  lines = [f"{'split':16} {'rows':>10} {'published':>10} {'left out':>9}"]
+  width = max([16, *(len(x.split.name) for x in done)])
+  lines = [f"{'split':{width}} {'rows':>10} {'published':>10} {'left out':>9}"]
   for split, num, num_absent, problems in done:
     wanted = "" if split.num is None else f"{split.num:,}"
     path = os.path.join(out, split.name + suffix)
     there = path if os.path.exists(path) else "not written"
     rows = "was there" if num is None else f"{num:,}"
     note = "  ! " + problems[0].splitlines()[0] if problems else ""
-    lines.append(
-      f"{split.name:16} {rows:>10} {wanted:>10} {num_absent:>9,}  {there}{note}"
-    )
+    numbers = f"{rows:>10} {wanted:>10} {num_absent:>9,}"
+    lines.append(f"{split.name:{width}} {numbers}  {there}{note}")
   return "\n".join(lines)
