@@ -33,11 +33,9 @@ def sentences():
     source = shapes.Shapes(task, res=16)
     for i in range(ROWS):
       example = source[i]
-      texts = [
-        example["prefix"],
-        example["suffix"],
-        *example.get("answers", ()),
-      ]
+      texts = [example["prefix"], *example.get("answers", ())]
+      if task != "segment":  # codes, and a name that the prompt has too
+        texts.append(example["suffix"])
       for text in texts:
         yield from filter(None, BETWEEN.split(text))
   for _ in range(ROWS):

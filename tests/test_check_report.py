@@ -216,4 +216,4 @@ def test_a_long_message_is_cut(folder, monkeypatch):
   monkeypatch.setitem(pp.OPS, "complain", complain)
   spec = patient.jsonl(folder.write("a.jsonl", row()), pp="complain")
   seen = patient.look("--config", folder.config(spec))
-  assert 20 < seen.out.count("long text") < 50
+  assert 10 < seen.out.count("long text") < 50

@@ -190,4 +190,5 @@ def test_texts_that_are_cut_are_counted_and_said(tmp_path, capsys):
 
 def test_the_blind_baseline_stands_beside_the_score(whole):
   scores = json.load(open(f"{whole[0]}/scores.json"))
-  assert set(scores["caption"]["exact"]) == {"value", "blind", "n"}
+  found = scores["caption"]["exact"]
+  assert set(found) == {"value", "low", "high", "blind", "n"}
