@@ -99,6 +99,13 @@ def test_what_cannot_be_compared_is_said():
     assert notes[1] == "old: only one of the two has predictions of it"
 
 
+def test_predictions_alone_are_not_compared():
+  made = {"test": captions(3, 0.5)}
+  rows, notes = compare.compare(made, made, {"test": "none"})
+  assert not rows
+  assert notes == ["test: it has predictions alone, without a metric"]
+
+
 def test_other_examples_are_named():
   a, b = answers([1.0] * 5), answers([1.0] * 5)
   with pytest.raises(ValueError, match=r"val: 2 of 5 .* first .*val:3, val:4"):

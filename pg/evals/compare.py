@@ -63,6 +63,8 @@ def _differences(before, after, metric):
     a, b = ([r["score"] for r in records] for records in (before, after))
     means = float(np.mean(a)), float(np.mean(b))
     return {"mean score": (*means, interval.paired(a, b))}, ""
+  if metric == "none":
+    return {}, "it has predictions alone, without a metric"
   if metric not in evals.TABLES:
     return {}, "no scores by example, and no config that names its metric"
   tables = [_table(metric, records) for records in (before, after)]
