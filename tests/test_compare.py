@@ -92,7 +92,7 @@ def test_many_examples_are_drawn_in_blocks(monkeypatch):
 
 def test_what_cannot_be_compared_is_said():
   a = captions(3, 0.5)
-  for metrics in ({}, {"c": "none"}):
+  for metrics in ({}, {"c": "unheard-of"}):
     rows, notes = compare.compare({"c": a, "old": a}, {"c": a}, metrics)
     assert not rows
     assert notes[0].startswith("c: no scores by example")
