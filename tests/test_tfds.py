@@ -14,7 +14,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pg.data import array_record, shards
+from pg import pp
+from pg.data import array_record, pipeline, shards
 from pg.data import tfds as source
 from tests import records
 
@@ -296,3 +297,17 @@ def test_a_dataset_without_rows_is_named(folder):
   change(folder / "dataset_info.json", splits=[{"name": "train"}])
   with pytest.raises(ValueError, match="split 'train' has no rows"):
     source.Tfds(data_dir=folder)
+
+
+def test_a_transfer_reads_a_prepared_dataset_as_its_own_data(prepared, kind):
+  for inside in ("toy", "toy/1.0.0"):
+    path = prepared / kind / inside
+    (made,) = pipeline.datasets(
+      dict(source="prepared", path=str(path), split="train + validation[-2:]"),
+      "decode | fmt('answer en {question}', out='prefix')"
+      " | copy('raw', out='suffix')",
+    )
+    assert len(made.source) == 13
+    done = pipeline.example(made, 12, pp.Turn())
+    assert (done["prefix"], done["suffix"]) == ("answer en wäs 24?", "r24")
+    assert done["image"].dtype == np.uint8
