@@ -25,6 +25,11 @@ from tests import toy
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 META = json.loads((GOLDEN / "bv_tiny.json").read_text())
 VARIANTS = ("g1_mqa", "g1_mha", "g2_gqa", "g2_emb")
+# What takes long to compile: one of each generation, the others with --all.
+COSTLY = tuple(
+  pytest.param(name, marks=() if i % 2 == 0 else pytest.mark.slow)
+  for i, name in enumerate(VARIANTS)
+)
 
 
 @functools.cache
@@ -141,7 +146,7 @@ def test_mask_equals_the_reference():
 
 
 @pytest.mark.parametrize("smoothing", (0.0, 0.1))
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_loss_and_gradients_equal_the_reference(variant, smoothing):
   want = META["results"][variant]
   key = f"ls{smoothing:g}"
@@ -164,7 +169,7 @@ def test_loss_and_gradients_equal_the_reference(variant, smoothing):
 
 
 @pytest.mark.parametrize("rules", ("all", "frozen_img"))
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_three_optimizer_steps_equal_the_reference(variant, rules):
   cfg, p, batch = config(variant), params(variant), train_batch()
   schedule = [(".*", "cosine")]
@@ -220,7 +225,7 @@ def until_eos(tokens, eos):
   return [r[: r.index(eos) + 1] if eos in r else r for r in rows]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_prefill_logits_equal_the_reference(variant):
   cfg = config(variant)
   logits, _ = loop.prefill(
@@ -230,7 +235,7 @@ def test_prefill_logits_equal_the_reference(variant):
   np.testing.assert_allclose(logits, want, atol=5e-4)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_greedy_tokens_and_log_probabilities_equal_the_reference(variant):
   # The reference leaves the final soft-cap out of its first decoded token.
   cfg = config(variant, final_softcap=final_softcap(variant))
@@ -246,7 +251,7 @@ def test_greedy_tokens_and_log_probabilities_equal_the_reference(variant):
     np.testing.assert_allclose(got[:n], logp_want[:n], atol=1e-3)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_decoding_stops_when_all_real_rows_have_ended(variant):
   cfg = config(variant, final_softcap=final_softcap(variant))
   eos = META["results"][variant]["stop_eos"]
@@ -257,7 +262,7 @@ def test_decoding_stops_when_all_real_rows_have_ended(variant):
   assert not answer.tokens[1:].any()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_forbidden_tokens_equal_the_reference(variant):
   cfg = config(variant, final_softcap=final_softcap(variant))
   forbidden = tuple(map(int, arrays()[f"{variant}/masked_ids"]))
@@ -273,7 +278,7 @@ def test_forbidden_tokens_equal_the_reference(variant):
 
 
 @pytest.mark.parametrize("num_beams", (2, 3))
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", COSTLY)
 def test_beams_equal_the_reference(variant, num_beams, monkeypatch):
   cfg = config(variant, final_softcap=final_softcap(variant))
   # The reference leaves the final soft-cap out of the first step's logits.

@@ -268,6 +268,7 @@ def test_padding_behind_gemmas_pieces_is_no_token(monkeypatch):
     towers.Joined(Rows(700), Rows(700), 900, 0)
 
 
+@pytest.mark.slow
 def test_training_starts_from_one_tower_and_draws_the_rest(files):
   folder, flat = files
   c = tiny.nano()
@@ -282,6 +283,7 @@ def test_training_starts_from_one_tower_and_draws_the_rest(files):
   np.testing.assert_allclose(got[EMBEDDING], drawn[EMBEDDING], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_keeps_f32_masters_of_bf16_files(tmp_path):
   flat = draw(dtype=BF16)
   for name in flat:

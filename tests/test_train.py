@@ -85,6 +85,7 @@ def test_the_same_seed_gives_the_same_bytes(whole, tmp_path):
   assert record(tmp_path) == record(whole[0])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(whole, tmp_path):
   train.fit(tiny.nano(total=1, seed=1), str(tmp_path))
   assert record(tmp_path)[0] != record(whole[0])[0]
@@ -101,6 +102,7 @@ train.fit(tiny.nano(), {workdir!r})
 """
 
 
+@pytest.mark.slow
 def test_never_saving_still_saves_the_end(tmp_path):
   c = tiny.nano(total=3, save_every=0, evals={}, warmup="1ep", keep=0)
   train.fit(c, str(tmp_path))

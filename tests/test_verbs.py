@@ -50,7 +50,9 @@ def test_evaluate_gives_the_scores_of_training(run, tmp_path, capsys):
   args = dict(checkpoint=run, workdir=str(tmp_path), compare=[run])
   args |= dict(predictions=None, mask_codec=masks.NANO)
   config = tiny.nano(batch_size=8)
-  evaluate.main(argparse.Namespace(config=config, **args))
+  evaluate.main(
+    argparse.Namespace(config=config, out=None, submit=None, **args)
+  )
   scores, again = (
     json.loads(pathlib.Path(folder, "scores.json").read_text())
     for folder in (run, tmp_path)
