@@ -84,11 +84,6 @@ def scored(name, predictions, examples):
   return table.scores(made), interval.bootstrap(made)
 
 
-def intervals(name, predictions, examples):
-  """Returns the intervals of `scored` alone."""
-  return scored(name, predictions, examples)[1]
-
-
 def _score(make, predictions, examples):
   return table.scores(make(predictions, examples))
 

@@ -39,7 +39,7 @@ def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
     return answer.tokens, answer.logp
 
   def beams(params, batch):
-    tokens, logp = beam.search(
+    return beam.search(
       cfg,
       params,
       batch,
@@ -48,7 +48,6 @@ def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
       num_beams=num_beams,
       real=batch["index"] >= 0,
     )
-    return tokens, logp
 
   return jax.jit(sample if num_beams == 1 else beams)
 
