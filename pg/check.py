@@ -21,10 +21,11 @@ import numpy as np
 
 from pg import command, config, pp, train
 from pg.codecs import tokenizer
-from pg.data import doctor, options, pipeline
-from pg.data import visit as visit_lib
+from pg.data import options, pipeline
 from pg.evals import task as evals_task
-from pg.log import check_page, check_text
+from pg.inspect import inspection, terminal
+from pg.inspect import rows as visit_lib
+from pg.log.pages import check as check_page
 
 # Rows that are read at once, rows of the batch and of a finding to show.
 CHUNK = 256
@@ -59,13 +60,13 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   form = pipeline.Form(tok, c.res, c.num_images, c.text_len)
   data = pipeline.datasets(c.data, c.pp)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
-  parts = [doctor.Part(n, d, train=True) for n, d in zip(names, data)]
+  parts = [inspection.Part(n, d, train=True) for n, d in zip(names, data)]
   parts += evaluated(evals_task.tasks(c), c.text_len)
   rows = [
     spread(part.size, n if num_examples is None else num_examples)
     for part, n in zip(parts, [*run_reads(c, data), *[None] * len(parts)])
   ]
-  found = doctor.Doctor(parts, c.text_len)
+  found = inspection.Doctor(parts, c.text_len)
   how = options.from_config(c)
   with concurrent.futures.ThreadPoolExecutor(how.threads) as pool:
     for number, visited in visits(parts, rows, form, c.seed, pool):
@@ -83,7 +84,7 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
       found.found.add("slow", "training", "", detail)
   form = form._replace(blind=c.blind)
   count = min(c.batch_size, NUM_SHOWN)
-  return doctor.Report(
+  return inspection.Report(
     title=title,
     doctor=found,
     speed=speed,
@@ -106,7 +107,7 @@ def evaluated(tasks, text_len):
   parts = []
   for (_, limit), group in groups.items():
     said = [t for t in group if t.how["metric"] != "perplexity"]
-    part = doctor.Part(
+    part = inspection.Part(
       "+".join(f"evals.{t.name}" for t in group),
       group[0].data,
       train=False,
@@ -190,7 +191,9 @@ def shown(form, parts, seed, rows):
     except Exception:  # it is among the findings
       continue
     where = parts[number].dataset.source.where(i)
-    out.append(doctor.Shown(where, row, done["prefix"], done.get("suffix", "")))
+    out.append(
+      inspection.Shown(where, row, done["prefix"], done.get("suffix", ""))
+    )
   return out
 
 
@@ -217,7 +220,7 @@ def measure(form, parts, seed, rows, pool, how):
   if not images:
     return None
   name = f"{how.workers or how.threads} {name}"
-  return doctor.Speed(one, many, name, float(np.mean(images)))
+  return inspection.Speed(one, many, name, float(np.mean(images)))
 
 
 def plain(args):
@@ -253,9 +256,9 @@ def main(args):
     title,
     num_examples=args.examples,
     step_time=args.step_time,
-    tell=check_text.Ticker(sys.stderr),
+    tell=terminal.Ticker(sys.stderr),
   )
-  print(check_text.render(report))
+  print(terminal.render(report))
   if args.out:
     print(f"page: {check_page.write(report, args.out)}")
   sys.exit(int(report.doctor.found.has_errors()))

@@ -29,8 +29,8 @@ from pg import command, train
 from pg.codecs import masks
 from pg.evals import compare as compare_lib
 from pg.evals import records, submit
-from pg.log import browser, report
 from pg.log import run as log_run
+from pg.log.pages import predictions, report
 from pg.weights import checkpoint
 
 PAGE = "predictions.html"
@@ -142,7 +142,7 @@ def _evaluate(args):
   results = evaluate(c, path, workdir)
   found = {name: r.records for name, r in results.items() if r.records}
   out = os.path.join(workdir, PAGE)
-  print(f"predictions: {browser.write(out, found, args.mask_codec)}")
+  print(f"predictions: {predictions.write(out, found, args.mask_codec)}")
   if not args.compare:
     return
   if other is None:
@@ -189,7 +189,7 @@ def _rewrite(args):
     for path, evaluators in found:
       for name, rows in evaluators.items():
         joined[f"{path}: {name}" if name in joined else name] = rows
-    print(browser.write(args.out, joined, args.mask_codec))
+    print(predictions.write(args.out, joined, args.mask_codec))
     return
   rows = []
   for path, evaluators in found:

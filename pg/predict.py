@@ -26,7 +26,7 @@ from pg.codecs import boxes as box_codec
 from pg.codecs import tokenizer
 from pg.data import pipeline
 from pg.decode import loop, sampling
-from pg.log import draw
+from pg.log.pages import drawing
 from pg.models import paligemma
 from pg.pp import image as image_ops
 from pg.pp import parse
@@ -158,9 +158,9 @@ def table(found):
 def picture(image, found):
   """Draws boxes on an encoded image; returns u8[H, W, 3]."""
   pixels = image_ops.to_rgb(image)
-  large, scale = draw.enlarge(pixels)
+  large, scale = drawing.enlarge(pixels)
   boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
-  return draw.boxes(large, boxes, [item["label"] for item in found])
+  return drawing.boxes(large, boxes, [item["label"] for item in found])
 
 
 def read(path):

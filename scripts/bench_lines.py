@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from pg.data import lines
+from pg.data.storage import lines
 
 _PIECE = 100_000  # lines that are written together
 _LIMIT = 16 << 20

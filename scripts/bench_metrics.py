@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 
-from pg import evals
 from pg.evals import interval
+from pg.evals import metrics as metrics_lib
 
 # Words of captions, frequent ones first.
 WORDS = """a on of the in with and is man to sitting an two at standing people
@@ -39,7 +39,7 @@ def captions(n, seed):
 
 
 def ours(predictions, examples):
-  return evals.METRICS["cider"](predictions, examples)["cider"]
+  return metrics_lib.METRICS["cider"](predictions, examples)["cider"]
 
 
 def reference(predictions, examples):
@@ -100,11 +100,11 @@ def main(n, rounds):
   predictions, texts = captions(n, 0), captions(5 * n, 1)
   examples = [{"answers": texts[5 * i : 5 * i + 5]} for i in range(n)]
   said, questions = answers(n, 2)
-  made = evals.TABLES["captions"](predictions, examples)
+  made = metrics_lib.TABLES["captions"](predictions, examples)
   jobs = {
     "cider": lambda: ours(predictions, examples),
-    "captions": lambda: evals.METRICS["captions"](predictions, examples),
-    "vqav2": lambda: evals.METRICS["vqav2"](said, questions),
+    "captions": lambda: metrics_lib.METRICS["captions"](predictions, examples),
+    "vqav2": lambda: metrics_lib.METRICS["vqav2"](said, questions),
     "interval": lambda: interval.bootstrap(made),
   }
   if importlib.util.find_spec("pycocoevalcap") and shutil.which("java"):

@@ -1,13 +1,13 @@
 """Made-up masks of one object, which train and test a mask codec.
 
-The shapes of pg/data/scene.py, blobs, polygons, and two of them joined or cut.
+Shapes as in pg/data/synthetic, blobs, polygons, and two of them joined or cut.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from pg.codecs import masks
-from pg.data import scene
+from pg.data.synthetic import scenes
 
 
 def pairs(num, seed):
@@ -50,8 +50,8 @@ def _shape(rng, side):
   num = rng.integers(6, side + 1)
   y, x = rng.integers(side - num + 1, size=2)
   mask = np.zeros((side, side), bool)
-  name = list(scene.SHAPES)[rng.integers(len(scene.SHAPES))]
-  mask[y : y + num, x : x + num] = scene.stencil(name, int(num))
+  name = list(scenes.SHAPES)[rng.integers(len(scenes.SHAPES))]
+  mask[y : y + num, x : x + num] = scenes.stencil(name, int(num))
   return mask
 
 

@@ -17,7 +17,7 @@ import string
 import sentencepiece
 
 from pg.codecs import tokenizer
-from pg.data import digits, shapes
+from pg.data.synthetic import digits, shapes
 
 NUM_PIECES = 768  # a few more than the words of all tasks take
 ROWS = 600  # per task

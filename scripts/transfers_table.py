@@ -11,9 +11,9 @@ import pathlib
 import tempfile
 
 from pg import check, config
-from pg.data import splits
+from pg.data.formats import splits
 from scripts.prepare import release
-from tests import transfer_rows
+from tests.support import transfer_rows
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs/transfers.md"

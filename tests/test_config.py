@@ -1,6 +1,5 @@
 """Config files, arguments, overrides, durations and the command line."""
 
-import pathlib
 import subprocess
 import sys
 import warnings
@@ -8,8 +7,9 @@ import warnings
 import pytest
 
 from pg import command, config
+from tests.support import paths
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = paths.ROOT
 NANO = str(ROOT / "configs/nano.py")
 
 

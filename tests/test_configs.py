@@ -1,6 +1,5 @@
 """Every config loads, and names only what exists."""
 
-import pathlib
 import subprocess
 import sys
 
@@ -9,9 +8,10 @@ import pytest
 
 from pg import config
 from pg.evals import task as evals_task
+from tests.support import paths
 from transfers import base
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = paths.ROOT
 FILES = sorted(
   str(p.relative_to(ROOT))
   for folder in ("configs", "transfers")

@@ -10,8 +10,9 @@ from pg import convert, tree
 from pg.codecs import tokenizer
 from pg.models import paligemma
 from pg.weights import checkpoint, hf, npz, tensors
-from tests import test_hf, test_verbs
-from tests.test_npz import assert_same, from_memory, read_all, specs_of
+from tests import test_verbs
+from tests.weights import test_hf
+from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
 TOKENIZER = tokenizer.NANO
 

@@ -7,7 +7,6 @@ all key/value heads.
 
 import functools
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +19,9 @@ from pg.decode import beam, loop
 from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.models import gemma, paligemma, siglip
-from tests import toy
+from tests.support import paths, toy
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = paths.GOLDEN
 META = json.loads((GOLDEN / "bv_tiny.json").read_text())
 VARIANTS = ("g1_mqa", "g1_mha", "g2_gqa", "g2_emb")
 # What takes long to compile: one of each generation, the others with --all.

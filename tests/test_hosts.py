@@ -12,7 +12,7 @@ import pytest
 from pg import tree
 from pg.log import metrics
 from pg.weights import checkpoint
-from tests import tiny
+from tests.support import tiny
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ assert jax.process_count() == int(hosts)
 TRAIN = """
 from pg import train
 from pg.log import run as log_run
-from tests import numbers_run
+from tests.support import numbers_run
 
 class Log(log_run.Log):
   def step(self, step, *args):
@@ -44,7 +44,7 @@ with pytest.MonkeyPatch.context() as patch:
 EVALUATE = """
 from pg import train
 from pg.log import run as log_run
-from tests import numbers_run
+from tests.support import numbers_run
 
 with pytest.MonkeyPatch.context() as patch:
   numbers_run.register(patch)

@@ -5,14 +5,15 @@ machines that only read a config.
 
 import ast
 import importlib.metadata
-import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.support import paths
+
+ROOT = paths.ROOT
 PATHS = {
   ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
     ".__init__"
@@ -22,43 +23,62 @@ PATHS = {
 }
 
 GROUND = r"pg\.(config|tree)"
-NUMPY = r"pg\.(pp|codecs|data(?!\.(pipeline|stream)))(\..+)?"
-ARRAYS = r"pg\.(models(\..+)?|learn(\..+)?|sharding)"
-ROOMS = r"pg\.(decode|weights|log|evals)(\..+)?|pg\.data\.(pipeline|stream)"
+STORAGE = r"pg\.data\.storage(\..+)?"
+CODECS = r"pg\.codecs(\..+)?"
+PP = r"pg\.pp(\..+)?"
+FORMATS = r"pg\.data\.formats(\..+)?"
+SYNTHETIC = r"pg\.data\.synthetic(\..+)?"
+SPINE = r"pg\.data(\.(source|prefix_lm|mixture|bad|cache|options))?"
+BATCHES = r"pg\.data\.(pipeline|stream)"
+INSPECT = r"pg\.inspect(\..+)?"
+METRICS = r"pg\.evals\.metrics(\..+)?"
+MODELS = r"pg\.models(\..+)?"
+ARRAYS = rf"{MODELS}|pg\.(learn(\..+)?|sharding)"
+DECODE = r"pg\.decode(\..+)?"
+WEIGHTS = r"pg\.weights(\..+)?"
+EVALS = r"pg\.evals(\.(?!metrics).+)?"
+PAGES = r"pg\.log\.pages(\..+)?"
+LOG = r"pg\.log(\.(?!pages).+)?"
 CONFIGS = r"(configs|transfers)(\..+)?"
 
 ANY = r".+"
 NO_JAX = r"(?!(jax|jaxlib|flax|optax|orbax|chex|grain|tensorflow|torch)\b).+"
 CONFIG_ONLY = r"ml_collections\b.*"
 
-# The first row whose pattern is the module says which of ours and which of
-# other people's modules it may import.
+# From the ground up: the first row whose pattern is the module says which of
+# ours and which of other people's modules it may import.
 LAYERS = (
   (GROUND, GROUND, CONFIG_ONLY),
   (CONFIGS, rf"pg\.config|{CONFIGS}", CONFIG_ONLY),
-  (NUMPY, f"{GROUND}|{NUMPY}", NO_JAX),
-  (r"pg\.models(\..+)?", rf"{GROUND}|pg\.sharding|pg\.models(\..+)?", ANY),
+  (STORAGE, f"{GROUND}|{STORAGE}", NO_JAX),
+  (CODECS, f"{GROUND}|{STORAGE}|{CODECS}", NO_JAX),
+  (PP, f"{GROUND}|{CODECS}|{PP}", NO_JAX),
+  (SYNTHETIC, f"{GROUND}|{CODECS}|{SYNTHETIC}", NO_JAX),
+  (FORMATS, f"{GROUND}|{STORAGE}|{PP}|{FORMATS}", NO_JAX),
+  (SPINE, f"{GROUND}|{FORMATS}|{SYNTHETIC}|{SPINE}", NO_JAX),
+  (METRICS, f"{GROUND}|{CODECS}|{PP}|{METRICS}", NO_JAX),
+  (INSPECT, f"{GROUND}|{CODECS}|{PP}|{SPINE}|{INSPECT}", NO_JAX),
+  (MODELS, rf"{GROUND}|pg\.sharding|{MODELS}", ANY),
   (ARRAYS, f"{GROUND}|{ARRAYS}", ANY),
-  *(
-    (room, f"{GROUND}|{NUMPY}|{ARRAYS}|{room}", ANY)
-    for room in (
-      r"pg\.decode(\..+)?",
-      r"pg\.weights(\..+)?",
-      r"pg\.log(\..+)?",
-      r"pg\.data\.(pipeline|stream)",
-    )
-  ),
-  (r"pg\.evals\.(run|task)", f"{GROUND}|{NUMPY}|{ARRAYS}|{ROOMS}", ANY),
+  (DECODE, f"{GROUND}|{ARRAYS}|{DECODE}", ANY),
+  (WEIGHTS, f"{GROUND}|{STORAGE}|{CODECS}|{ARRAYS}|{DECODE}|{WEIGHTS}", ANY),
+  (BATCHES, rf"{GROUND}|{PP}|{SPINE}|pg\.sharding|{BATCHES}", ANY),
   (
-    r"pg\.evals(\..+)?",  # text metrics
-    rf"{GROUND}|{NUMPY}|pg\.evals(?!\.(run|task))(\..+)?",
-    NO_JAX,
+    EVALS,
+    f"{GROUND}|{CODECS}|{FORMATS}|{SPINE}|{BATCHES}|{ARRAYS}|{DECODE}"
+    f"|{METRICS}|{EVALS}",
+    ANY,
   ),
+  (PAGES, f"{GROUND}|{CODECS}|{INSPECT}|{LOG}|{PAGES}", ANY),
+  (LOG, f"{GROUND}|{SPINE}|{PAGES}|{LOG}", ANY),
   (r"pg", r"", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
-PROCESS_INDEX = r"pg\.(data\.stream|log(\..+)?|weights\.checkpoint|evals\.run)"
+PROCESS_INDEX = (
+  r"pg\.(data\.stream|log\.(run|pages\.predictions)|weights\.checkpoint"
+  r"|evals\.run)"
+)
 
 
 def layer(module):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests import tiny
+from tests.support import tiny
 
 pytestmark = pytest.mark.slow
 SCRIPT = """

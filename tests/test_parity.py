@@ -19,7 +19,7 @@ from pg.data import prefix_lm
 from pg.decode import loop
 from pg.learn import loss as loss_lib
 from pg.models import gemma, paligemma
-from tests import hf_weights
+from tests.support import hf_weights
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -16,7 +16,7 @@ from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip
 from pg.weights import hf, hf_config, load, npz
-from tests.test_npz import assert_same, from_memory, read_all, specs_of
+from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -4,7 +4,6 @@ Needs requirements-parity.txt; run it with `pytest -m parity`.
 """
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -12,12 +11,13 @@ import pytest
 from pg.codecs import masks
 from pg.pp import masks as mask_ops
 from scripts import made_masks
+from tests.support import paths
 
 torch = pytest.importorskip("torch")
 coco_mask = pytest.importorskip("pycocotools.mask")
 
 pytestmark = pytest.mark.parity
-COCO = pathlib.Path(__file__).parents[2] / "shared" / "data" / "coco_free"
+COCO = paths.SHARED / "data" / "coco_free"
 RELEASED = dict(a=16, b=32, c=64, d=128, D=512, e=128, f=128, g=64, h=32, i=16)
 ODD = dict(a=3, b=5, c=4, d=6, D=7, e=9, f=8, g=5, h=2, i=3)
 

@@ -11,9 +11,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from pg import evals
-from pg.evals import meteor, ptb, table
-from tests import metric_golden
+from pg.evals import metrics as metrics_lib
+from pg.evals.metrics import meteor, ptb, statistics
+from tests.support import metric_golden
 
 pycocoevalcap = pytest.importorskip("pycocoevalcap")
 
@@ -92,7 +92,7 @@ def test_cider_bleu_and_rouge_equal_those_of_the_package():
     for _ in range(300)
   ]
   predictions = [sentence() for _ in examples]
-  scores = evals.METRICS["captions"](predictions, examples)
+  scores = metrics_lib.METRICS["captions"](predictions, examples)
   truths = {i: e["answers"] for i, e in enumerate(examples)}
   said = {i: [text] for i, text in enumerate(predictions)}
   assert scores["cider"] == pytest.approx(
@@ -113,6 +113,6 @@ def test_meteor_equals_the_reference(name):
   examples = [{"answers": row["references"]} for row in rows]
   predictions = [row["candidate"] for row in rows]
   made = meteor.meteor(predictions, examples)
-  assert table.scores(made)["meteor"] == pytest.approx(summary["METEOR"])
+  assert statistics.scores(made)["meteor"] == pytest.approx(summary["METEOR"])
   each = made.finish(made.sums)["meteor"]
   np.testing.assert_allclose(each, [row["meteor"] for row in rows])

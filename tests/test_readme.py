@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pg import config
-from tests import tiny
+from tests.support import tiny
 
 README = (tiny.ROOT / "README.md").read_text()
 

@@ -16,7 +16,7 @@ from pg import sharding, train, tree
 from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.models import paligemma
-from tests import toy
+from tests.support import toy
 
 FSDP = sharding.FSDP
 

@@ -15,7 +15,7 @@ import pytest
 from pg import train, tree
 from pg.log import metrics
 from pg.weights import checkpoint
-from tests import tiny
+from tests.support import tiny
 
 # What depends on the clock is not the same twice.
 CLOCK = ("speed/", "time/")
@@ -95,7 +95,7 @@ SCRIPT = """
 import functools, jax, sys
 sys.path.insert(0, {root!r})
 from pg import sharding, train
-from tests import tiny
+from tests.support import tiny
 one = jax.devices()[:1]
 sharding.make_mesh = functools.partial(sharding.make_mesh, devices=one)
 train.fit(tiny.nano(), {workdir!r})

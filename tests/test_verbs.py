@@ -16,7 +16,7 @@ from PIL import Image
 from pg import config, convert, evaluate, predict, train
 from pg.codecs import masks
 from pg.weights import checkpoint
-from tests import tiny
+from tests.support import tiny
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

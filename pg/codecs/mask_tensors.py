@@ -13,6 +13,8 @@ import zlib
 
 import numpy as np
 
+from pg.data.storage import files
+
 NUM_CODES = 128
 _ZIP = (zipfile.BadZipFile, zlib.error)
 
@@ -60,13 +62,9 @@ def read(path):
   Raises:
     ValueError: it cannot be read.
   """
-  name = path = os.fspath(path)
-  if "://" in path:
-    from pg.data import folders  # it imports what few need
-
-    path = folders.local(path)
+  name = os.fspath(path)
   try:
-    with np.load(path, allow_pickle=False) as z:
+    with np.load(files.local(name), allow_pickle=False) as z:
       return {key: z[key] for key in z.files}
   # A TypeError: an array and not a zip of them.
   except (OSError, ValueError, TypeError, EOFError, *_ZIP) as e:

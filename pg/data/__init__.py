@@ -1,1 +1,5 @@
-"""Read examples and make the batches a model takes."""
+"""Where rows come from and how they become the batch a model takes.
+
+The spine: source, pipeline, stream, mixture, prefix_lm, bad, cache. Only
+pipeline and stream know of jax; evals, inspect, log and the verbs import it.
+"""

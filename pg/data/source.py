@@ -7,19 +7,18 @@ from), and whatever else the data has. A config names a source by its key in
 SOURCES and gives it keyword arguments.
 """
 
-from pg.data import (
+from pg.data.formats import (
   array_record,
   coco,
-  digits,
   jsonl,
   parquet,
   prepared,
-  shapes,
   tfds,
   tfrecord,
   voc,
   yolo,
 )
+from pg.data.synthetic import digits, shapes
 
 # name in a config's data spec -> class, or a function that opens one
 SOURCES = {

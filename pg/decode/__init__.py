@@ -1,0 +1,1 @@
+"""Generation: prefill and one loop, sampling, beams."""

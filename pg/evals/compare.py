@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg import evals
 from pg.evals import interval
-from pg.evals import table as table_lib
+from pg.evals import metrics as metrics_lib
+from pg.evals.metrics import statistics as table_lib
 
 # Of a block of draws, numbers held at a time.
 _BLOCK = 1 << 22
@@ -65,7 +65,7 @@ def _differences(before, after, metric):
     return {"mean score": (*means, interval.paired(a, b))}, ""
   if metric == "none":
     return {}, "it has predictions alone, without a metric"
-  if metric not in evals.TABLES:
+  if metric not in metrics_lib.TABLES:
     return {}, "no scores by example, and no config that names its metric"
   tables = [_table(metric, records) for records in (before, after)]
   if not all(isinstance(made, table_lib.Table) for made in tables):
@@ -120,7 +120,7 @@ def paired(before, after, *, resamples=1000, level=0.95, seed=0):
 
 def _table(metric, records):
   texts = [record["prediction"] for record in records]
-  return evals.TABLES[metric](texts, list(map(_example, records)))
+  return metrics_lib.TABLES[metric](texts, list(map(_example, records)))
 
 
 def _example(record):

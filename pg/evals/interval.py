@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg.evals import table
+from pg import config
+from pg.evals import metrics
+from pg.evals.metrics import statistics
 
 # Of a block of drawn examples, numbers held at a time.
 _BLOCK = 1 << 22
@@ -53,8 +55,8 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   Raises:
     ValueError: a summand that is not a finite number, or no rows.
   """
-  scores = table.scores(made)
-  if isinstance(made, table.Drawn):
+  scores = statistics.scores(made)
+  if isinstance(made, statistics.Drawn):
     draws = _finish_each(made, resamples or 100, seed, scores)
   else:
     _check(made.sums)
@@ -178,3 +180,21 @@ def _check(values):
       f" finite{f', the first is row {bad[0]}' if bad.size else ''}; wanted at"
       " least one row and finite numbers"
     )
+
+
+def scored(name, predictions, examples):
+  """Scores predictions and says how sure each score is.
+
+  Args:
+    name: str, a key of METRICS.
+    predictions, examples: as for a metric.
+
+  Returns:
+    scores: dict of float, those of METRICS[name].
+    intervals: dict of Interval, without scores that are nan.
+
+  Raises:
+    ValueError: an unknown name, or what the metric raises.
+  """
+  made = config.lookup(metrics.TABLES, name, "metric")(predictions, examples)
+  return statistics.scores(made), bootstrap(made)

@@ -13,10 +13,12 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import evals, sharding
+from pg import sharding
 from pg.data import stream
 from pg.decode import beam, loop, sampling
-from pg.evals import interval, records, submit, table
+from pg.evals import interval, records, submit
+from pg.evals import metrics as metrics_lib
+from pg.evals.metrics import statistics
 from pg.learn import loss as loss_lib
 from pg.models import paligemma
 
@@ -175,7 +177,7 @@ def _run_score(task, cfg, params, form, mesh, record):
   if not nll:
     raise _none_usable(task)
   perplexity = lambda scores: {"perplexity": np.exp(scores["nll"])}
-  made = table.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
+  made = statistics.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
   ranges = interval.bootstrap(made)
   scores = {name: found.value for name, found in ranges.items()}
   return Result(scores, ranges, {}, {}, [], len(nll))
@@ -193,13 +195,15 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   metric = task.how["metric"]
   scores, ranges, blind = {}, {}, {}
   if metric != "none":
-    scores, ranges = evals.scored(metric, texts, examples)
+    scores, ranges = interval.scored(metric, texts, examples)
     if baseline is not None:
       guesses = baseline.predict([e["prefix"] for e in examples])
       plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
-      blind = evals.METRICS[metric](guesses, plain)
+      blind = metrics_lib.METRICS[metric](guesses, plain)
   found = [records.record(i, *answer) for i, answer in answers.items()]
-  for kept, score in zip(found, evals.each(metric, texts, examples) or ()):
+  for kept, score in zip(
+    found, metrics_lib.each(metric, texts, examples) or ()
+  ):
     kept["score"] = score
   for kept in found[: records.NUM_IMAGES]:
     kept["image"] = pictures[kept["index"]]

@@ -30,7 +30,7 @@ import json
 import os
 
 from pg import config
-from pg.evals import detections
+from pg.evals.metrics import detections
 
 
 def write(path, name, records):

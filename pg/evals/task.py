@@ -10,10 +10,12 @@ an evaluator states only the difference:
 import warnings
 from typing import NamedTuple
 
-from pg import config, evals
+from pg import config
 from pg.data import cache as cache_lib
 from pg.data import options as options_lib
-from pg.data import pipeline, prepared
+from pg.data import pipeline
+from pg.data.formats import prepared
+from pg.evals import metrics as metrics_lib
 from pg.evals import submit
 
 # How an evaluator is run, with defaults.
@@ -106,7 +108,7 @@ def _open(c, name, spec):
   how = {k: spec.pop(k, default) for k, default in KEYS.items()}
   how["batch_size"] = how["batch_size"] or c.batch_size
   how["published"] = dict(how["published"])
-  known = [*evals.METRICS, GENERATES_NOTHING, "none"]
+  known = [*metrics_lib.METRICS, GENERATES_NOTHING, "none"]
   if how["metric"] not in known:
     raise ValueError(config.unknown(how["metric"], known, "metric"))
   if how["submit"]:

@@ -1,1 +1,1 @@
-"""What a person looks at: numbers, progress, pictures, and the report."""
+"""What a run tells: metrics, progress, and pages to look at."""

@@ -13,7 +13,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pg.data import bad, mixture, prefix_lm
-from pg.log import metrics, progress, report
+from pg.log import metrics, progress
+from pg.log.pages import report
 
 
 class Log:

@@ -1,0 +1,1 @@
+"""What is computed: SigLIP, Gemma and the two joined."""

@@ -7,7 +7,6 @@ says where a row ends.
 import functools
 
 from pg.codecs import tokenizer
-from pg.data import prefix_lm
 
 _open = functools.lru_cache(maxsize=8)(tokenizer.Tokenizer)
 
@@ -25,8 +24,10 @@ def fits(prefix, suffix, text_len, path):
       f"text_len={text_len} needs the tokenizer that counts tokens; add"
       ' tokenizer="..."'
     )
-  row = prefix_lm.make(prefix, suffix, _open(path), text_len, "train")
-  return not prefix_lm.is_cut(row)
+  tok = _open(path)
+  # bos, prefix, separator, suffix, eos; the last is only a target.
+  given = 1 + len(tok.encode(prefix)) + len(tok.sep)
+  return given + len(tok.encode(suffix)) <= text_len
 
 
 def most(num, write, text_len, path, least=0):

@@ -20,7 +20,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from pg import config
-from pg.data import remote
+from pg.data.storage import remote
 
 # Whatever a Hugging Face folder is read from: weights, their index, the
 # config, tokenizer and processor. Not the same weights in other formats.

@@ -10,7 +10,7 @@ train, val and test (test-dev, without boxes).
 import collections
 import functools
 
-from pg.data import folders
+from pg.data.formats import folders
 from scripts.prepare import release
 
 SITE = "from cocodataset.org"

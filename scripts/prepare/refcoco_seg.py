@@ -18,7 +18,7 @@ import functools
 import io
 import pickle
 
-from pg.data import folders
+from pg.data.formats import folders
 from scripts.prepare import release
 
 FILES = dict(

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pg import config
-from pg.data import array_record
+from pg.data.formats import array_record
 from scripts.prepare import release_files
 
 Raw, Missing = release_files.Raw, release_files.Missing

@@ -1,0 +1,195 @@
+"""ArrayRecord files: what pg's own preparation scripts write.
+
+  array_record.write("train.array_record-00000-of-00002", rows)
+
+A record is one row, with images as they are and everything else as JSON:
+
+  b"pg1\\n" | u32 size of the JSON, little-endian | JSON, UTF-8 | bytes
+
+The JSON is a list of two objects: the row without its bytes, and how many bytes
+there are for each key with bytes, a number or a list of them, in the order in
+which they follow:
+
+  [{"prefix": "caption en", "id": 7}, {"image": 73912, "frames": [512, 530]}]
+
+Other records are read as tf.train.Example, which is what TensorFlow Datasets
+and many others put into these files. Broken records are found: the format has
+checksums of its own (https://github.com/google/array_record).
+"""
+
+import contextlib
+import functools
+import json
+import os
+import struct
+
+from pg import config
+from pg.data.formats import shards, splits, tf_example
+
+SUFFIXES = (".array_record", ".arrayrecord")
+_MAGIC = b"pg1\n"
+_HEAD = len(_MAGIC) + 4  # bytes before the JSON
+_READER = "readahead_buffer_size:0,max_parallelism:0"  # best for random access
+
+
+class ArrayRecord(splits.Sliced):
+  """Rows of ArrayRecord files."""
+
+  def __init__(self, path, split=None, keys=None):
+    """Finds the records.
+
+    Args:
+      path: str, a folder, file, pattern or URL of one; a list of files; or a
+        mapping from splits to those.
+      split: str, split syntax; None where there is only one split.
+      keys: list of str, what to return of each row; None is all.
+
+    Raises:
+      ValueError: no such files, one is missing or broken, or no such key.
+    """
+    files = shards.find(path, SUFFIXES)
+
+    def table(name):
+      made = shards.Table(files[name], records)
+      if _first(made).startswith(_MAGIC):
+        made.decode = functools.partial(unpack, keys=keys)
+      else:
+        made.decode = tf_example.parse
+        made.decode = tf_example.Types(made, keys)
+      return made
+
+    super().__init__(files, table, split)
+
+
+def _first(rows):
+  """Returns the first of the first rows that can be read, or no bytes."""
+  for i in range(min(len(rows), 100)):
+    with contextlib.suppress(ValueError):
+      return rows[i]
+  return b""
+
+
+@functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
+def records(shard):
+  """Returns the records of a file, random access to bytes.
+
+  Raises:
+    ValueError: the file is no ArrayRecord file, or is broken off.
+  """
+  return Records(shard)
+
+
+class Records:
+  """The records of one ArrayRecord file; safe to read from several threads."""
+
+  def __init__(self, shard):
+    from array_record.python import array_record_module
+
+    self._reader = array_record_module.ArrayRecordReader(shard.path, _READER)
+    if not self._reader.ok():
+      raise ValueError(
+        f"its {shard.size} bytes are no ArrayRecord file, or one that is broken"
+        " off; copy or write it again"
+      )
+
+  def __len__(self):
+    return self._reader.num_records()
+
+  def __getitem__(self, i):
+    return self._reader.read([i])[0]
+
+
+def write(path, rows):
+  """Writes rows to a file and returns how many there were.
+
+  The file has another name until it is complete: what has its name need not be
+  written again.
+
+  Args:
+    path: str, named as the sources want it: "train.array_record", or
+      "train.array_record-00000-of-00008" for one of several.
+    rows: iterable of dicts; values are bytes, lists of bytes, or what JSON has.
+
+  Raises:
+    ValueError: a value is something else; names the row.
+  """
+  from array_record.python import array_record_module
+
+  path = os.fspath(path)
+  part = f"{path}.part"
+  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+  writer = array_record_module.ArrayRecordWriter(part, "group_size:1")
+  number = -1
+  try:
+    for number, row in enumerate(rows):
+      try:
+        writer.write(pack(row))
+      except ValueError as e:
+        raise ValueError(f"row {number} for {path}: {e}") from e
+  finally:
+    writer.close()
+  os.replace(part, path)
+  return number + 1
+
+
+def pack(row):
+  """Returns the record of a row, bytes.
+
+  Raises:
+    ValueError: a value is neither bytes, nor a list of them, nor JSON.
+  """
+  sizes, chunks, rest = {}, [], {}
+  for key, value in row.items():
+    if isinstance(value, bytes):
+      sizes[key] = len(value)
+      chunks.append(value)
+    elif _is_list_of_bytes(value):
+      sizes[key] = list(map(len, value))
+      chunks += value
+    else:
+      rest[key] = value
+  try:
+    text = json.dumps([rest, sizes], ensure_ascii=False, allow_nan=False)
+  except (TypeError, ValueError) as e:
+    raise ValueError(
+      f"wanted bytes, lists of bytes, or text, numbers, lists and dicts: {e}"
+    ) from e
+  text = text.encode()
+  return b"".join([_MAGIC, struct.pack("<I", len(text)), text, *chunks])
+
+
+def _is_list_of_bytes(value):
+  items = value if isinstance(value, list) else []
+  return items and all(isinstance(item, bytes) for item in items)
+
+
+def unpack(record, keys=None):
+  """Returns the row of a record.
+
+  Args:
+    record: bytes, from `pack`.
+    keys: list of str, what to return; None is all.
+
+  Raises:
+    ValueError: not such a record, or a key is missing.
+  """
+  if not record.startswith(_MAGIC) or len(record) < _HEAD:
+    raise ValueError(f"its {len(record)} bytes are no record of pg's")
+  start = _HEAD + struct.unpack_from("<I", record, len(_MAGIC))[0]
+  try:
+    row, sizes = json.loads(record[_HEAD:start])
+    row = {**row}
+    for key, size in sizes.items():
+      ends = [size] if isinstance(size, int) else size
+      chunks = []
+      for num in ends:
+        chunks.append(record[start : start + num])
+        start += num
+      row[key] = chunks[0] if isinstance(size, int) else chunks
+  except (AttributeError, TypeError, ValueError) as e:
+    raise ValueError(f"the JSON of a record is broken: {e}") from e
+  if start != len(record):
+    raise ValueError(f"{start} bytes should be there, but {len(record)} are")
+  if keys is None:
+    return row
+  return {key: config.lookup(row, key, "key of the record") for key in keys}

@@ -1,0 +1,200 @@
+"""COCO's format: one JSON file of images and objects, and a folder of images.
+
+  {"images": [{"id": 7, "file_name": "7.jpg", "height": 480, "width": 640}],
+   "annotations": [{"image_id": 7, "category_id": 18, "bbox": [x, y, w, h],
+                    "iscrowd": 0, "area": 9.5, "segmentation": [[x, y, ...]]}],
+   "categories": [{"id": 18, "name": "dog"}]}
+
+(https://cocodataset.org/#format-data.) Parsing COCO's own file takes a minute
+and gigabytes, so each image's part of it is kept (index.Index), and training
+starts at once the next time.
+"""
+
+import json
+import os
+
+import numpy as np
+
+from pg.data.formats import folders, rows, splits
+from pg.data.storage import files, index
+
+
+class Coco(splits.Sliced):
+  """One row per image, also those without objects.
+
+  Besides what folders.py says, a row has `file_name`, and in lists as long as
+  `boxes` what the file has: `iscrowd` (1: a box around many), `area` and
+  `segmentation` (polygons or run lengths, in pixels). With captions it has
+  `captions`, a list of str.
+  """
+
+  def __init__(self, path, image_root=None, captions=None, split=None):
+    """Reads the annotations, if no earlier process did.
+
+    Args:
+      path: str, the JSON file of objects or its URL, which is the split "all";
+        or a mapping from splits to those.
+      image_root: str, the folder that file names are relative to (or a tar
+        file, or a URL); None is the folder of `path`. Or a mapping.
+      captions: str, the JSON file of captions, or a mapping; None: without.
+      split: str, split syntax as in "all[:90%]"; None is all of one file.
+
+    Raises:
+      ValueError: no such file, or one that is not COCO's format.
+    """
+    paths = path if hasattr(path, "items") else {"all": path}
+    given = dict(path=paths, image_root=image_root, captions=captions)
+    one = lambda name: _Images(
+      **{key: folders.of_split(value, name) for key, value in given.items()}
+    )
+    super().__init__(paths, one, split)
+
+
+class _Images(rows.Rows):
+  """The images of one file."""
+
+  sized = True
+
+  def __init__(self, path, image_root, captions):
+    self._path, self._captions = os.fspath(path), captions
+    self._image_root = image_root
+    if image_root is None:
+      self._image_root = os.path.dirname(self._path)
+    names = [self._path] if captions is None else [self._path, captions]
+    try:
+      self._index = index.Index(write, *map(files.local, names))
+    except OSError as e:
+      raise ValueError(f"cannot read {self._path}: {e}") from e
+
+  def __len__(self):
+    return int(self._index.data[-8:].view(np.int64)[0])
+
+  def where(self, i):
+    """Returns file and image of row i: "val.json image 7 (7.jpg)"."""
+    image = self._part(i)["image"]
+    return f"{self._path} image {image.get('id')} ({image.get('file_name')})"
+
+  def _root(self, i):
+    return self._image_root
+
+  def _part(self, i):
+    ends = self._index.data.view(np.int64)[-1 - len(self) : -1]
+    start = int(ends[i - 1]) if i else 0
+    return json.loads(self._index.data[start : int(ends[i])].tobytes())
+
+  def _row(self, i):
+    part = self._part(i)
+    image, objects = part["image"], part["objects"]
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+      raise ValueError(f'"file_name" should be a name, got {name!r}')
+    size = [folders.positive(image.get(key)) for key in ("height", "width")]
+    if objects and None in size:
+      raise ValueError('"height" and "width" of the image should be pixels')
+    found = [_object(number, a, *size) for number, a in enumerate(objects)]
+    keys = ("boxes", "labels", "iscrowd", "area", "segmentation")
+    row = {"image": name, "image_id": image.get("id"), "file_name": name}
+    row["height"], row["width"] = size if None not in size else (None, None)
+    row.update((key, [f[k] for f in found]) for k, key in enumerate(keys))
+    if self._captions is not None:
+      row["captions"] = [_caption(c) for c in part["captions"]]
+    return row
+
+
+def _object(number, a, height, width):
+  """Returns box, label, iscrowd, area and segmentation of an annotation."""
+  name = f"object {number} (annotation {a.get('id')})"
+  if not isinstance(a.get("label"), str) or not a["label"]:
+    raise ValueError(
+      f"{name}: category_id {a.get('category_id')!r} is in no category"
+    )
+  try:
+    x, y, w, h = folders.numbers(a.get("bbox"), 4)
+    box = folders.box((x, y, x + w, y + h), width, height, slack=1)
+  except ValueError as e:
+    raise ValueError(f'{name}: "bbox" {a.get("bbox")}: {e}') from e
+  area = a.get("area", w * h)
+  return box, a["label"], a.get("iscrowd", 0), area, a.get("segmentation", [])
+
+
+def _caption(annotation):
+  text = annotation.get("caption")
+  if not isinstance(text, str):
+    raise ValueError(
+      f'annotation {annotation.get("id")}: "caption" should be text, got'
+      f" {text!r}"
+    )
+  return text.strip()
+
+
+def write(path, *others):
+  """Writes the parts of the images, and at the end where they are.
+
+  Those are JSON, one after the other; then where each of them ends, and how
+  many there are, all i64.
+  """
+  *captions, sink = others
+  data = _parse(path, "images")
+  labels = {
+    str(c.get("id")): c.get("name") for c in _list(data, "categories", path)
+  }
+  parts = {}
+  for number, image in enumerate(_list(data, "images", path)):
+    part = {"image": image, "objects": [], "captions": []}
+    if parts.setdefault(str(image.get("id")), part) is not part:
+      raise ValueError(
+        f"{path}: images[{number}] has the id of another, {image.get('id')!r}"
+      )
+  if not parts:
+    raise ValueError(f"{path} has no images")
+  for a, part in _of_images(data, parts, path):
+    a["label"] = labels.get(str(a.get("category_id")))
+    part["objects"].append(a)
+  for path in captions:
+    for a, part in _of_images(_parse(path, "annotations"), parts, path):
+      part["captions"].append(a)
+  ends = []
+  for part in parts.values():
+    sink.write(json.dumps(part).encode())
+    ends.append(sink.tell())
+  sink.write(b" " * (-sink.tell() % 8))
+  sink.write(np.array([*ends, len(ends)], np.int64).tobytes())
+
+
+def _parse(path, key):
+  with open(path, "rb") as f:
+    try:
+      data = json.load(f)
+    except (ValueError, RecursionError) as e:
+      raise ValueError(f"{path} is not JSON: {e}") from e
+  if not isinstance(data, dict) or key not in data:
+    got = ", ".join(data) if isinstance(data, dict) else type(data).__name__
+    raise ValueError(
+      f"{path} is not COCO's format: wanted an object with {key!r}, got"
+      f" {got[:200] or 'an empty one'}"
+    )
+  return data
+
+
+def _list(data, key, path):
+  """Returns a list of objects."""
+  values = data.get(key, [])
+  if not isinstance(values, list):
+    raise ValueError(f"{path}: {key} should be a list, got {str(values)[:80]}")
+  for number, value in enumerate(values):
+    if not isinstance(value, dict):
+      raise ValueError(
+        f"{path}: {key}[{number}] should be an object, got {str(value)[:80]}"
+      )
+  return values
+
+
+def _of_images(data, parts, path):
+  """Yields each annotation with the part of its image."""
+  for number, a in enumerate(_list(data, "annotations", path)):
+    if str(a.get("image_id")) not in parts:
+      raise ValueError(
+        f"{path}: annotations[{number}] is of an image that is not in images:"
+        f" image_id {a.get('image_id')!r}"
+      )
+    yield a, parts[str(a["image_id"])]

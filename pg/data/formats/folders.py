@@ -1,0 +1,68 @@
+"""What detection datasets in folders have in common.
+
+A row of theirs has the image, `image_id`, `height` and `width`, and one item
+per object in `boxes` ([y1, x1, y2, x2] as fractions of height and width) and
+`labels` (str), as the ops of pp/objects.py want them.
+"""
+
+import math
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def box(corners, width=1, height=1, slack=0.01):
+  """Returns [y1, x1, y2, x2] in 0..1 of x1, y1, x2, y2.
+
+  Args:
+    corners: numbers x1, y1, x2, y2; x2 and y2 are where the box ends.
+    width: the image's, in the unit of the corners.
+    height: the same.
+    slack: how far a box may stick out, as rounding makes it; it is cut off.
+
+  Raises:
+    ValueError: not four numbers, outside of the image, or turned over.
+  """
+  corners = numbers(corners, 4)
+  x1, y1, x2, y2 = corners
+  if not (x1 <= x2 and y1 <= y2):
+    raise ValueError(f"the box {corners} ends before it starts")
+  inside = min(x1, y1) >= -slack
+  if not (inside and x2 <= width + slack and y2 <= height + slack):
+    raise ValueError(
+      f"the box {corners} is not in the image, of width {width} and height"
+      f" {height}"
+    )
+  fractions = (y1 / height, x1 / width, y2 / height, x2 / width)
+  return [min(max(f, 0.0), 1.0) for f in fractions]
+
+
+def numbers(values, num):
+  """Returns values as a list of floats.
+
+  Args:
+    values: numbers, or texts of numbers.
+    num: int, how many there should be.
+
+  Raises:
+    ValueError: there are more or fewer, or one is no finite number.
+  """
+  try:
+    found = [float(value) for value in values]
+  except (TypeError, ValueError, OverflowError):
+    found = []
+  if len(found) != num or not all(map(math.isfinite, found)):
+    raise ValueError(f"wanted {num} numbers, got {str(values)[:80]}")
+  return found
+
+
+def positive(value):
+  """Returns a height or width as int, None where there is none."""
+  try:
+    return int(value) if int(value) > 0 else None
+  except (TypeError, ValueError, OverflowError):
+    return None
+
+
+def of_split(value, name):
+  """Returns the value of a split, of a mapping or of what is for all."""
+  return value[name] if hasattr(value, "items") else value

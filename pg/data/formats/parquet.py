@@ -1,0 +1,203 @@
+"""Parquet and Arrow files, as Hugging Face lays datasets out.
+
+Columns are the keys of a row. An image is a struct {bytes, path}, and comes out
+as its bytes. Where the file says which columns are class labels (the metadata
+"huggingface" of its schema), the key with `_name` after it is the label's name,
+or None.
+
+Parquet is compressed in groups of rows, often 100 or 1000, and to read a row is
+to decompress its group. The last few groups are kept, so reading in order is
+fast. Shuffled reading is not: convert the data once to ArrayRecord
+(`array_record.write(path, rows)`), or to Arrow, whose rows lie in the file.
+"""
+
+import bisect
+import functools
+import itertools
+import json
+import os
+import threading
+
+from pg import config
+from pg.data.formats import shards, splits
+
+SUFFIXES = (".parquet", ".arrow", ".feather")
+_GROUPS = 8  # of Parquet that are kept, in all files together
+_LOCKS = [threading.Lock() for _ in range(16)]
+
+
+class Parquet(splits.Sliced):
+  """Rows of Parquet files, or of Arrow files (file or stream format)."""
+
+  def __init__(self, path, split=None, keys=None):
+    """Finds the rows.
+
+    Args:
+      path: str, a folder, file, pattern or URL ("hf://datasets/...") of one; a
+        list of files; or a mapping from splits to those.
+      split: str, split syntax; None where there is only one split.
+      keys: list of str, the columns to read; None is all.
+
+    Raises:
+      ValueError: no such files or columns, a file is missing or broken.
+    """
+    files = shards.find(path, SUFFIXES)
+    columns = None if keys is None else tuple(keys)
+    read = functools.partial(rows, columns=columns)
+    table = lambda name: shards.Table(files[name], read, noun="row")
+    super().__init__(files, table, split)
+
+
+@functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
+def rows(shard, columns=None):
+  """Returns the rows of a file, random access to dicts.
+
+  Args:
+    shard: shards.Shard.
+    columns: tuple of str, what to read; None is all.
+
+  Raises:
+    ValueError: no such column.
+    pyarrow.ArrowException: the file is broken.
+  """
+  is_arrow = shard.path.endswith((".arrow", ".feather"))
+  return (_Arrow if is_arrow else _Parquet)(shard, columns)
+
+
+@functools.lru_cache(maxsize=1 << 8)
+def values(shard, column):
+  """Returns the values of one column of a Parquet file, random access."""
+  return _Column(_Parquet(shard, (column,)), column)
+
+
+class _Column:
+  def __init__(self, rows, column):
+    self._rows, self._column = rows, column
+
+  def __len__(self):
+    return len(self._rows)
+
+  def __getitem__(self, i):
+    return self._rows[i][self._column]
+
+
+class _Parquet:
+  """Rows of one Parquet file."""
+
+  def __init__(self, shard, columns):
+    from pyarrow import parquet
+
+    self._shard, self._columns = shard, columns
+    with parquet.ParquetFile(shard.path) as f:
+      self._metadata = f.metadata
+      self._decode = _Decoder(f.schema_arrow, columns, shard)
+    numbers = range(self._metadata.num_row_groups)
+    sizes = [self._metadata.row_group(n).num_rows for n in numbers]
+    self._ends = list(itertools.accumulate(sizes))
+
+  def __len__(self):
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, i):
+    number = bisect.bisect_right(self._ends, i)
+    start = self._ends[number - 1] if number else 0
+    # Threads that read in order want the same group: one of them reads it.
+    with _LOCKS[hash((self._shard, number)) % len(_LOCKS)]:
+      table = _group(self._shard, number, self._columns)
+    return self._decode(table.slice(i - start, 1).to_pylist()[0])
+
+
+@functools.lru_cache(maxsize=_GROUPS)
+def _group(shard, number, columns):
+  """Returns one group of rows of a Parquet file, a pyarrow.Table."""
+  from pyarrow import parquet
+
+  options = dict(page_checksum_verification=True)
+  with parquet.ParquetFile(shard.path, **options) as f:
+    return f.read_row_group(number, columns, use_threads=False)
+
+
+class _Arrow:
+  """Rows of one Arrow file, which is mapped into memory and not read."""
+
+  def __init__(self, shard, columns):
+    import pyarrow as pa
+
+    mapped = pa.memory_map(shard.path)
+    is_file = mapped.read(6) == b"ARROW1"
+    mapped.seek(0)
+    opened = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped)
+    table = opened.read_all()
+    self._decode = _Decoder(table.schema, columns, shard)
+    table = table.select(columns) if columns else table
+    self._batches, self._sound = table.to_batches(), set()
+    self._ends = list(itertools.accumulate(b.num_rows for b in self._batches))
+
+  def __len__(self):
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, i):
+    number = bisect.bisect_right(self._ends, i)
+    batch = self._batches[number]
+    if number not in self._sound:
+      batch.validate(full=True)  # an offset that is wrong would be a crash
+      self._sound.add(number)
+    start = self._ends[number - 1] if number else 0
+    return self._decode(batch.slice(i - start, 1).to_pylist()[0])
+
+
+class _Decoder:
+  """Turns a row of Python values into an example."""
+
+  def __init__(self, schema, columns, shard):
+    for column in columns or ():
+      if column not in schema.names:
+        raise ValueError(config.unknown(column, schema.names, "column"))
+    self._folder = os.path.dirname(shard.path)
+    metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+    features = json.loads(metadata).get("info", {}).get("features", {})
+    self._features = {k: f for k, f in features.items() if k in schema.names}
+
+  def __call__(self, row):
+    return _name(self._images(row), self._features)
+
+  def _images(self, value):
+    if isinstance(value, list):
+      return [self._images(item) for item in value]
+    if not isinstance(value, dict):
+      return value
+    if value.keys() != {"bytes", "path"}:
+      return {key: self._images(item) for key, item in value.items()}
+    if value["bytes"] is not None:
+      return value["bytes"]
+    if not value["path"]:
+      raise ValueError("an image has neither bytes nor a path")
+    try:
+      with open(os.path.join(self._folder, value["path"]), "rb") as f:
+        return f.read()
+    except (OSError, ValueError) as e:
+      raise ValueError(f"cannot read an image: {e}") from e
+
+
+def _name(value, features):
+  """Adds the names of labels to a dict; `features` says where they are."""
+  named = dict(value)
+  for key, feature in features.items():
+    while isinstance(feature, list) or {"feature", "_type"} <= feature.keys():
+      feature = feature[0] if isinstance(feature, list) else feature["feature"]
+    if key not in value or value[key] is None:
+      continue
+    if feature.get("_type") == "ClassLabel" and f"{key}_name" not in value:
+      named[f"{key}_name"] = _label(value[key], feature["names"])
+    elif "_type" not in feature and isinstance(value[key], dict):
+      named[key] = _name(value[key], feature)
+    elif "_type" not in feature and isinstance(value[key], list):
+      named[key] = [_name(item, feature) for item in value[key]]
+  return named
+
+
+def _label(value, names):
+  if isinstance(value, list):
+    return [_label(item, names) for item in value]
+  known = value is not None and 0 <= value < len(names)
+  return names[value] if known else None

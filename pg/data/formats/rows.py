@@ -1,0 +1,138 @@
+"""Rows that name their images: reads them, and says which row is bad."""
+
+import contextlib
+
+from pg.data.storage import files
+from pg.pp import image as image_ops
+
+# Rows that `check` looks at, at most.
+_LOOKED_AT = 50_000
+
+
+class Rows:
+  """What the sources have in common whose rows name their images.
+
+  A source of this kind has `len()` and `where(i)`, and two methods more:
+    _row(i): dict with an image or a list of images as files.py names them.
+    _root(i): str, what those names are relative to.
+  """
+
+  timeout = 20.0  # seconds that the download of an image may take
+  sized = False  # whether "height" and "width" of a row are the image's
+
+  def __getitem__(self, i):
+    """Returns row i with its image read (still encoded), or a list of them.
+
+    A video is not read, it becomes the path of its file.
+
+    Raises:
+      ValueError: what is wrong with the row or its image; starts with its name.
+      IndexError: no such row.
+    """
+    with self._named(i):
+      row, root = self._row(i), self._root(i)
+      if "video" in row:
+        return {**row, "video": _clip(row["video"], root)}
+      names = row["image"]
+      if isinstance(names, list):
+        image = [self._read(name, root) for name in names]
+      else:
+        image = self._read(names, root)
+      if self.sized and row["height"] is None:
+        row["height"], row["width"] = files.size(image)
+      return {**row, "image": image}
+
+  def picture(self, i):
+    """Returns path or URL of row i's image, a list of several; None: inside."""
+    row, root = self._row(i), self._root(i)
+    names = row["video"] if "video" in row else row["image"]
+    several = isinstance(names, list)
+    found = [
+      None if files.is_inline(name) else files.resolve(name, root)
+      for name in (names if several else [names])
+    ]
+    return found if several else found[0]
+
+  def check(self, limit=100):
+    """Validates rows, that their images are there, and that some decode.
+
+    Up to 50,000 rows are looked at, evenly spread. Images at URLs are not
+    downloaded for that.
+
+    Args:
+      limit: int, of how many rows to decode the images, evenly spread; None is
+        all that are looked at.
+
+    Raises:
+      ValueError: names the first row with a problem, and says how many have
+        one.
+    """
+    rows = _spread(len(self), _LOOKED_AT)
+    decoded = {rows[k] for k in _spread(len(rows), limit)}
+    problems = []
+    for i in rows:
+      try:
+        with self._named(i):
+          self._check(i, decode=i in decoded)
+      except ValueError as e:
+        problems.append(e)
+    if problems:
+      raise ValueError(
+        f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
+      ) from problems[0]
+
+  def _check(self, i, *, decode):
+    row, root = self._row(i), self._root(i)
+    if "video" in row:
+      _clip(row["video"], root)
+      return
+    names = row["image"]
+    for name in names if isinstance(names, list) else [names]:
+      files.check(name, root)
+      if not decode or files.is_url(name, root):
+        continue
+      try:
+        image = image_ops.to_rgb(self._read(name, root))
+      except ValueError as e:
+        raise ValueError(f"{files.short(name)}: {e}") from e
+      said = (row["height"], row["width"]) if self.sized else image.shape[:2]
+      if said not in ((None, None), image.shape[:2]):
+        raise ValueError(
+          f"{name} has height and width {image.shape[:2]}, and its annotation"
+          f" says {said}; was it rotated or resized?"
+        )
+
+  def _read(self, name, root):
+    try:
+      return files.read(name, root, self.timeout)
+    except (OSError, ValueError) as e:
+      raise ValueError(f"cannot read an image: {e}") from e
+
+  @contextlib.contextmanager
+  def _named(self, i):
+    """Puts the name of row i at the start of what is wrong with it."""
+    try:
+      yield
+    except (OSError, ValueError) as e:
+      where, text = self.where(i), str(e)
+      text = text if text.startswith(where) else f"{where}: {text}"
+      # A name of a megabyte is bad enough once.
+      raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
+
+
+def _clip(name, root):
+  """Returns the path of a video.
+
+  Raises:
+    ValueError: it is not there, or somewhere else.
+  """
+  if files.is_url(name, root):
+    raise ValueError(f"the video {files.short(name)} is at a URL: download it")
+  files.check(name, root)
+  return files.resolve(name, root)
+
+
+def _spread(num, limit):
+  """Returns up to `limit` numbers below `num`, evenly spread."""
+  count = num if limit is None else min(limit, num)
+  return [k * num // count for k in range(count)]

@@ -1,0 +1,144 @@
+"""PASCAL VOC's format: one XML file per image, and lists of their names.
+
+  JPEGImages/000007.jpg
+  Annotations/000007.xml     <annotation> <size> <width>500</width> ...
+                             <object> <name>dog</name> <bndbox> <xmin>48 ...
+  ImageSets/Main/train.txt   000007 on a line
+
+(http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf.) Without these
+folders, the XML files and images of one folder.
+"""
+
+import os
+from xml.etree import ElementTree
+
+from pg.data.formats import folders, rows, splits
+from pg.data.storage import files
+
+
+class Voc(splits.Sliced):
+  """One row per image.
+
+  Besides what folders.py says, a row has `difficult` and `truncated`, lists of
+  0 and 1 as long as `boxes`.
+  """
+
+  def __init__(self, path, split=None, first_pixel=1):
+    """Finds the images.
+
+    Args:
+      path: str, the folder with Annotations, such as VOCdevkit/VOC2012, or its
+        URL.
+      split: str, split syntax of the lists in ImageSets/Main: "train[:90%]";
+        None where there are none, or only one.
+      first_pixel: int, 1 as in PASCAL's own files, where a box around all of an
+        image starts at 1; 0 where it starts at 0, as many tools write it.
+
+    Raises:
+      ValueError: no such folder or list, or nothing in it.
+    """
+    root = files.local(path)
+    annotations = _inside(root, "Annotations")
+    lists = os.path.join(root, "ImageSets", "Main")
+    names = {"all": None}
+    if os.path.isdir(lists):
+      found = sorted(f for f in os.listdir(lists) if f.endswith(".txt"))
+      names = {f.removesuffix(".txt"): os.path.join(lists, f) for f in found}
+    one = lambda name: _Images(
+      annotations,
+      _inside(root, "JPEGImages"),
+      _names(annotations, names[name]),
+      first_pixel,
+    )
+    super().__init__(names, one, split)
+
+
+def _inside(root, name):
+  """Returns a folder in another, or that one if it is not there."""
+  path = os.path.join(root, name)
+  return path if os.path.isdir(path) else root
+
+
+def _names(annotations, path):
+  """Returns the names in a list; None stands for all there are."""
+  try:
+    if path is None:
+      found = sorted(os.listdir(annotations))
+      names = [f.removesuffix(".xml") for f in found if f.endswith(".xml")]
+    else:
+      with open(path, encoding="utf-8") as f:
+        # Lists of one class have a second word: -1 is an image without it.
+        words = [line.split() for line in f if line.strip()]
+      names = [w[0] for w in words if w[1:] != ["-1"]]
+  except (OSError, ValueError) as e:
+    raise ValueError(f"cannot read {path or annotations}: {e}") from e
+  if not names:
+    raise ValueError(f"there is no image in {path or annotations}")
+  return names
+
+
+class _Images(rows.Rows):
+  """The images of one list."""
+
+  sized = True
+
+  def __init__(self, annotations, images, names, first_pixel):
+    self._annotations, self._images = annotations, images
+    self._names, self._first_pixel = names, first_pixel
+
+  def __len__(self):
+    return len(self._names)
+
+  def where(self, i):
+    """Returns the path of the XML file of row i."""
+    return os.path.join(self._annotations, f"{self._names[i]}.xml")
+
+  def _root(self, i):
+    return self._images
+
+  def _row(self, i):
+    try:
+      tree = ElementTree.parse(self.where(i)).getroot()
+    except (ElementTree.ParseError, LookupError) as e:
+      raise ValueError(f"is not XML: {e}") from e
+    name = self._image(i, tree)
+    size = [
+      folders.positive(tree.findtext(f"size/{key}"))
+      for key in ("height", "width")
+    ]
+    if None in size:  # some tools write 0
+      size = files.size(self._read(name, self._images))
+    objects = [
+      self._object(number, o, *size)
+      for number, o in enumerate(tree.findall("object"))
+    ]
+    row = {"image": name, "image_id": self._names[i]}
+    row["height"], row["width"] = size
+    for k, key in enumerate(("boxes", "labels", "difficult", "truncated")):
+      row[key] = [o[k] for o in objects]
+    return row
+
+  def _image(self, i, tree):
+    """Returns the name of the image of row i."""
+    for end in folders.IMAGES:
+      if os.path.isfile(os.path.join(self._images, self._names[i] + end)):
+        return self._names[i] + end
+    # `filename` is often a name that the image once had.
+    return tree.findtext("filename") or f"{self._names[i]}.jpg"
+
+  def _object(self, number, o, height, width):
+    """Returns box, label, difficult and truncated."""
+    label = (o.findtext("name") or "").strip()
+    if not label:
+      raise ValueError(f"object {number} has no name")
+    corners = [o.findtext(f"bndbox/{k}") for k in ("xmin", "ymin")]
+    corners += [o.findtext(f"bndbox/{k}") for k in ("xmax", "ymax")]
+    try:
+      x1, y1, x2, y2 = folders.numbers(corners, 4)
+      # Pixel 1 is from 0 to 1, and both the first and the last are in the box.
+      x1, y1 = x1 - self._first_pixel, y1 - self._first_pixel
+      box = folders.box((x1, y1, x2, y2), width, height, slack=1)
+    except ValueError as e:
+      raise ValueError(f"object {number} ({label}): {e}") from e
+    flags = [o.findtext(key) for key in ("difficult", "truncated")]
+    return box, label, *(int((flag or "").strip() == "1") for flag in flags)

@@ -1,0 +1,185 @@
+"""YOLO's format: images/, and in labels/ a text file for each of them.
+
+  data.yaml            names: [dog, cat], train: images/train, val: images/val
+  images/train/7.jpg
+  labels/train/7.txt   "0 0.5 0.5 0.2 0.1": class, middle x and y, width, height
+                       as fractions; or class and a polygon, x1 y1 x2 y2 ...
+
+(https://docs.ultralytics.com/datasets/detect.) Without a data.yaml the names
+are the lines of classes.txt, and the folders in images/ are the splits. A
+polygon becomes the box around it. An image without a file has no objects.
+"""
+
+import os
+
+from pg.data.formats import folders, rows, splits
+from pg.data.storage import files
+
+
+class Yolo(splits.Sliced):
+  """One row per image; folders.py says what is in it."""
+
+  def __init__(self, path, split=None):
+    """Finds the images.
+
+    Args:
+      path: str, the folder of the dataset or its data.yaml; the folder may be a
+        URL.
+      split: str, split syntax: "train[:90%]"; None where there is only one.
+
+    Raises:
+      ValueError: no such folder or split, no names of classes, no images, or
+        labels for none of them.
+    """
+    path = files.local(path)
+    file = os.path.join(path, "data.yaml") if os.path.isdir(path) else path
+    if os.path.isfile(file):
+      root, names, found = _described(file)
+    else:
+      root, names, found = path, _listed(path), _found(path)
+    one = lambda name: _Images(root, names, _images(root, found[name]))
+    super().__init__(found, one, split)
+
+
+def _described(file):
+  """Returns root, names of classes by number, and splits of a data.yaml."""
+  import yaml  # it takes long to load
+
+  try:
+    with open(file, encoding="utf-8") as f:
+      spec = yaml.safe_load(f)
+  except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
+    raise ValueError(f"{file} is not YAML: {e}") from e
+  names = spec.get("names") if isinstance(spec, dict) else None
+  if isinstance(names, list):
+    names = dict(enumerate(names))
+  if not names or not all(isinstance(k, int) for k in names):
+    raise ValueError(
+      f'{file}: "names" should be a list of classes, or numbers and classes'
+    )
+  root = os.path.dirname(file)
+  given = os.path.join(root, str(spec.get("path") or ""))
+  # `path` is where the dataset was on the machine that wrote the file.
+  root = given if os.path.isdir(given) else root
+  found = {k: spec[k] for k in ("train", "val", "test") if spec.get(k)}
+  return root, {k: str(name) for k, name in names.items()}, found
+
+
+def _listed(root):
+  """Returns the names of classes in classes.txt."""
+  path = os.path.join(root, "classes.txt")
+  try:
+    with open(path, encoding="utf-8") as f:
+      names = [line.strip() for line in f]
+  except (OSError, ValueError) as e:
+    raise ValueError(
+      f"cannot read the names of classes: {root} has no data.yaml and"
+      f" classes.txt is not text ({e})"
+    ) from e
+  return {k: name for k, name in enumerate(names) if name}
+
+
+def _found(root):
+  """Returns the splits that there are folders of."""
+  images = os.path.join(root, "images")
+  if not os.path.isdir(images):
+    return {"all": "."}
+  inside = sorted(entry.name for entry in os.scandir(images) if entry.is_dir())
+  return {name: f"images/{name}" for name in inside} or {"all": "images"}
+
+
+def _images(root, given):
+  """Returns the images of a split, relative to the root.
+
+  Args:
+    root: str.
+    given: a folder, a text file of images, or a list of those.
+  """
+  if isinstance(given, list):
+    return [name for one in given for name in _images(root, one)]
+  path = os.path.join(root, str(given))
+  if not os.path.exists(path):
+    # Roboflow's files are relative to a folder next to them.
+    path = os.path.join(root, str(given).removeprefix("../"))
+  try:
+    if path.endswith(".txt"):
+      with open(path, encoding="utf-8") as f:
+        found = [os.path.normpath(line.strip()) for line in f if line.strip()]
+    else:
+      inside = [os.path.join(d, f) for d, _, fs in os.walk(path) for f in fs]
+      inside = [p for p in inside if p.lower().endswith(folders.IMAGES)]
+      found = sorted(os.path.relpath(p, root) for p in inside)
+  except (OSError, ValueError) as e:
+    raise ValueError(f"cannot read the images in {path}: {e}") from e
+  if not found:
+    raise ValueError(f"there is no image in {path}")
+  return found
+
+
+class _Images(rows.Rows):
+  """The images of one split."""
+
+  sized = True
+
+  def __init__(self, root, names, images):
+    self._path, self._names, self._images = root, names, images
+    if not any(os.path.isfile(self._labels(i)) for i in range(len(images))):
+      raise ValueError(
+        f"none of {len(images)} images in {root} has labels; of"
+        f" {images[0]} they should be in {self._labels(0)}"
+      )
+
+  def __len__(self):
+    return len(self._images)
+
+  def where(self, i):
+    """Returns the path of the image of row i."""
+    return os.path.join(self._path, self._images[i])
+
+  def _labels(self, i):
+    """Returns the path of the text file of row i."""
+    stem = f"{os.sep}{os.path.splitext(self._images[i])[0]}.txt"
+    start, found, end = stem.rpartition("/images/")
+    stem = f"{start}/labels/{end}" if found else stem
+    return os.path.join(self._path, stem[1:])
+
+  def _root(self, i):
+    return self._path
+
+  def _row(self, i):
+    path = self._labels(i)
+    try:
+      with open(path, encoding="utf-8") as f:
+        lines = f.read().splitlines()
+    except FileNotFoundError:
+      lines = []
+    except (OSError, ValueError) as e:
+      raise ValueError(f"cannot read {path}: {e}") from e
+    boxes, labels = [], []
+    for number, line in enumerate(lines, 1):
+      if words := line.split():
+        try:
+          labels.append(self._label(words[0]))
+          boxes.append(_box(words[1:]))
+        except ValueError as e:
+          raise ValueError(f"{path}:{number}: {e}") from e
+    row = {"image": self._images[i], "height": None, "width": None}
+    row["image_id"] = os.path.splitext(self._images[i])[0]
+    return {**row, "boxes": boxes, "labels": labels}
+
+  def _label(self, word):
+    number = int(word) if word.isascii() and word.isdigit() else None
+    if number not in self._names:
+      raise ValueError(
+        f"class {word[:80]!r} is none of the {len(self._names)} there are"
+      )
+    return self._names[number]
+
+
+def _box(words):
+  """Returns the box of four numbers, or around a polygon."""
+  if len(words) >= 6 and len(words) % 2 == 0:
+    xs, ys = (folders.numbers(words[k::2], len(words) // 2) for k in (0, 1))
+    return folders.box((min(xs), min(ys), max(xs), max(ys)))
+  x, y, w, h = folders.numbers(words, 4)
+  return folders.box((x - w / 2, y - h / 2, x + w / 2, y + h / 2))

@@ -1,0 +1,225 @@
+"""Images that rows name: files, members of tar files, URLs, base64.
+
+A row names an image in one of these ways:
+
+  "images/7.jpg"            a file in the root: a folder, or the URL of one
+  "photos.tar/7.jpg"        a member of a tar file in the root; so is "7.jpg"
+                            where the root is "photos.tar"
+  "https://host/7.jpg"      a URL, also gs://, s3://, hf://; kept in the cache
+  "data:image/jpeg;base64,/9j/4AAQ..."
+  {"base64": "/9j/4AAQ..."}
+
+What is not in the root by its name is refused, as "../../etc/passwd" is; links
+in the root may point anywhere, and the root "/" allows any file.
+"""
+
+import base64
+import binascii
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import posixpath
+import re
+
+from PIL import Image
+
+from pg.data.storage import index, tar
+
+# Rows of strangers name URLs too: nothing here reads files of this machine.
+SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_DATA = re.compile(r"data:[\w.+/-]*(;[\w.=-]+)*;base64,", re.ASCII)
+
+
+def read(name, root, timeout=20.0):
+  """Returns the bytes of an image.
+
+  Args:
+    name: str or dict, see the top of this file.
+    root: str, what paths are relative to.
+    timeout: seconds that a download may take.
+
+  Raises:
+    ValueError: it cannot be read, is empty, or is not in the root.
+    OSError: a local file cannot be read.
+  """
+  data = _inline(name)
+  if data is None:
+    path = resolve(name, root)
+    if place := _member(path):
+      data = tar.read(*place)
+    elif _URL.match(path):
+      data = _download(path, timeout)
+    else:
+      with open(path, "rb") as f:
+        data = f.read()
+  if not data:
+    raise _empty(name)
+  return data
+
+
+def check(name, root):
+  """Raises ValueError or OSError unless an image is there; reads no URL."""
+  data = _inline(name)
+  if data is not None:
+    if not data:
+      raise _empty(name)
+    return
+  path = resolve(name, root)
+  if place := _member(path):
+    tar.find(*place)
+  elif not _URL.match(path):
+    if not os.path.isfile(path):
+      raise ValueError(f"there is no image {path}")
+    if not os.path.getsize(path):
+      raise _empty(path)
+
+
+def resolve(name, root):
+  """Returns the path or URL of an image in a root.
+
+  Raises:
+    ValueError: it is not in the root, or a URL of a kind that is not read.
+  """
+  root = os.fspath(root)
+  if match := _URL.match(name):
+    if match[1].lower() not in SCHEMES or "::" in name:
+      raise ValueError(
+        f"an image may be at {', '.join(SCHEMES)}, not at {short(name)}"
+      )
+    return name
+  if _URL.match(root):
+    path = posixpath.normpath(name)
+    if path.startswith(("/", "../")) or path == "..":
+      raise _outside(name, root)
+    return f"{root.rstrip('/')}/{path}"
+  root = os.path.abspath(root)
+  path = os.path.normpath(os.path.join(root, name))
+  if not path.startswith(os.path.join(root, "")):
+    raise _outside(name, root)
+  return path
+
+
+def local(name):
+  """Returns the local path of a file or folder, downloaded if it is a URL.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
+  path = os.fspath(name)
+  try:
+    if "://" in path:
+      from pg.data.storage import remote  # it takes long to load
+
+      path = remote.fetch(path)
+    os.stat(path)
+  except OSError as e:
+    raise ValueError(f"cannot read {name}: {e.strerror or e}") from e
+  return path
+
+
+def is_url(name, root=""):
+  """Says whether an image is somewhere else."""
+  where = (name, os.fspath(root))
+  return isinstance(name, str) and any(map(_URL.match, where))
+
+
+def is_image(value):
+  """Says whether a value of a row names an image."""
+  if isinstance(value, dict):
+    return list(map(type, value.values())) == [str] and "base64" in value
+  return isinstance(value, str) and value != ""
+
+
+def is_inline(name):
+  """Says whether an image is in the row itself."""
+  return isinstance(name, dict) or name.startswith("data:")
+
+
+def size(image):
+  """Returns height and width of an encoded image.
+
+  Raises:
+    ValueError: it is no image.
+  """
+  try:
+    with Image.open(io.BytesIO(image)) as opened:
+      return opened.height, opened.width
+  except Exception as e:  # Pillow's readers raise nearly anything on bad files
+    raise ValueError(f"no image that can be read: {e}") from e
+
+
+def short(name):
+  """Returns the name of an image for messages: base64 is cut."""
+  text = name if isinstance(name, str) else repr(name)
+  return text if len(text) < 200 else f"{text[:80]}... ({len(text)} characters)"
+
+
+def _outside(name, root):
+  return ValueError(
+    f"the image {short(name)} is not in {root}; set image_root to a folder"
+    ' that it is in ("/" is any)'
+  )
+
+
+def _empty(name):
+  return ValueError(f"the image {short(name)} is empty: it has 0 bytes")
+
+
+def _inline(name):
+  """Returns the bytes of base64 in the row itself, None if it names a file."""
+  if isinstance(name, dict):
+    text = name["base64"]
+  elif name.startswith("data:"):
+    match = _DATA.match(name)
+    if not match:
+      raise ValueError(f"wanted data:...;base64,... but got {short(name)}")
+    text = name[match.end() :]
+  else:
+    return None
+  try:
+    return base64.b64decode("".join(text.split()), validate=True)
+  except (binascii.Error, ValueError) as e:
+    raise ValueError(f"the image is no base64 ({e}): {short(text)}") from e
+
+
+def _member(path):
+  """Returns the tar file in a path and the member's name, None without one."""
+  for match in re.finditer(r"\.tar(?=/)", path):
+    outer, inner = path[: match.end()], path[match.end() + 1 :]
+    if _URL.match(path):
+      return _local(outer), inner
+    if os.path.isfile(outer):
+      return outer, inner
+  return None
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _local(url):
+  from pg.data.storage import remote  # it takes long to load
+
+  return remote.fetch(url)
+
+
+def _download(url, timeout):
+  """Returns the bytes at a URL, from the cache if they are there."""
+  key = hashlib.sha256(url.encode()).hexdigest()
+  target = index.folder() / "images" / key[:2] / key
+  with contextlib.suppress(OSError):
+    return target.read_bytes()
+  import fsspec  # it takes long to load
+
+  try:
+    fs, path = fsspec.url_to_fs(url)
+    options = {"timeout": timeout} if fs.async_impl else {}
+    data = fs.cat_file(path, **options)
+  except TimeoutError as e:
+    raise ValueError(f"no answer from {url} within {timeout} seconds") from e
+  except Exception as e:  # every file system has its own
+    raise ValueError(f"cannot read {url}: {type(e).__name__} {e}") from e
+  if data:
+    with contextlib.suppress(OSError):  # a cache that cannot be written
+      index.put(target, lambda sink: sink.write(data))
+  return data

@@ -1,0 +1,213 @@
+"""Scores of captions: CIDEr-D, BLEU-1 to 4, ROUGE-L, METEOR.
+
+As pycocoevalcap computes them, on its scale: a CIDEr of 1.413 is the 141.3 of
+papers. All captions go through ptb.py first. An example is an image:
+its `answers` are its references, and one that gives an `image_id` comes once.
+"""
+
+import warnings
+
+import numpy as np
+
+from pg.evals.metrics import exact, ngrams, ptb, statistics
+
+_ORDERS = 4  # n-grams of 1 to 4 words
+# Kept from the reference: they decide the score where nothing matches.
+_TINY, _SMALL = 1e-15, 1e-9
+
+
+def cider(predictions, examples):
+  """Makes the Table of CIDEr-D; its rows are images.
+
+  tf-idf vectors of n-grams, clipped, compared by cosine and penalized for
+  another length (Vedantam et al. 2015); the mean over n, references and images,
+  times 10. How rare an n-gram is comes from the references of these very
+  examples: scores of two sets, or of a part, do not compare.
+
+  Args:
+    predictions: list of str.
+    examples: list of dicts with the references in `answers` or `suffix`.
+
+  Returns:
+    Table of `cider`. With one image it is 0, as no n-gram is rarer than
+    another: that is warned of.
+
+  Raises:
+    ValueError: no predictions, not as many as examples, an example without a
+      reference, or an image that comes twice.
+  """
+  return _cider(*_tokens(predictions, examples))
+
+
+def bleu(predictions, examples):
+  """Makes the Table of bleu-1 to bleu-4 of the whole set; rows are images.
+
+  The reference length is that closest to the prediction's (the shorter of two).
+  Arguments and errors as for `cider`.
+  """
+  return _bleu(*_tokens(predictions, examples))
+
+
+def rouge(predictions, examples):
+  """Makes the Table of `rouge_l`, the mean over images.
+
+  Of the longest common subsequence with each reference, the best precision and
+  the best recall, each of whichever reference has it; beta is 1.2. Arguments
+  and errors as for `cider`.
+  """
+  return _rouge(*_tokens(predictions, examples))
+
+
+def captions(predictions, examples):
+  """Makes the Table of cider, bleu-1 to bleu-4 and rouge_l together."""
+  tokens = _tokens(predictions, examples)
+  parts = [_cider(*tokens), _bleu(*tokens), _rouge(*tokens)]
+  edges = np.cumsum([part.sums.shape[1] for part in parts])[:-1]
+
+  def finish(sums):
+    blocks = np.split(sums, edges, axis=-1)
+    scores = [part.finish(block) for part, block in zip(parts, blocks)]
+    return scores[0] | scores[1] | scores[2]
+
+  sums = np.concatenate([part.sums for part in parts], axis=1)
+  return statistics.Table(
+    sums, finish, parts[0].num | parts[1].num | parts[2].num
+  )
+
+
+def texts(predictions, examples):
+  """Returns the predictions and lists of references, both checked."""
+  references = exact.each(lambda _, e: exact.answers(e), predictions, examples)
+  ids = statistics.field(examples, "image_id") or ()
+  if len(set(ids)) < len(ids):
+    twice = next(i for i in ids if ids.count(i) > 1)
+    raise ValueError(
+      f"the image_id {twice!r} comes {ids.count(twice)} times; give each image"
+      " once, with all its captions in answers"
+    )
+  return list(predictions), references
+
+
+def _tokens(predictions, examples):
+  """Returns tokens of predictions [N] and of references [N][any]."""
+  predictions, references = texts(predictions, examples)
+  flat = iter(ptb.tokenize_all(r for group in references for r in group))
+  grouped = [[next(flat) for _ in group] for group in references]
+  return ptb.tokenize_all(predictions), grouped
+
+
+def _cider(predictions, references):
+  if len(predictions) == 1:
+    warnings.warn(
+      "CIDEr of one image is 0 whatever the caption: give it two or more",
+      stacklevel=4,
+    )
+  image, flat = _flat(references)
+  similarity = np.zeros(len(flat))
+  for counts in ngrams.count(predictions + flat, _ORDERS):
+    similarity += _cosine(*_split(*counts, image, len(predictions)), image)
+  # The reference counts bigrams for the length.
+  length = np.array([max(0, len(words) - 1) for words in predictions + flat])
+  difference = length[len(predictions) :] - length[image]
+  similarity *= np.exp(-(difference**2) / (2 * 6.0**2))
+  total = np.bincount(image, similarity, len(predictions))
+  each = 10 * total / _ORDERS / np.bincount(image, minlength=len(predictions))
+  return statistics.means({"cider": each})
+
+
+def _flat(references):
+  """Returns the image of each reference, i64[R], and the references [R]."""
+  image = np.repeat(np.arange(len(references)), [len(r) for r in references])
+  return image, [r for group in references for r in group]
+
+
+def _split(text, gram, times, image, num_images):
+  """Splits counts of n-grams into those of predictions and of references.
+
+  Args:
+    text, gram, times: i64[M] each: how many times a text has an n-gram. Texts
+      are the predictions and, from `num_images` on, the references.
+    image: i64[R], the image of each reference.
+
+  Returns:
+    For predictions, then references: text, gram, times, and the place in the
+    predictions' arrays of the same n-gram in the same image, -1 without.
+  """
+  first = np.searchsorted(text, num_images)  # reference
+  row = text[first:] - num_images
+  size = gram.max(initial=0) + 1
+  mine = text[:first] * size + gram[:first]  # sorted, as texts are images
+  theirs = image[row] * size + gram[first:]
+  place = np.searchsorted(mine, theirs)
+  mine = np.append(mine, -1)
+  place = np.where(mine[place] == theirs, place, -1)
+  return (
+    (text[:first], gram[:first], times[:first]),
+    (row, gram[first:], times[first:], place),
+  )
+
+
+def _cosine(predicted, true, image):
+  """Returns the clipped cosine of each reference and its prediction, f64[R]."""
+  text, gram, times = predicted
+  row, true_gram, true_times, place = true
+  num_images = image[-1] + 1
+  size = max(gram.max(initial=0), true_gram.max(initial=0)) + 1
+  documents = np.unique(image[row] * size + true_gram) % size
+  frequency = np.bincount(documents, minlength=size)
+  rarity = np.log(num_images) - np.log(np.maximum(1, frequency))
+  weight = times * rarity[gram]
+  true_weight = true_times * rarity[true_gram]
+  norm = np.sqrt(np.bincount(text, weight**2, num_images))
+  true_norm = np.sqrt(np.bincount(row, true_weight**2, len(image)))
+  same = np.append(weight, 0.0)[place]  # 0 for n-grams not predicted
+  product = np.minimum(same, true_weight) * true_weight
+  dot, norms = np.bincount(row, product, len(image)), norm[image] * true_norm
+  return np.divide(dot, norms, out=np.zeros(len(image)), where=norms > 0)
+
+
+def _bleu(predictions, references):
+  image, flat = _flat(references)
+  columns = []
+  for counts in ngrams.count(predictions + flat, _ORDERS):
+    (text, _, times), (_, _, true_times, place) = _split(
+      *counts, image, len(predictions)
+    )
+    allowed = np.zeros(len(times) + 1, np.int64)  # the last is for place -1
+    np.maximum.at(allowed, place, true_times)
+    right = np.minimum(times, allowed[:-1])
+    columns.append(np.bincount(text, right, len(predictions)))
+  length = np.array([len(words) for words in predictions])
+  columns += [np.maximum(0, length - n) for n in range(_ORDERS)]
+  closest = [
+    min((abs(len(r) - len(words)), len(r)) for r in group)[1]
+    for words, group in zip(predictions, references)
+  ]
+  columns += [length, closest]
+
+  def finish(sums):
+    right, guessed, (mine, theirs) = np.split(
+      np.moveaxis(sums, -1, 0), [_ORDERS, 2 * _ORDERS]
+    )
+    product = np.cumprod((right + _TINY) / (guessed + _SMALL), axis=0)
+    ratio = (mine + _TINY) / (theirs + _SMALL)
+    penalty = np.exp(np.minimum(0, 1 - 1 / ratio))
+    return {
+      f"bleu-{n}": product[n - 1] ** (1 / n) * penalty
+      for n in range(1, _ORDERS + 1)
+    }
+
+  num = {f"bleu-{n}": len(length) for n in range(1, _ORDERS + 1)}
+  return statistics.Table(np.array(columns, np.float64).T, finish, num)
+
+
+def _rouge(predictions, references):
+  scores = []
+  for words, group in zip(predictions, references):
+    words, *group = (t or [""] for t in (words, *group))  # as "".split(" ")
+    common = [ngrams.common(words, r) for r in group]
+    precision = max(common) / len(words)
+    recall = max(c / len(r) for c, r in zip(common, group))
+    weighted = recall + 1.2**2 * precision
+    scores.append(weighted and (1 + 1.2**2) * precision * recall / weighted)
+  return statistics.means({"rouge_l": scores})

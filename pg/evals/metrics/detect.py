@@ -1,0 +1,124 @@
+"""Scores boxes that a model wrote as `<loc>` tokens, by their overlap."""
+
+import numpy as np
+
+from pg.codecs import boxes
+from pg.evals.metrics import exact, statistics
+
+
+def detect(predictions, examples):
+  """Matches predicted with true boxes and makes the Table of how they agree.
+
+  In each image, pairs of a predicted and a true box of the same label are taken
+  greedily, largest intersection over union (IoU) first. A true box without a
+  partner counts with an IoU of 0.
+
+  Args:
+    predictions: list of str, such as "<loc0000><loc0000><loc0512><loc0512> cat
+      ; <loc0000><loc0512><loc1023><loc1023> red car".
+    examples: list of dicts with the true boxes as such a text, `suffix`.
+
+  Returns:
+    Table of
+    iou: mean over all true boxes, in 0..1.
+    recall@.5: share of the true boxes met with an IoU of at least 0.5.
+    precision@.5: share of the predicted boxes that meet a true one so; 0 where
+      none is predicted. Without it, writing many boxes would cost nothing.
+    unparsable: share of the predictions with text that is no object.
+
+  Raises:
+    ValueError: no predictions, not as many as examples, a true text that does
+      not parse, or no true box at all.
+  """
+  return summed(exact.each(_row, predictions, examples))
+
+
+def summed(rows):
+  """Makes the Table of what `row` returns for each image.
+
+  Raises:
+    ValueError: no true box at all.
+  """
+  rows = np.array(rows, np.float64)
+  if not rows[:, NUM_TRUE].sum():
+    raise ValueError(f"none of the {len(rows)} examples has a true box")
+
+  def finish(sums):
+    iou, hits, true, found, failed, num = np.moveaxis(sums, -1, 0)
+    with np.errstate(invalid="ignore"):  # the mean of nothing is nan
+      scores = {"iou": iou / true, "recall@.5": hits / true}
+    scores["precision@.5"] = hits / np.maximum(1, found)
+    return scores | {"unparsable": failed / num}
+
+  some = int(np.count_nonzero(rows[:, NUM_TRUE]))
+  num = {"iou": some, "recall@.5": some}
+  num |= {"precision@.5": len(rows), "unparsable": len(rows)}
+  return statistics.Table(rows, finish, num)
+
+
+# The column of a Table's summands that is the number of true boxes.
+NUM_TRUE = 2
+
+
+def row(ious, num_found, failed):
+  """Returns what an image adds to the sums, a tuple.
+
+  Args:
+    ious: f32[N], of each true box with its partner.
+    num_found: int, boxes that were predicted.
+    failed: whether some text of the prediction is no object.
+  """
+  ious = ious.astype(np.float64)
+  return ious.sum(), np.sum(ious >= 0.5), len(ious), num_found, failed, 1
+
+
+def _row(prediction, example):
+  objects, rest = boxes.parse(prediction)
+  ious, _ = match(objects, _truth(example))
+  return row(ious, len(objects), bool(rest))
+
+
+def per_example(prediction, example):
+  """Returns the mean IoU over an image's true boxes, in 0..1.
+
+  Where there is no true box: 1.0 for a prediction without boxes, else 0.0.
+  """
+  objects, _ = boxes.parse(prediction)
+  truth = _truth(example)
+  if not truth:
+    return float(not objects)
+  return float(np.mean(match(objects, truth)[0]))
+
+
+def _truth(example):
+  text = example.get("suffix")
+  if text is None:
+    raise ValueError(
+      f'wanted an example with its boxes in "suffix", got {sorted(example)}'
+    )
+  objects, rest = boxes.parse(text)
+  if rest:
+    raise ValueError(f"{rest[0]!r} is not an object in the true {text!r}")
+  return objects
+
+
+def match(objects, truth):
+  """Gives each true box a partner of its label.
+
+  Args:
+    objects: list of (box, label), predicted.
+    truth: the same, true: N of them.
+
+  Returns:
+    f32[N], the IoU with the partner, 0 without; and i64[N], its place, or -1.
+  """
+  best = np.zeros(len(truth), np.float32)
+  partner = np.full(len(truth), -1)
+  overlap = boxes.iou([box for box, _ in objects], [box for box, _ in truth])
+  same = [[name == true for _, true in truth] for _, name in objects]
+  overlap *= np.reshape(same, overlap.shape)
+  while overlap.size and overlap.max() > 0:
+    i, j = np.unravel_index(np.argmax(overlap), overlap.shape)
+    best[j], partner[j] = overlap[i, j], i
+    overlap[i, :] = overlap[:, j] = 0
+  return best, partner

@@ -1,0 +1,123 @@
+"""METEOR of English captions, by the program that defines it.
+
+It is a Java program with tables of synonyms and paraphrases, inside the package
+pycocoevalcap. Nothing else here needs either; both are looked for only when
+METEOR is asked for.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+
+import numpy as np
+
+from pg.evals.metrics import caption, ptb, statistics
+
+
+def meteor(predictions, examples):
+  """Makes the Table of METEOR 1.5 of all captions, in 0..1; rows are images.
+
+  The program says how an image's caption is aligned with its best reference:
+  numbers of which it adds up those of all images before it scores them.
+
+  Args:
+    predictions: list of str.
+    examples: as for `caption.cider`.
+
+  Raises:
+    ValueError: no Java, no package, or what `caption.cider` raises.
+  """
+  sums = np.array(alignments(predictions, examples))
+  # Where all words match in one piece there is nothing to punish.
+  same = (sums[:, _MATCHES] == sums[:, :2]).all(axis=1) & (
+    sums[:, _CHUNKS] == 1
+  )
+  sums[same, _CHUNKS] = 0
+  return statistics.Table(sums, _finish, {"meteor": len(sums)})
+
+
+def alignments(predictions, examples):
+  """Returns an image's 23 numbers each, f64[N, 23], as METEOR 1.5 prints them.
+
+  Pairs of numbers, each of the caption and of the reference: words, function
+  words, and what is matched of content words and of function words by each of
+  four modules (same word, stem, synonym, paraphrase); the number of chunks;
+  words matched.
+  """
+  predictions, references = caption.texts(predictions, examples)
+  jar = _jar()
+  lines = []
+  groups = iter(ptb.tokenize_all(r for group in references for r in group))
+  for words, group in zip(ptb.tokenize_all(predictions), references):
+    parts = [" ".join(next(groups)) for _ in group]
+    own = " ".join(words).replace("|||", "").replace("  ", " ")
+    lines.append(" ||| ".join(["SCORE", *parts, own]))
+  command = [*_JAVA, jar, "-", "-", "-stdio", "-l", "en", "-norm"]
+  with subprocess.Popen(
+    command,
+    cwd=os.path.dirname(jar),
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    encoding="utf-8",
+  ) as process:
+
+    def ask(line):
+      process.stdin.write(line + "\n")
+      process.stdin.flush()
+      return [float(number) for number in process.stdout.readline().split()]
+
+    # One at a time: the program does not read on while it waits to be read.
+    found = [ask(line) for line in lines]
+    process.stdin.close()
+  return found
+
+
+def _finish(sums):
+  """Scores sums of alignments (Denkowski and Lavie 2014, for English)."""
+  (words, function, *modules), chunks, matches = (
+    np.moveaxis(sums[..., :20].reshape(*sums.shape[:-1], 10, 2), -2, 0),
+    sums[..., _CHUNKS],
+    sums[..., _MATCHES],
+  )
+  matched = sum(
+    weight * (_CONTENT * modules[2 * i] + (1 - _CONTENT) * modules[2 * i + 1])
+    for i, weight in enumerate(_MODULES)
+  )
+  of = _CONTENT * (words - function) + (1 - _CONTENT) * function
+  precision, recall = np.moveaxis(_quotient(matched, of), -1, 0)
+  mean = _quotient(
+    precision * recall, _RECALL * precision + (1 - _RECALL) * recall
+  )
+  order = _quotient(chunks, matches.mean(axis=-1))
+  return {"meteor": mean * (1 - _PUNISHED * order**_SLOPE)}
+
+
+def _quotient(a, b):
+  """Returns a / b, 0 where b is 0."""
+  return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+# Parameters of METEOR 1.5 for English: alpha, beta, gamma and delta of the
+# paper, and how much a match of each module counts.
+_RECALL, _SLOPE, _PUNISHED, _CONTENT = 0.85, 0.2, 0.6, 0.75
+_MODULES = 1.0, 0.6, 0.8, 0.6
+# Columns of the alignments.
+_CHUNKS, _MATCHES = 20, slice(21, 23)
+
+
+_JAVA = ("java", "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar")
+
+
+def _jar():
+  spec = importlib.util.find_spec("pycocoevalcap")
+  if spec is None or shutil.which("java") is None:
+    missing = "Java" if spec else "the package pycocoevalcap"
+    raise ValueError(
+      f"METEOR needs {missing}, which is not installed: pip install -r"
+      " requirements-parity.txt and install a Java runtime (such as"
+      ' openjdk-17-jre-headless), or ask for "captions" instead'
+    )
+  (folder,) = spec.submodule_search_locations
+  return os.path.join(folder, "meteor", "meteor-1.5.jar")

@@ -1,0 +1,160 @@
+"""What one row of a dataset is like, and what is wrong with it."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from pg.inspect import duplicates
+from pg.pp import image as image_ops
+
+_CONTROL = re.compile(
+  r"<(?:pad|eos|bos|unk|mask|image|2mass|unused\d+|(?:start|end)_of_\w+)>"
+  r"|\[@BOS@\]"
+)
+_TOKEN = re.compile(r"<loc[0-9]{4}>|<seg[0-9]{3}>")
+# What somebody meant to be a location or segment token, right or wrong.
+_MEANT = re.compile(
+  r"</?\s*(?:loc|seg)(?![a-z])[\s_:=]*-?[\d.]*\s*/?>?"
+  r"|\b(?:loc\d{4}|seg\d{3})\b",
+  re.IGNORECASE,
+)
+_LOCS = re.compile(r"(?:<loc[0-9]{4}>)+")
+
+
+class Visit(NamedTuple):
+  """What one row is like."""
+
+  index: int
+  problems: tuple = ()  # (key of findings.KINDS, detail)
+  status: str = "good"  # or "bad", "skipped"
+  images: tuple = ()  # digests
+  prefix: str = ""
+  suffix: str = ""
+  num_prefix: int = 0  # tokens: bos, the prompt, the newline
+  num_suffix: int = 0  # tokens: the answer, eos
+
+
+class Tap:
+  """A source that remembers the row it gave last, as it was before the ops."""
+
+  def __init__(self, source):
+    self.source, self.row = source, None
+
+  def __len__(self):
+    return len(self.source)
+
+  def __getitem__(self, i):
+    self.row = self.source[i]
+    return self.row
+
+  def where(self, i):
+    return self.source.where(i)
+
+
+def examine(i, row, done, tok):
+  """Returns the Visit of a row that can be used.
+
+  Args:
+    i: int, the row's index.
+    row: dict as the source has it.
+    done: dict after the ops.
+    tok: a Tokenizer.
+  """
+  images = _as_list(row.get("image", done["image"]))
+  if not all(isinstance(image, bytes | np.ndarray) for image in images):
+    images = _as_list(done["image"])
+  prefix, suffix = done["prefix"], done.get("suffix", "")
+  found = ailments(prefix, suffix)
+  if "suffix" not in done:  # a split without answers
+    found = tuple(x for x in found if x[0] != "empty")
+  return Visit(
+    i,
+    found,
+    images=tuple(map(duplicates.digest, images)),
+    prefix=prefix,
+    suffix=suffix,
+    num_prefix=1 + len(tok.encode(prefix)) + len(tok.sep),
+    num_suffix=len(tok.encode(suffix)) + 1,
+  )
+
+
+def diagnose(row, error):
+  """Returns kind and message of what is wrong with a row that cannot be used.
+
+  Args:
+    row: dict as the source has it, or None where it could not be read.
+    error: what was raised.
+  """
+  text, kind = str(error), "row"
+  if not isinstance(error, ValueError | OSError):
+    text = f"{type(error).__name__}: {text}"
+  while error:
+    kind = "image" if isinstance(error, OSError) else kind
+    error = error.__cause__
+  for image in _as_list((row or {}).get("image", [])):
+    try:
+      image_ops.to_rgb(image)
+    except ValueError:
+      kind = "image"
+  return kind, text
+
+
+def ailments(prefix, suffix):
+  """Returns what is wrong with a prompt and its answer.
+
+  Returns:
+    tuple of (key of findings.KINDS, detail), each key once.
+  """
+  found = {}
+  for text in (prefix, suffix):
+    if match := _CONTROL.search(text):
+      found.setdefault("control", repr(match[0]))
+    for kind, detail in _locations(text):
+      found.setdefault(kind, detail)
+  if prefix != prefix.rstrip():
+    found["edges"] = repr(prefix[-20:])
+  if not suffix.strip():
+    found["empty"] = f"prompt {prefix[:60]!r}"
+  elif suffix.strip() == prefix.strip():
+    found["echo"] = repr(suffix[:60])
+  elif _gives_away(prefix, suffix):
+    found["leak"] = f"{suffix[:40]!r} in {prefix[-60:]!r}"
+  return tuple(found.items())
+
+
+def _gives_away(prefix, suffix):
+  """Says whether the prompt has a long answer in it, or ends with any.
+
+  A short one in the middle is mostly a choice ("red or blue?").
+  """
+  prefix, suffix = prefix.strip().lower(), suffix.strip().lower()
+  if suffix not in prefix:  # nearly always, and much faster
+    return False
+  end = "" if len(suffix.split()) >= 3 else "$"
+  return bool(re.search(rf"(?<!\w){re.escape(suffix)}(?!\w){end}", prefix))
+
+
+def _locations(text):
+  """Yields what is wrong with the locations and segments of a text."""
+  for match in _MEANT.finditer(text):
+    token = _TOKEN.fullmatch(match[0])
+    limit = 1023 if match[0].startswith("<loc") else 127
+    if not token or int(match[0][4:-1]) > limit:
+      yield "loc", repr(match[0])
+  for run in _LOCS.findall(text):
+    values = [int(n) for n in re.findall("[0-9]{4}", run)]
+    if len(values) != 4:
+      yield "loc_count", f"{len(values)} in {run[:60]!r}"
+      continue
+    y1, x1, y2, x2 = values
+    if max(values) > 1023:
+      continue
+    if y2 < y1 or x2 < x1:
+      yield "inverted", run
+    elif y2 == y1 or x2 == x1:
+      yield "flat", run
+
+
+def _as_list(images):
+  return images if isinstance(images, list | tuple) else [images]

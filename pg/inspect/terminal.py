@@ -1,0 +1,206 @@
+"""Shows what a check of the data found: on a terminal."""
+
+import math
+import os
+import shutil
+import textwrap
+import time
+
+import tqdm
+
+from pg.inspect import findings, inspection
+
+# Columns of the table of datasets; the last three are tokens.
+HEAD = ("dataset", "rows", "read", "bad", "skipped", "images")
+HEAD += ("prefix", "suffix", "total")
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+class Ticker:
+  """Prints how far a long check is: in place on a terminal, else now and then.
+
+  Args:
+    stream: where to print.
+    clock: returns seconds.
+  """
+
+  def __init__(self, stream, clock=time.monotonic):
+    self._stream, self._clock = stream, clock
+    self._in_place = stream.isatty()
+    self._every = 0.2 if self._in_place else 10.0
+    self._start = clock()
+    self._next = self._start + self._every
+
+  def __call__(self, done, total):
+    """Says that `done` of `total` rows are read, where a line is due."""
+    now = self._clock()
+    if now < self._next and done < total:
+      return
+    self._next = now + self._every
+    left = (now - self._start) / done * (total - done)
+    line = f"{done:,} of {total:,} rows, {tqdm.tqdm.format_interval(left)} left"
+    if not self._in_place:
+      if done < total:
+        self._stream.write(f"{line}\n")
+    else:
+      self._stream.write(f"\r\x1b[2K{line if done < total else ''}")
+    self._stream.flush()
+
+
+def render(report):
+  """Returns a doctor.Report as text."""
+  width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+  parts = report.doctor.parts
+  read = sum(part.num_read for part in parts)
+  seconds = tqdm.tqdm.format_interval(report.seconds)
+  blocks = [
+    f"{report.title}: {read:,} rows read in {seconds}",
+    table(parts),
+    "\n".join(filter(None, (fit(report), speed(report)))),
+    *_findings(report.doctor.found, width),
+    _row(report, width),
+    report.doctor.found.summary(),
+  ]
+  return "\n\n".join(filter(None, blocks))
+
+
+def table(parts):
+  """Returns what was counted in each doctor.Part, aligned."""
+  rows = [[*HEAD, "tokens, least to most"]] + [cells(part) for part in parts]
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  lines = [
+    "  ".join(
+      cell.ljust(w) if i in (0, len(HEAD)) else cell.rjust(w)
+      for i, (cell, w) in enumerate(zip(row, widths))
+    ).rstrip()
+    for row in rows
+  ]
+  return "\n".join(lines)
+
+
+def cells(part):
+  """Returns name, counts, token lengths and a small histogram of a Part."""
+  counts = part.counts
+  numbers = (part.size, part.num_read, counts["bad"], counts["skipped"])
+  lengths = [span(part.lengths[k]) for k in ("prefix", "suffix", "total")]
+  return [
+    part.name,
+    *(f"{n:,}" for n in (*numbers, part.num_images)),
+    *lengths,
+    bars(part.lengths["total"]),
+  ]
+
+
+def span(counts):
+  """Returns the least and greatest length of a histogram: "4-12"."""
+  filled = [n for n, count in enumerate(counts) if count]
+  return f"{filled[0]}-{filled[-1]}" if filled else "-"
+
+
+def bars(counts, num_bins=16):
+  """Returns a histogram as a line of blocks, from the least to the greatest."""
+  filled = [n for n, count in enumerate(counts) if count]
+  if not filled:
+    return ""
+  counts = counts[filled[0] :]
+  size = math.ceil(len(counts) / num_bins)
+  bins = [sum(counts[i : i + size]) for i in range(0, len(counts), size)]
+  top = max(bins)
+  return "".join(_BARS[math.ceil(7 * b / top)] if b else " " for b in bins)
+
+
+def fit(report):
+  """Returns a sentence about text_len."""
+  d, name = report.doctor, f"tokens of {os.path.basename(report.tok.path)}"
+  read = sum(part.counts["good"] for part in d.parts)
+  if not read:
+    return ""
+  if d.num_cut:
+    return (
+      f"text_len {d.text_len}: {d.num_cut:,} of {read:,} rows lose text or EOS;"
+      f" {d.need} is the smallest that loses none ({name})"
+    )
+  return (
+    f"text_len {d.text_len} loses nothing; {d.need} is the smallest such"
+    f" ({name})"
+  )
+
+
+def speed(report):
+  """Returns a sentence about how fast the input is."""
+  s = report.speed
+  if s is None:
+    return ""
+  text = (
+    f"input: about {s.one * s.images:,.0f} images/s with one thread,"
+    f" {s.many * s.images:,.0f} with {s.how}"
+  )
+  if not s.wanted:
+    return text
+  verdict = "keeps up" if s.many >= s.wanted else "does not keep up"
+  return (
+    f"{text}; the steps take {s.wanted * s.images:,.0f}: it {verdict}"
+    f" ({s.many / s.wanted:.2g}x)"
+  )
+
+
+def by_dataset(finding):
+  """Returns how many rows a finding has: "12 in a", or "15 (a 12, b 3)"."""
+  common = finding.counts.most_common(4)
+  if len(common) == 1:
+    return f"{finding.count:,} in {common[0][0]}"
+  more = ", ..." if len(finding.counts) > 4 else ""
+  names = ", ".join(f"{name} {count:,}" for name, count in common)
+  return f"{finding.count:,} ({names}{more})"
+
+
+def _findings(found, width):
+  for severity, finding in found.sorted():
+    kind = findings.KINDS[finding.kind]
+    lines = [f"{severity}: {kind.title}: {by_dataset(finding)}"]
+    for where, detail in finding.places:
+      line = ": ".join(filter(None, (where, " ".join(detail.split()))))
+      lines.append(textwrap.shorten(line, 4 * width, placeholder=" ..."))
+    lines.append(f"-> {kind.advice}")
+    yield "\n".join(
+      textwrap.fill(
+        line,
+        width,
+        initial_indent="  " * (i > 0),
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+      )
+      for i, line in enumerate(lines)
+    )
+
+
+def _row(report, width):
+  """Returns the beginning of one row, a column for each token."""
+  if not report.shown:
+    return ""
+  where, row, *_ = report.shown[0]
+  columns = [("piece", "token", "input", "ar", "loss")]
+  columns += [tuple(map(str, c)) for c in tokens(report.tok, row)]
+  lines, used = ["", "", "", "", ""], 0
+  for column in columns:
+    size = max(map(len, column))
+    if used + size > width - 4:
+      lines[0] += " ..."
+      break
+    lines = [f"{line}{c:>{size}} " for line, c in zip(lines, column)]
+    used += size + 1
+  images = int(row["mask_image"].sum())
+  shape = "x".join(map(str, row["image"].shape[1:3]))
+  head = f"{where} as the model sees it: {images} image(s) of {shape}, then"
+  return "\n".join([head] + [f"  {line.rstrip()}" for line in lines])
+
+
+def tokens(tok, row):
+  """Returns (piece, id, mask_input, mask_ar, mask_loss) of each text position.
+
+  Masks are 0 or 1; a newline is shown as "\\n".
+  """
+  pieces = [p.replace("\n", "\\n") for p in tok.pieces(row["tokens"])]
+  masks = (row[k].astype(int).tolist() for k in inspection.MASKS)
+  return list(zip(pieces, row["tokens"].tolist(), *masks))

@@ -1,0 +1,240 @@
+"""Shows what a check of the data found: as a page with pictures."""
+
+import base64
+import html
+import io
+import os
+
+import numpy as np
+from PIL import Image
+
+from pg.inspect import findings, inspection, terminal
+from pg.log import progress
+from pg.log.pages import cards, curves, page
+
+# The size a histogram has on the page.
+WIDTH, HEIGHT, LEFT, BOTTOM = 340, 120, 44, 24
+NUM_BINS = 60
+# Characters of a text on a card.
+LONGEST = 300
+
+CSS = """
+.found { margin: 0 0 1.4rem; }
+.found p { margin: .1rem 0; }
+.found ul { margin: .2rem 0; padding-left: 1.2rem; font-size: .875rem; }
+.found li { overflow-wrap: anywhere; }
+.error { color: var(--bad); } .warning { color: var(--part); }
+.note-word { color: var(--soft); }
+.bars rect { fill: var(--line); stroke: none; }
+.bars path.limit { stroke: var(--bad); stroke-dasharray: 4 3; }
+.counts { font-size: .875rem; white-space: nowrap; }
+.counts th:nth-child(n+2), .counts td { text-align: right; }
+.row { margin: 0 0 2rem; }
+.row .pictures { display: flex; gap: .5rem; flex-wrap: wrap; }
+.row img { height: 9rem; image-rendering: auto; display: block; }
+.row img.sharp { image-rendering: pixelated; }
+.row img.hidden { opacity: .15; }
+.row table { width: auto; margin-top: .4rem; font-size: .75rem;
+  white-space: nowrap; }
+.row th, .row td { padding: .05rem .45rem .05rem 0; }
+.row td { text-align: center; border-left: 1px solid var(--rule);
+  padding-left: .45rem; }
+.row td.off { color: var(--rule); }
+.row figcaption { font-size: .75rem; color: var(--soft); }
+"""
+
+
+def write(report, path):
+  """Writes a doctor.Report as a page; returns its path."""
+  text = render(report)
+  os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+    f.write(text)
+  os.replace(f"{path}.tmp", path)
+  return path
+
+
+def render(report):
+  """Returns a doctor.Report as HTML."""
+  found = report.doctor.found
+  title = f"Check of {report.title}"
+  facts = f"{found.summary()} · {progress.duration(report.seconds)}"
+  batch = f"A batch, as the model sees it: {len(report.shown)} rows"
+  sections = [
+    f"<style>{CSS}</style>",
+    f"<header><h1>{html.escape(title)}</h1><p>{facts}</p></header>",
+    _section("Findings", _findings(report) or "<p>Nothing is wrong.</p>"),
+    _section("Datasets", _datasets(report)),
+    _section("Text lengths", _lengths(report)),
+    _section(
+      "Pictures and answers",
+      _cards(report.shown, "The rows of the batch below."),
+    ),
+    _section(batch, _batch(report)),
+  ]
+  return page.render(title, sections)
+
+
+def _section(name, body):
+  return f"<section><h2>{name}</h2>{body}</section>" if body else ""
+
+
+def _findings(report):
+  return "".join(
+    _finding(severity, finding, report.pictures[finding.kind])
+    for severity, finding in report.doctor.found.sorted()
+  )
+
+
+def _finding(severity, finding, pictures):
+  kind = findings.KINDS[finding.kind]
+  places = "".join(
+    f"<li><code>{html.escape(where)}</code> {html.escape(detail)}</li>"
+    for where, detail in finding.places
+  )
+  more = finding.count - len(finding.places)
+  places += f"<li>… {more:,} more</li>" if places and more > 0 else ""
+  css = "note-word" if severity == "note" else severity
+  return (
+    f'<div class="found"><p><b class="{css}">{severity}</b>'
+    f" {html.escape(kind.title)}"
+    f' <span class="note">{html.escape(terminal.by_dataset(finding))}</span>'
+    f"</p><p>{html.escape(kind.advice)}</p><ul>{places}</ul>"
+    f"{_cards(pictures, 'The first of them.')}</div>"
+  )
+
+
+def _datasets(report):
+  head = "".join(f"<th>{name}</th>" for name in terminal.HEAD)
+  body = ""
+  for part in report.doctor.parts:
+    name, *cells = terminal.cells(part)[:-1]
+    cells = "".join(f"<td>{cell}</td>" for cell in cells)
+    body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
+  notes = (terminal.fit(report), terminal.speed(report))
+  notes = "".join(f'<p class="note">{html.escape(n)}.</p>' for n in notes if n)
+  return (
+    f'<div class="wide"><table class="counts"><tr>{head}</tr>{body}</table>'
+    f"</div>{notes}"
+  )
+
+
+def _lengths(report):
+  """Returns histograms of training and evaluation texts, in tokens."""
+  figures = []
+  for train, where in ((True, "training"), (False, "evaluation")):
+    parts = [p for p in report.doctor.parts if p.train == train]
+    for name in ("prefix", "suffix", "total"):
+      counts = inspection.add_up([p.lengths[name] for p in parts])
+      if any(counts):
+        limit = report.doctor.text_len + 1 if name == "total" else None
+        figures.append(
+          f"<figure><figcaption><code>{name}, {where}</code><span>"
+          f"median {inspection.quantile(counts, 0.5)}, 99%"
+          f" {inspection.quantile(counts, 0.99)}, most {len(counts) - 1}"
+          f"</span></figcaption>{histogram(counts, limit)}</figure>"
+        )
+  note = (
+    '<p class="note">Rows by number of tokens. The prefix counts bos and the'
+    " newline, the suffix eos; the dashed line is the room at this text_len."
+    "</p>"
+  )
+  return f'<div class="charts">{"".join(figures)}</div>{note}'
+
+
+def histogram(counts, limit=None):
+  """Draws counts by length as SVG; `limit` is a length to mark."""
+  last = max(len(counts) - 1, limit or 0)
+  size = -(-(last + 1) // NUM_BINS)
+  bins = [sum(counts[i : i + size]) for i in range(0, last + 1, size)]
+  x_ticks = [t for t in curves.ticks(0, last + 1, 4) if t <= last + 1]
+  y_ticks = curves.ticks(0, max(bins), 3)
+  x = lambda n: round(LEFT + n / (last + 1) * (WIDTH - LEFT - 8), 1)
+  floor = HEIGHT - BOTTOM
+  y = lambda n: round(floor - n / y_ticks[-1] * (floor - 10), 1)
+  parts = []
+  for value, text in zip(y_ticks, curves.labels(y_ticks)):
+    parts.append(f'<path class="grid" d="M{LEFT} {y(value)}H{WIDTH - 8}"/>')
+    parts.append(
+      f'<text class="axis y" x="{LEFT - 6}" y="{y(value) + 3.5}">{text}</text>'
+    )
+  for value, text in zip(x_ticks, curves.labels(x_ticks)):
+    parts.append(
+      f'<text class="axis" x="{x(value)}" y="{HEIGHT - 6}"'
+      f' text-anchor="middle">{text}</text>'
+    )
+  for i, count in enumerate(bins):
+    width = max(x(size) - x(0) - 0.5, 0.5)
+    parts.append(
+      f'<rect x="{x(i * size)}" y="{y(count)}" width="{width:.1f}"'
+      f' height="{floor - y(count):.1f}"/>'
+    )
+  if limit is not None:
+    parts.append(f'<path class="limit" d="M{x(limit + 1)} 10V{floor}"/>')
+  return (
+    f'<svg class="bars" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    f"<title>rows by number of tokens</title>{''.join(parts)}</svg>"
+  )
+
+
+def _cards(shown, note):
+  rows = [
+    {
+      "prompt": _short(one.prefix),
+      "truth": _short(one.suffix),
+      "image": _encode(_side_by_side(one.row)),
+    }
+    for one in shown
+  ]
+  return cards.grid(rows, note) if rows else ""
+
+
+def _short(text):
+  return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def _side_by_side(row):
+  """Returns the images that are shown, or the first where all are hidden."""
+  images = row["image"][row["mask_image"]]
+  return np.concatenate(images if len(images) else row["image"][:1], axis=1)
+
+
+def _encode(image):
+  """Encodes u8[H, W, 3] as base64 text, a large one with some loss."""
+  out, image = io.BytesIO(), Image.fromarray(image)
+  if max(image.size) <= cards.PIXELATED:
+    image.save(out, "PNG")
+  else:
+    image.thumbnail((cards.LONGEST, cards.LONGEST))
+    image.save(out, "JPEG", quality=90)
+  return base64.b64encode(out.getvalue()).decode()
+
+
+def _batch(report):
+  return "".join(_row(report.tok, shown) for shown in report.shown)
+
+
+def _row(tok, shown):
+  """Draws one row: its pictures, then a column for each text position."""
+  pictures = ""
+  sharp = "sharp " * (shown.row["image"].shape[1] <= cards.PIXELATED)
+  for image, mask in zip(shown.row["image"], shown.row["mask_image"]):
+    css = sharp + "hidden" * (not mask)
+    pictures += (
+      f'<figure><img class="{css}" alt=""'
+      f' src="data:image;base64,{_encode(image)}">'
+      f"<figcaption>mask_image {int(mask)}</figcaption></figure>"
+    )
+  lines = zip(*terminal.tokens(tok, shown.row))
+  table = ""
+  for name, line in zip(("piece", "tokens", *inspection.MASKS), lines):
+    cells = "".join(
+      f"<td{' class=off' * (cell == 0)}>{html.escape(str(cell))}</td>"
+      for cell in line
+    )
+    table += f"<tr><th>{name}</th>{cells}</tr>"
+  return (
+    f'<div class="row"><p class="note"><code>{html.escape(shown.where)}</code>'
+    f'</p><div class="pictures">{pictures}</div>'
+    f'<div class="wide"><table>{table}</table></div></div>'
+  )

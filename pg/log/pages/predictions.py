@@ -1,0 +1,150 @@
+"""Makes `predictions.html`, a page to look through predictions, worst first.
+
+It is one file that needs no other and no network. All predictions are in it as
+JSON; browser.js draws those of one page at a time, from texts and never from
+HTML. What belongs to a picture (boxes, masks) is prepared here.
+"""
+
+import base64
+import functools
+import html
+import io
+import json
+import math
+import os
+import pathlib
+
+import jax
+import numpy as np
+from PIL import Image
+
+from pg.codecs import boxes, masks
+from pg.log.pages import cards, page
+
+# Colours of masks, those of boxes in page.CSS.
+_COLORS = {"true": (0, 147, 107, 110), "said": (224, 108, 0, 110)}
+
+CSS = """
+body { max-width: 72rem; margin-top: 2rem; }
+noscript { color: var(--bad); }
+.controls {
+  position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap;
+  gap: .5rem 1rem; align-items: end; padding: .7rem 0; margin: 1rem 0 1.5rem;
+  background: var(--paper); border-bottom: 1px solid var(--rule);
+}
+.controls label { font-size: .8125rem; color: var(--soft); }
+.controls :is(select, input) { display: block; font-size: .9375rem; }
+.controls :is(select, input, button) {
+  font-family: inherit; color: inherit; padding: .2rem .4rem;
+  background: transparent; border: 1px solid var(--rule); border-radius: 3px;
+}
+.controls option { background: var(--paper); color: var(--ink); }
+.controls :disabled { opacity: .4; }
+#count { font-size: .9rem; color: var(--soft); min-width: 11rem; }
+#cards { grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
+#cards figure { padding: .5rem; border: 1px solid transparent; }
+#cards figure:focus { border-color: var(--line); outline: none; }
+#cards figure { scroll-margin: 6rem; }
+.frame { aspect-ratio: 1; border: 1px dashed var(--rule); }
+.meta { color: var(--soft); font-size: .75rem; overflow-wrap: anywhere; }
+ins { color: var(--good); text-decoration: underline; }
+del { color: var(--bad); }
+"""
+
+
+def write(path, predictions, codec=masks.NANO):
+  """Writes the page, in the first process only.
+
+  Args:
+    path: str.
+    predictions: {evaluator: list of dict}, pg.evals.records.
+    codec: str, the mask codec that codes in the texts are of.
+
+  Returns:
+    path.
+
+  Raises:
+    ValueError: a picture or a codec that cannot be read.
+  """
+  if jax.process_index() > 0:
+    return path
+  rows = [
+    _row(name, record, codec)
+    for name, records in predictions.items()
+    for record in records
+  ]
+  text = render(os.path.basename(os.path.dirname(os.path.abspath(path))), rows)
+  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+    f.write(text)
+  os.replace(f"{path}.tmp", path)
+  return path
+
+
+def render(title, rows):
+  """Returns the page as HTML."""
+  # "<" would let a text end the script; JSON has another way to write it.
+  data = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")
+  script = pathlib.Path(__file__).with_suffix(".js").read_text("utf-8")
+  sections = [
+    f"<style>{CSS}</style>",
+    f"<header><h1>Predictions of {html.escape(title)}</h1>"
+    "<p>j and k: next and previous prediction; → and ←: page. Boxes and masks:"
+    ' <i class="key true"></i>truth <i class="key said"></i>prediction'
+    ' <i class="key prompt"></i>in the prompt. Difference: <ins>too much</ins>'
+    " <del>missing</del>.</p></header>"
+    "<noscript>This page needs JavaScript.</noscript>",
+    '<div class="controls"></div><div id="cards" class="cards"></div>',
+    f'<script type="application/json" id="data">{data}</script>',
+    f"<script>{script}</script>",
+  ]
+  return page.render(f"Predictions of {title}", sections)
+
+
+def _row(evaluator, record, codec):
+  """Returns what the page knows of a prediction."""
+  keys = ("index", "where", "prompt", "truth", "prediction", "logp", "score")
+  keys += ("answers", "scores", "task", "kind", "image_ref")
+  row = {"evaluator": evaluator} | {
+    k: _finite(record[k]) for k in keys if k in record
+  }
+  shapes = []
+  texts = ("prompt", "prompt"), ("true", "truth"), ("said", "prediction")
+  for kind, key in texts:
+    for item in boxes.read(record.get(key, ""))[0]:
+      shape = {"kind": kind, "box": item.box, "label": item.label}
+      if item.codes and kind in _COLORS and record.get("image"):
+        shape["mask"] = _overlay(kind, item.codes, codec)
+      shapes.append(shape)
+  row |= {"shapes": shapes} if shapes else {}
+  if record.get("image"):
+    try:
+      source, height, width = cards.embed(record["image"])
+    except (ValueError, OSError) as error:
+      raise ValueError(
+        f"{evaluator}, {record['where']}: cannot read its picture: {error}"
+      ) from error
+    row["image"] = source
+    row["sharp"] = max(height, width) <= cards.PIXELATED
+  return row
+
+
+def _finite(value):
+  """Returns a value as JSON has it, None for numbers that JSON has not."""
+  if isinstance(value, list | tuple):
+    return [_finite(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _overlay(kind, codes, codec):
+  """Returns an object's mask, as wide as its box, as a data URL."""
+  inside = masks.decode(_codec(codec), codes) > 0
+  image = np.zeros((*inside.shape, 4), np.uint8)
+  image[inside] = _COLORS[kind]
+  out = io.BytesIO()
+  Image.fromarray(image).quantize(2).save(out, "PNG")
+  return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+_codec = functools.lru_cache(maxsize=1)(masks.load)

@@ -1,0 +1,265 @@
+"""Writes a run's page: `report.html`, one file that needs no other.
+
+It is made from what lies in the run's folder; what is missing is left out:
+
+  config.json        the config
+  metrics.jsonl      curves; names that begin with "time/" (seconds so far) or
+                     "speed/" are facts, of which the last or median is stated,
+                     and so are those with "data/" (what was read so far)
+  scores.json        {"val": {"exact": {"value": 0.9, "blind": 0.3, "n": 64}}}
+                     final scores by evaluator and metric; `blind` is what can
+                     be had without the image, and may be missing, as may `n`,
+                     `low` and `high` (an interval) and `published`
+  predictions/       {evaluator}-{step:09d}.jsonl, the last step of each, in
+                     lines as `cards` describes
+"""
+
+import collections
+import html
+import json
+import math
+import os
+import pathlib
+import re
+import statistics
+
+from pg.log import metrics, progress
+from pg.log.pages import cards, curves, page
+
+# Pictures of each evaluator, the first of its file.
+NUM_EXAMPLES = 12
+
+
+def write(workdir):
+  """Writes `report.html` into a run's folder and returns its path.
+
+  Raises:
+    ValueError: the folder has nothing to report.
+  """
+  workdir = pathlib.Path(workdir)
+  config = _read_json(workdir / "config.json")
+  scores = _read_json(workdir / "scores.json")
+  rows = []
+  if (workdir / "metrics.jsonl").exists():
+    rows = metrics.read(workdir / "metrics.jsonl")
+  predictions = last_predictions(workdir / "predictions")
+  if not (config or scores or rows or predictions):
+    raise ValueError(
+      f"nothing to report in {workdir}: it has no config.json, metrics.jsonl,"
+      " scores.json or predictions/; is it a run's --workdir?"
+    )
+  series = collect(rows)
+  title = workdir.resolve().name
+  sections = [
+    _header(title, config, rows),
+    _section("Scores", _score_table(scores)),
+    _section("Curves", _charts(series, scores)),
+    *_examples(predictions),
+    _section("Time", _facts(_timing(series))),
+    _section("Data", _facts(_reading(series))),
+    _section("Config", _facts(_flatten(config))),
+  ]
+  path = workdir / "report.html"
+  temporary = workdir / "report.html.tmp"
+  temporary.write_text(page.render(title, sections), encoding="utf-8")
+  os.replace(temporary, path)
+  return path
+
+
+def collect(rows):
+  """Returns {name: [(step, value), ...]}; a step's last value counts."""
+  series = collections.defaultdict(dict)
+  for row in rows:
+    for name, value in row.items():
+      if name != "step":
+        series[name][row["step"]] = value
+  return {name: sorted(points.items()) for name, points in series.items()}
+
+
+def last_predictions(folder):
+  """Returns {evaluator: (step, path)} of the last step of each, by name."""
+  last = {}
+  for path in sorted(folder.glob("*.jsonl")):
+    match = re.fullmatch(r"(.+)-([0-9]{9})", path.stem)
+    if match:
+      last[match[1]] = int(match[2]), path
+  return last
+
+
+def number(value):
+  """Returns a score as text with three decimals; "–" for None and nan."""
+  if value is None or math.isnan(value):
+    return "–"
+  return f"{value:,.3f}".replace("-", "−").replace("inf", "∞")
+
+
+def _read_json(path):
+  return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _section(name, body):
+  return (
+    f"<section><h2>{html.escape(name)}</h2>{body}</section>" if body else ""
+  )
+
+
+def _header(title, config, rows):
+  facts = []
+  if rows:
+    step = max(row["step"] for row in rows)
+    facts.append(f"{step:,} steps")
+    if isinstance(config.get("batch_size"), int):
+      facts.append(f"{step * config['batch_size']:,} examples")
+  facts += [
+    f"{key.replace('_', ' ')} {config[key]}"
+    for key in ("batch_size", "res", "lr", "seed")
+    if key in config
+  ]
+  line = " · ".join(html.escape(fact) for fact in facts)
+  return f"<header><h1>{html.escape(title)}</h1><p>{line}</p></header>"
+
+
+def _score_table(scores):
+  entries = [score for table in scores.values() for score in table.values()]
+  heads = ["Evaluator", "Metric", "Score", "95 % interval", "Blind"]
+  heads += ["Difference", "Published", "Examples"]
+  for head, key in (("95 % interval", "low"), ("Published", "published")):
+    if not any(key in entry for entry in entries):
+      heads.remove(head)
+  body = []
+  for evaluator, table in scores.items():
+    for i, (metric, score) in enumerate(table.items()):
+      cells = _score_cells(score)
+      texts = "".join(f"<td>{cells[h]}</td>" for h in heads if h in cells)
+      body.append(
+        f"<tr{' class=first' * (i == 0)}>"
+        f"<th>{html.escape(evaluator) if i == 0 else ''}</th>"
+        f"<td>{html.escape(metric)}</td>{texts}</tr>"
+      )
+  if not body:
+    return ""
+  head = "".join(f"<th>{name}</th>" for name in heads)
+  return (
+    f'<div class="wide"><table class="scores"><thead><tr>{head}</tr></thead>'
+    f"<tbody>{''.join(body)}</tbody></table></div>"
+    '<p class="note">Blind: the same metric for the commonest training answer'
+    " to each prompt, given without looking at the image.</p>"
+  )
+
+
+def _score_cells(score):
+  """Returns {head of a column: text} of one entry of scores.json."""
+  names = ("value", "blind", "published", "low", "high")
+  value, blind, published, *ends = (_float(score.get(k)) for k in names)
+  gain = None if None in (value, blind) else value - blind
+  sign = "+" if gain is not None and gain > 0 else ""
+  return {
+    "Score": number(value),
+    "95 % interval": "–" if None in ends else " to ".join(map(number, ends)),
+    "Blind": number(blind),
+    "Difference": f"{sign}{number(gain)}",
+    "Published": number(published),
+    "Examples": f"{score['n']:,}" if "n" in score else "–",
+  }
+
+
+def _float(value):
+  return None if value is None else float(value)
+
+
+def _charts(series, scores):
+  """Returns the curves: the training loss first, then scores, then the rest."""
+  blinds = {
+    f"/{evaluator}/{metric}": _float(score.get("blind"))
+    for evaluator, table in scores.items()
+    for metric, score in table.items()
+  }
+  drawn = []
+  for name, points in series.items():
+    if name.startswith(("time/", "speed/", "data/")):
+      continue
+    if not any(math.isfinite(v) for _, v in points):
+      continue
+    if len(points) == 1 and name != "train/loss":
+      continue  # a final score stands in the table
+    found = [k for k in blinds if f"/{name}".endswith(k)]
+    rank = 0 if name == "train/loss" else 1 if found else 2
+    drawn.append((rank, name, points, blinds[found[0]] if found else None))
+  last_step = max((points[-1][0] for points in series.values()), default=0)
+  drawn.sort(key=lambda chart: chart[:2])
+  figures = [_figure(*rest, last_step) for _, *rest in drawn]
+  return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _figure(name, points, blind, last_step):
+  broken = [step for step, value in points if not math.isfinite(value)]
+  note = ""
+  if broken:
+    note = (
+      f'<p class="note">Not finite from step {broken[0]:,}, in {len(broken):,}'
+      f" of {len(points):,} points.</p>"
+    )
+  return (
+    f"<figure><figcaption><code>{html.escape(name)}</code>"
+    f"<span>{curves.label(points[-1][1])}</span></figcaption>"
+    f"{curves.chart(name, points, last_step=last_step, blind=blind)}"
+    f"{note}</figure>"
+  )
+
+
+def _examples(predictions):
+  """Returns a section of cards for each evaluator."""
+  sections = []
+  for evaluator, (step, path) in predictions.items():
+    # Not splitlines: a text may hold other characters that end a line.
+    lines = path.read_text("utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    shown = rows[:NUM_EXAMPLES]
+    if shown:
+      note = f"The first {len(shown):,} of {len(rows):,} at step {step:,}."
+      body = cards.grid(shown, note)
+      sections.append(_section(f"Examples: {evaluator}", body))
+  return sections
+
+
+def _timing(series):
+  facts = {}
+  for name, points in series.items():
+    kind, _, label = name.partition("/")
+    values = [v for _, v in points if math.isfinite(v)]
+    if kind == "time" and values:
+      facts[label.replace("_", " ")] = progress.duration(values[-1])
+    if kind == "speed" and values:
+      median = float(f"{statistics.median(values):.3g}")
+      facts[label.replace("_", " ")] = curves.label(median)
+  return facts
+
+
+def _reading(series):
+  last = {name: points[-1][1] for name, points in series.items()}
+  return {
+    name.removeprefix("data/"): f"{value:,.{0 if value % 1 == 0 else 2}f}"
+    for name, value in last.items()
+    if name.startswith("data/")
+  }
+
+
+def _flatten(config, prefix=""):
+  """Returns {"optim.lr": "0.001"} of a nested config."""
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, dict) and value:
+      flat |= _flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = (
+        value if isinstance(value, str) else json.dumps(value)
+      )
+  return flat
+
+
+def _facts(facts):
+  rows = [
+    f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>"
+    for k, v in facts.items()
+  ]
+  return f'<table class="facts">{"".join(rows)}</table>' if rows else ""

@@ -1,0 +1,127 @@
+"""Datasets are opened from specs, rows are made of examples."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pg import pp, train
+from pg.data import pipeline
+from tests.support import numbers
+
+form, registered = numbers.form, numbers.registered
+
+
+MIX = dict(
+  a=dict(source="numbers", size=10, weight=3),
+  b=dict(source="numbers", size=100, start=100, weight=1),
+)
+
+
+def test_several_images_fill_up_with_missing_ones(form):
+  image = np.ones((8, 8, 3), np.uint8)
+  done = {"image": [image, image], "prefix": "p", "suffix": "s"}
+  row = pipeline.row(form._replace(num_images=3), done, 0, 0)
+  assert row["mask_image"].tolist() == [True, True, False]
+  assert row["image"].sum(axis=(1, 2, 3)).tolist() == [192, 192, 0]
+
+
+def test_a_blind_form_hides_all_images(form):
+  done = numbers.Numbers(start=5)[0]
+  row = pipeline.row(form._replace(blind=True), done, 0, 0)
+  assert not row["mask_image"].any() and not row["image"].any()
+
+
+def test_a_decoding_row_does_not_tell_the_answer(form):
+  done = numbers.Numbers()[7]
+  row = pipeline.row(form._replace(form="decode"), done, 0, 0)
+  assert row["tokens"].tolist() == [
+    form.tok.bos,
+    *form.tok.encode("say"),
+    *form.tok.sep,
+    *[0] * (24 - 2 - len(form.tok.encode("say"))),
+  ]
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(res=16), r"\(8, 8, 3\) after the pp .* \(16, 16, 3\); add resize"),
+    (dict(num_images=0), "1 images and the config num_images = 0"),
+  ],
+)
+def test_images_that_do_not_fit_are_refused(form, change, message):
+  with pytest.raises(ValueError, match=message):
+    pipeline.row(form._replace(**change), numbers.Numbers()[0], 0, 0)
+
+
+def test_an_error_names_the_row(form):
+  (data,) = pipeline.datasets(dict(source="numbers"), "decode | lower('sufix')")
+  with pytest.raises(ValueError, match=r"numbers:3: .*did you mean \"suffix\""):
+    pipeline.example(data, 3, None)
+
+
+@pytest.mark.parametrize(
+  "spec, message",
+  [
+    (dict(source="number"), 'unknown source "number"; did you mean "numbers"'),
+    (dict(source="numbers", sise=3), "unexpected keyword argument 'sise'"),
+    (dict(source="numbers", size=0), "is empty"),
+    (dict(a=dict(weight=1)), 'dataset "a" has no source'),
+    (dict(source="numbers", pp="decod"), 'did you mean "decode"'),
+  ],
+)
+def test_a_wrong_data_spec_is_explained(spec, message):
+  with pytest.raises(ValueError, match=message):
+    pipeline.datasets(spec, "decode")
+
+
+def test_cut_rows_are_counted_per_dataset(form):
+  data = pipeline.datasets(MIX, "decode")
+  assert pipeline.check(data, form) == {"a": (0, 10), "b": (0, 100)}
+  short = pipeline.check(data, form._replace(text_len=3))
+  assert short == {"a": (10, 10), "b": (100, 100)}
+
+
+def test_each_dataset_has_its_own_pp_or_that_of_all():
+  mix = dict(a=dict(source="numbers"), b=dict(source="numbers", pp="draw"))
+  a, b = pipeline.datasets(mix, "lower('prefix')")
+  turn = pp.Turn(seed=(3,))
+  assert pipeline.example(a, 4, turn)["suffix"] == "4"
+  assert pipeline.example(b, 4, turn)["suffix"] not in "0123456789"
+
+
+@pytest.mark.parametrize(
+  "change, place",
+  [
+    (dict(weight=2), "datasets/a/weight was 3 and is 2"),
+    (dict(size=11), "datasets/a/len was 10 and is 11"),
+    (dict(pp="draw"), "datasets/a/pp was decode and is draw"),
+    (dict(start=1), "datasets/a/start was None and is 1"),
+    (dict(seed=1), "seed was 0 and is 1"),
+    (dict(batch_size=4), "batch_size was 8 and is 4"),
+    (dict(text="more"), "datasets/a/bytes/.*txt was 4 and is 8"),
+    (dict(drop=True), "datasets/a/bytes.*was .* and is None"),
+  ],
+)
+def test_a_run_does_not_go_on_with_other_data(change, place, tmp_path):
+  file = tmp_path / "a.txt"
+
+  def order(text="", weight=3, seed=0, batch_size=8, drop=False, **more):
+    file.write_text("text" + text)
+    a = dict(source="numbers", weight=weight, **more)
+    data = pipeline.datasets({"a": a, "b": dict(source="numbers")}, "decode")
+    spec = json.dumps(json.loads(data[0].spec) | {"paths": [str(file)]})
+    data = (data[0]._replace(spec=spec), data[1])[drop:]
+    return pipeline.fingerprint(data, seed, batch_size)
+
+  saved = json.loads(json.dumps(order()))
+  train.check_order(saved, order(), "run")
+  with pytest.raises(ValueError, match=f"with other data: {place}"):
+    train.check_order(saved, order(**change), "run")
+
+
+@pytest.mark.parametrize("weight", (0, -1, "much"))
+def test_a_weight_that_is_no_share_is_refused(weight):
+  with pytest.raises(ValueError, match=f'"a" has weight {weight!r}; give it'):
+    numbers.datasets(dict(a=dict(source="numbers", weight=weight)))

@@ -1,0 +1,185 @@
+"""Evaluators: when they run, what they keep, and what they refuse."""
+
+import functools
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from pg import config, sharding, train
+from pg.codecs import boxes, tokenizer
+from pg.evals import records
+from pg.evals import run as evals_run
+from pg.evals import task as evals_task
+from pg.log import run as log_run
+from tests.support import numbers_run
+
+TOK = tokenizer.Tokenizer(tokenizer.NANO)
+PLACE = "<loc0001><loc0002><loc0003><loc0004>"
+
+
+@pytest.fixture(autouse=True)
+def registered(one_device, monkeypatch):
+  numbers_run.register(monkeypatch)
+
+
+def steps(total=100, **how):
+  period = functools.partial(
+    config.steps, batch_size=10, num_examples=200, total=total
+  )
+  task = evals_task.Task("val", {**evals_task.KEYS, **how}, *[None] * 3)
+  when = evals_task.schedule(task, period, total)
+  return [step for step in range(total + 1) if when.due(step)]
+
+
+@pytest.mark.parametrize(
+  "how, want",
+  [
+    ({}, [100]),
+    (dict(every=30), [30, 60, 90, 100]),
+    (dict(every="25%"), [25, 50, 75, 100]),
+    (dict(every="400 ex"), [40, 80, 100]),
+    (dict(every="2ep"), [40, 80, 100]),
+    (dict(every=0), [100]),
+    (dict(every=30, start="50%"), [50, 80, 100]),
+    (dict(every=30, end=70), [30, 60]),
+    (dict(every=20, start=30, end="60%"), [30, 50]),
+  ],
+)
+def test_an_evaluator_runs_when_its_schedule_says(how, want):
+  assert steps(**how) == want
+
+
+def test_a_run_evaluates_by_the_schedule_of_each(tmp_path):
+  c = numbers_run.config()
+  with c.unlocked():
+    c.evals.caption.update(every=2, start=2, end=4)
+    c.evals.nll.every = 3
+  results = train.fit(c, str(tmp_path))
+  written = sorted(p.name for p in (tmp_path / "predictions").iterdir())
+  assert written == [f"caption-{i:09d}.jsonl" for i in (2, 4)]
+  assert results.keys() == {"caption", "nll"}
+  assert json.loads((tmp_path / "scores.json").read_text()).keys() == {
+    "caption",
+    "nll",
+  }
+
+
+def scored(text, logp=None):
+  ids = TOK.encode(text)
+  logp = np.zeros(len(ids)) if logp is None else logp
+  return records.object_scores(TOK, ids, logp)
+
+
+def test_the_score_of_an_object_is_the_probability_of_its_name():
+  text = f"{PLACE} red circle ; {PLACE}{'<seg003>' * 16} blue square"
+  ids = TOK.encode(text)
+  logp = -np.arange(1, len(ids) + 1) / 100
+  words = ("▁red", "▁circle", "▁blue", "▁square")
+  red, circle, blue, square = (
+    logp[i] for i, piece in enumerate(TOK.pieces(ids)) if piece in words
+  )
+  want = [math.exp(red + circle), math.exp(blue + square)]
+  assert scored(text, logp) == pytest.approx(want)
+
+
+def test_there_are_as_many_scores_as_objects_in_any_text():
+  rng = np.random.default_rng(0)
+  parts = ["<loc0007>", PLACE, "<seg001>", ";", " red", " ", "<loc1023>"]
+  for _ in range(2000):
+    text = "".join(rng.choice(parts, size=rng.integers(0, 12)))
+    assert len(scored(text)) == len(
+      boxes.parse(TOK.decode(TOK.encode(text)))[0]
+    )
+
+
+def test_what_stands_behind_the_end_has_no_score():
+  ids = [*TOK.encode(f"{PLACE} red"), TOK.eos, *TOK.encode(f"{PLACE} blue")]
+  assert len(records.object_scores(TOK, ids, np.zeros(len(ids)))) == 1
+
+
+def evaluate(**spec):
+  """Returns the Result of one evaluator, of a model that was not trained."""
+  c = numbers_run.config()
+  with c.unlocked():
+    c.evals = dict(it=dict(source="numbers", size=20, **spec))
+  r = train.open_run(c)
+  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  (task,) = r.tasks
+  if task.how["metric"] != "perplexity":
+    params = evals_run.unroll(params, r.cfg.dtype)
+  return evals_run.run(task, r.cfg, params, r.form, r.mesh)
+
+
+def test_predictions_alone_need_no_truth_and_have_no_score():
+  result = evaluate(metric="none", max_len=3, num_examples=5)
+  assert result.scores == {} and result.num_examples == 5
+  assert [r["where"] for r in result.records] == [
+    f"numbers:{i}" for i in range(5)
+  ]
+  assert "score" not in result.records[0]
+
+
+def test_a_forbidden_piece_is_never_written():
+  said = lambda **how: {
+    r["prediction"] for r in evaluate(max_len=1, num_examples=6, **how).records
+  }
+  (first,) = said()
+  assert first not in said(forbid=[first])
+  with pytest.raises(ValueError, match="forbid: 'red circle' is 2 tokens"):
+    evaluate(max_len=4, forbid=["red circle"])
+  with pytest.raises(ValueError, match="set num_beams to 1"):
+    evaluate(max_len=4, forbid=["<eos>"], num_beams=2)
+
+
+def test_beams_and_sampling_are_settings_of_each_evaluator():
+  greedy = evaluate(max_len=4, num_examples=6).records
+  drawn = [
+    evaluate(max_len=4, num_examples=6, temperature=5.0, seed=s).records
+    for s in (0, 0, 1)
+  ]
+  beams = evaluate(max_len=4, num_examples=6, num_beams=3).records
+  texts = lambda rows: [r["prediction"] for r in rows]
+  assert texts(drawn[0]) == texts(drawn[1]) != texts(drawn[2])
+  assert texts(drawn[0]) != texts(greedy)
+  best = lambda rows: np.array([r["logp"] for r in rows])
+  assert (best(beams) >= best(greedy) - 1e-4).all()
+
+
+def test_a_score_has_its_interval_its_number_and_the_published_one():
+  result = evaluate(
+    metric="exact", max_len=3, num_examples=7, published=dict(exact=0.9)
+  )
+  value, low, high, num = result.intervals["exact"]
+  assert value == result.scores["exact"] and low <= value <= high and num == 7
+  lines = log_run.table({"it": result}).splitlines()
+  assert lines[0].split() == [
+    *("evaluator metric score 95 % interval blind published n".split())
+  ]
+  assert lines[1].split()[-2:] == ["0.900", "7"]
+
+
+def test_unknown_settings_are_refused_before_anything_runs():
+  with pytest.raises(ValueError, match='did you mean "exact"'):
+    evaluate(metric="exakt")
+  with pytest.raises(ValueError, match="submission format"):
+    evaluate(submit="vqa_v2")
+
+
+@pytest.mark.parametrize("metric", ["exact", "perplexity"])
+def test_one_and_eight_devices_give_the_same_numbers(metric, monkeypatch):
+  make = sharding.make_mesh
+  found = []
+  for devices in (jax.devices()[:1], jax.devices()):
+    mesh = functools.partial(make, devices=devices)
+    monkeypatch.setattr(sharding, "make_mesh", mesh)
+    found.append(evaluate(metric=metric, max_len=4))
+  one, eight = found
+  assert one.num_examples == eight.num_examples == 20
+  # Products of one row and of eight rows are summed up in another order.
+  assert eight.scores == pytest.approx(one.scores, rel=1e-6)
+  for a, b in zip(one.records, eight.records, strict=True):
+    assert b.pop("logp") == pytest.approx(a.pop("logp"), rel=1e-5)
+    assert a == b

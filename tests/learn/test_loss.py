@@ -1,0 +1,169 @@
+"""The loss equals the plain formula, chunked or not, values and gradients."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pg import sharding
+from pg.learn import loss as loss_lib
+from pg.models import gemma, paligemma
+from tests.support import toy
+
+B, L, D, V = 4, 13, 8, 37  # L is no multiple of the 8 columns of a chunk
+
+
+def naive(hidden, table, labels, weights, cap=0.0, smoothing=0.0):
+  """Returns f32[B]: the textbook's smoothed cross entropy, all logits."""
+  logits = gemma.softcap(hidden @ table.T, cap)
+  target = jax.nn.one_hot(labels, V)
+  target = target * (1 - smoothing) + (1 - target) * smoothing / (V - 1)
+  nll = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+  return jnp.sum(nll * weights, axis=1)
+
+
+@pytest.fixture(scope="module")
+def case():
+  """Inputs whose targets have holes; one row has none, one is full."""
+  rng = np.random.default_rng(0)
+  mask = np.zeros((B, L), bool)
+  mask[0, [2, 3, 7, 12]] = True
+  mask[1, 5:] = True
+  mask[3] = True
+  return dict(
+    hidden=rng.normal(size=(B, L, D)).astype(np.float32),
+    table=rng.normal(size=(V, D)).astype(np.float32),
+    labels=rng.integers(0, V, (B, L)),
+    weights=np.where(mask, rng.uniform(0.5, 1.5, (B, L)), 0).astype(np.float32),
+  )
+
+
+def value_and_gradients(function, case, cap, smoothing):
+  rest = case["labels"], case["weights"], cap, smoothing
+  fn = lambda hidden, table: 3 * jnp.sum(function(hidden, table, *rest))
+  fn = toy.jit(jax.value_and_grad(fn, (0, 1)))
+  value, gradients = fn(case["hidden"], case["table"])
+  return value, *gradients
+
+
+@pytest.mark.parametrize(
+  "cap, smoothing", ((0.0, 0.0), (0.0, 0.1), (2.0, 0.0), (2.0, 0.1))
+)
+def test_loss_and_gradients_equal_the_plain_formula(case, cap, smoothing):
+  have = value_and_gradients(loss_lib.weighted_nll, case, cap, smoothing)
+  want = value_and_gradients(naive, case, cap, smoothing)
+  for x, y in zip(have, want, strict=True):
+    np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("columns", (1, 3))
+def test_the_size_of_a_chunk_changes_nothing(case, columns, monkeypatch):
+  want = value_and_gradients(naive, case, 2.0, 0.1)
+  monkeypatch.setattr(loss_lib, "CHUNK", columns * B * V)
+  have = value_and_gradients(loss_lib.weighted_nll, case, 2.0, 0.1)
+  for x, y in zip(have, want, strict=True):
+    np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
+
+
+def logits_in(function, *args):
+  """Returns the leading dimensions of all f32[..., V] in a program."""
+  text = jax.jit(lambda *args: function(*args)).lower(*args).as_text()
+  return set(re.findall(rf"tensor<([0-9x]+)x{V}x", text))
+
+
+def test_a_chunk_holds_as_many_logits_as_a_device_may(case, monkeypatch):
+  fn = lambda c: jax.grad(loss_lib.weighted_nll)(
+    c["hidden"], c["table"], c["labels"], c["weights"]
+  )
+  assert logits_in(fn, case) == {f"{B}x8"}
+  monkeypatch.setattr(loss_lib, "CHUNK", B * V * 2 + 1)
+  assert logits_in(fn, case) == {f"{B}x2"}
+  monkeypatch.setattr(loss_lib, "CHUNK", 1)
+  assert logits_in(fn, case) == {f"{B}x1"}
+  # What counts is the part of the batch that a device has.
+  monkeypatch.setattr(loss_lib, "CHUNK", B * V * 2 // 4 + 1)
+  with jax.set_mesh(sharding.make_mesh(dict(fsdp=4, tensor=2))):
+    assert logits_in(fn, case) == {f"{B}x2"}
+
+
+def test_training_never_holds_the_logits_of_all_positions():
+  cfg = paligemma.Config(
+    toy.IMG, gemma.Config(**{**vars(toy.LLM), "vocab_size": V})
+  )
+  batch = toy.batch([((True,), 3, 9)] * B, text_len=L + 1, vocab_size=V)
+
+  def loss(params, batch):
+    inputs, labels, mask = loss_lib.targets(batch)
+    hidden = paligemma.PaliGemma(cfg).apply({"params": params}, **inputs)
+    table = params["llm"]["embedder"]["input_embedding"]
+    return loss_lib.weighted_nll(hidden, table, labels, mask.astype(float))
+
+  found = logits_in(jax.grad(loss), paligemma.shapes(cfg), batch)
+  assert found == {f"{B}x8"}
+
+
+def test_without_targets_loss_and_gradients_are_zero(case):
+  nothing = {**case, "weights": np.zeros((B, L), np.float32)}
+  for x in value_and_gradients(loss_lib.weighted_nll, nothing, 0.0, 0.1):
+    assert not np.any(x)
+
+
+def test_gradients_of_half_precision_states_stay_half(case):
+  half = {**case, "hidden": jnp.bfloat16(case["hidden"])}
+  have = value_and_gradients(loss_lib.weighted_nll, half, 0.0, 0.0)
+  want = value_and_gradients(naive, case, 0.0, 0.0)
+  assert have[1].dtype == jnp.bfloat16 and have[2].dtype == jnp.float32
+  for x, y in zip(have, want, strict=True):
+    np.testing.assert_allclose(jnp.float32(x), y, rtol=0.03, atol=0.15)
+
+
+def test_row_nll_is_each_rows_mean_over_its_targets(case):
+  mask = case["weights"] > 0
+  fn = toy.jit(functools.partial(loss_lib.row_nll, cap=2.0))
+  have = fn(case["hidden"], case["table"], case["labels"], mask)
+  total = naive(case["hidden"], case["table"], case["labels"], mask, cap=2.0)
+  want = total / np.maximum(mask.sum(axis=1), 1)
+  np.testing.assert_allclose(have, want, rtol=1e-5)
+  assert have[2] == 0  # a row without targets
+
+
+def test_smoothing_puts_the_rest_on_all_other_words():
+  logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
+  nll = loss_lib.token_nll(logits, jnp.array([1]), smoothing=0.2)
+  want = -(0.1 * np.log(0.5) + 0.8 * np.log(0.3) + 0.1 * np.log(0.2))
+  np.testing.assert_allclose(nll, [want], rtol=1e-6)
+
+
+def test_short_answers_weigh_as_much_as_long_ones():
+  mask = jnp.array([[0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]]) > 0
+  real = jnp.array([True, True, True, False])
+  weights = loss_lib.mean_weights(mask, real)
+  want = [[0, 1 / 3, 0, 0], [1 / 12] * 4, [0] * 4, [0] * 4]
+  np.testing.assert_allclose(weights, want, rtol=1e-6)
+  # Neither a row without targets nor a batch without rows divides by zero.
+  nobody = loss_lib.mean_weights(mask, jnp.zeros(4, bool))
+  np.testing.assert_array_equal(nobody, np.zeros((4, 4)))
+
+
+def test_a_position_predicts_the_token_behind_it():
+  row = dict(
+    tokens=[[2, 10, 3, 20, 1, 0]],  # bos prefix "\n" suffix eos pad
+    mask_input=[[1, 1, 1, 1, 1, 0]],
+    mask_ar=[[0, 0, 0, 1, 1, 1]],
+    mask_loss=[[0, 0, 0, 1, 1, 0]],
+  )
+  batch = {k: np.array(v) for k, v in row.items()}
+  batch |= dict(image="pixels", mask_image="shown", index=np.arange(1))
+  inputs, labels, mask = loss_lib.targets(batch)
+  assert inputs.pop("image") == "pixels"
+  assert inputs.pop("mask_image") == "shown"
+  assert {k: v.tolist() for k, v in inputs.items()} == dict(
+    tokens=[[2, 10, 3, 20, 1]],
+    mask_input=[[1, 1, 1, 1, 1]],
+    mask_ar=[[0, 0, 0, 1, 1]],
+  )
+  assert labels.tolist() == [[10, 3, 20, 1, 0]]
+  assert mask.tolist() == [[0, 0, 1, 1, 0]]

@@ -1,0 +1,205 @@
+"""Which frames of a video a model sees, and how they are read from a file."""
+
+import functools
+import json
+
+import av
+import numpy as np
+import pytest
+
+from pg import pp
+from pg.data import bad, pipeline
+from pg.pp import clip as clip_lib
+from pg.pp import image as image_ops
+from pg.pp import parse
+from tests.support.releases.video import film
+
+VIDEO = [np.full((4, 4, 3), i, np.uint8) for i in range(100)]
+
+
+def chosen(string, video, row=0):
+  """The numbers of the frames that an op takes."""
+  out = parse.build(string)({"image": video, "video": video}, pp.Turn(row=row))
+  return [int(x[0, 0, 0]) for x in out["image"]]
+
+
+@pytest.mark.parametrize(
+  ("num_in", "num", "stride", "wanted"),
+  [
+    (100, 4, 30, [0, 30, 60, 90]),
+    (91, 4, 30, [0, 30, 60, 90]),
+    (90, 4, 30, [0, 30, 60, 0]),  # one too short
+    (5, 4, 2, [0, 2, 4, 0]),
+    (1, 3, 7, [0, 0, 0]),
+    (3, 8, 1, [0, 1, 2, 0, 1, 2, 0, 1]),
+  ],
+)
+def test_a_clip_that_is_too_short_is_begun_again(num_in, num, stride, wanted):
+  for video in (VIDEO[:num_in], np.stack(VIDEO[:num_in])):
+    assert chosen(f"frames({num}, {stride})", video) == wanted
+    # Even at random it uses all there is.
+    if num_in <= (num - 1) * stride + 1:
+      string = f"frames({num}, {stride}, random=True)"
+      assert chosen(string, video, row=5) == wanted
+
+
+def test_random_frames_begin_wherever_enough_are_left():
+  starts = set()
+  for row in range(300):
+    indices = chosen("frames(4, 30, True, key='video')", VIDEO, row)
+    assert np.diff(indices).tolist() == [30] * 3
+    starts.add(indices[0])
+  assert starts == set(range(10))
+
+
+@pytest.mark.parametrize("video", [[], VIDEO[0], b"", np.zeros((0, 4, 4, 3))])
+def test_frames_wants_a_video(video):
+  with pytest.raises(ValueError, match="'image' should be a video"):
+    chosen("frames(2, 1)", video)
+  with pytest.raises(ValueError, match="at least 1: 0, 1"):
+    chosen("frames(0, 1)", VIDEO)
+
+
+# Files.
+
+# x264 writes frames out of order: the first, the fifth, the third...
+MIXED = {"x264-params": "b-adapt=0:bframes=3:scenecut=0", "codec": "libx264"}
+FILES = {
+  "a.mp4": dict(MIXED, g="12"),
+  "b.mp4": dict(g="7"),
+  "a.avi": dict(g="7"),
+  "a.mkv": dict(MIXED, g="5", rate=30),
+  "a.webm": dict(codec="libvpx-vp9", g="10"),
+  "a.ts": dict(codec="libx264", g="5"),  # it jumps to wrong places
+  "a.h264": dict(MIXED),  # it does not say when
+}
+NUM = 40
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+  """Returns a function from a name of FILES to the path of that film."""
+  folder = tmp_path_factory.mktemp("films")
+
+  @functools.cache
+  def path(name):
+    if FILES[name].get("codec", "mpeg4") not in av.codecs_available:
+      pytest.skip(f"this FFmpeg cannot write {name}")
+    film(folder / name, NUM, **FILES[name])
+    return str(folder / name)
+
+  return path
+
+
+def decoded(path):
+  """All frames of a film, one after the other."""
+  with av.open(path) as container:
+    return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+
+
+def read(string, video, row=0, **more):
+  return parse.build(string)({"video": video, **more}, pp.Turn(row=row))[
+    "image"
+  ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_frames_of_a_file_are_those_of_all_its_frames(name, films):
+  path, every = films(name), decoded(films(name))
+  assert len(every) == len(clip_lib.Clip(path)) == NUM
+  for arguments in ("(4, 13)", "(3, 30)", "(8, 1, random=True)"):
+    want = parse.build(f"frames{arguments}")({"image": every}, pp.Turn(row=3))
+    for video in (path, open(path, "rb").read()):
+      found = read(f"video{arguments}", video, row=3)
+      np.testing.assert_array_equal(found, want["image"])
+
+
+def test_only_frames_from_the_last_keyframe_on_are_decoded(films, monkeypatch):
+  seen, decode = [], clip_lib.Clip._decode
+
+  def count(*args):
+    for found in decode(*args):
+      seen.append(found)
+      yield found
+
+  monkeypatch.setattr(clip_lib.Clip, "_decode", count)
+  read("video(2, 33)", films("a.mkv"))
+  assert 2 <= len(seen) <= 1 + 5  # of 34
+
+
+def test_a_part_begins_and_ends_at_its_seconds(films):
+  every, part = decoded(films("a.mp4")), "start='from', end='to'"
+  cut = functools.partial(read, video=films("a.mp4"))
+  for start, end, want in (
+    (1.0, 2.0, [10, 13, 16, 19, 10, 13]),  # ten frames a second
+    (3.5, 99, [35, 38, 35, 38, 35, 38]),
+    (2.0, 2.0, [20] * 6),  # one at least
+    (3.95, 5, [39] * 6),
+  ):
+    found = cut(f"video(6, 3, {part})", **{"from": start, "to": end})
+    np.testing.assert_array_equal(found, [every[i] for i in want])
+  with pytest.raises(ValueError, match="a.mp4 ends after 3.9 .* nothing at 9"):
+    cut(f"video(6, 3, {part})", **{"from": 9, "to": 10})
+  with pytest.raises(ValueError, match="'from' should be seconds, but is '1'"):
+    cut(f"video(6, 3, {part})", **{"from": "1", "to": 10})
+
+
+def test_frames_of_a_varying_rate_are_counted_and_not_timed(tmp_path):
+  path, times = tmp_path / "a.mp4", [0.1 * i * i for i in range(20)]
+  film(path, times=times)
+  every = decoded(str(path))
+  found = read("video(4, 5)", str(path))
+  np.testing.assert_array_equal(found, [every[i] for i in (0, 5, 10, 15)])
+  found = read("video(3, 1, start='a')", str(path), a=1.6)
+  np.testing.assert_array_equal(found, every[4:7])
+
+
+def test_a_file_that_does_not_decode_is_named(tmp_path, films, monkeypatch):
+  whole, cut = open(films("a.mp4"), "rb").read(), tmp_path / "cut.mp4"
+  cut.write_bytes(whole[:900])
+  for video, name in (
+    (str(cut), "cut.mp4"),
+    (str(tmp_path / "gone.mp4"), "gone.mp4"),
+    (whole[:900], "of 900 bytes"),
+    (b"", "of 0 bytes"),
+  ):
+    with pytest.raises(ValueError, match=f"cannot decode the video .*{name}: "):
+      read("video(2, 1)", video)
+  for video in (None, [whole]):
+    with pytest.raises(ValueError, match="'video' should be the path of a vid"):
+      read("video(2, 1)", video)
+  with pytest.raises(ValueError, match="at least 1: 2, 0"):
+    read("video(2, 0)", whole)
+  monkeypatch.setattr(image_ops, "MAX_PIXELS", 700)
+  with pytest.raises(ValueError, match="24 x 32 are more than 700 pixels"):
+    read("video(2, 1)", whole)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+  path = tmp_path / "a.wav"
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+    sound = np.zeros((1, 800), np.int16)
+    frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
+    frame.rate = 8000
+    container.mux(stream.encode(frame))
+  with pytest.raises(ValueError, match="a.wav: it has no pictures, only sound"):
+    read("video(2, 1)", str(path))
+
+
+def test_a_film_that_breaks_off_can_be_skipped(tmp_path, films):
+  good = open(films("a.mp4"), "rb").read()
+  for name, data in (("0.mp4", good), ("1.mp4", good[:900])):
+    (tmp_path / name).write_bytes(data)
+  lines = [json.dumps({"video": f"{i}.mp4"}) + "\n" for i in range(2)]
+  (tmp_path / "a.jsonl").write_text("".join(lines))
+  spec = dict(source="jsonl", path=str(tmp_path / "a.jsonl"), keys=())
+  (data,) = pipeline.datasets(spec, "video(2, 1)")
+  skipped = []
+  use = lambda i: pipeline.use(data, i, pp.Turn(row=i), bool, skipped)
+  assert [use(0), use(1)] == [True, None]
+  (found,) = skipped
+  assert isinstance(found, bad.Bad) and found.where.endswith("a.jsonl:2")
+  assert "1.mp4" in found.message
+  with pytest.raises(ValueError, match="a.jsonl:2.*1.mp4"):
+    pipeline.use(data, 1, pp.Turn(row=1), bool, None)

@@ -1,0 +1,303 @@
+"""Hugging Face folders: names and transposes, lazily, without transformers."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from pg import tree
+from pg.models import gemma, paligemma
+from pg.weights import hf, hf_config, hf_names, npz
+from tests.support import hf_weights, toy
+from tests.weights.test_npz import (
+  BF16,
+  assert_same,
+  from_memory,
+  read_all,
+  specs_of,
+)
+
+GEMMA_2 = dataclasses.replace(toy.LLM2, query_scale=5**-0.5)
+MODELS = {
+  "pg1": dataclasses.replace(toy.LLM, num_kv_heads=1),
+  "pg1_all_kv_heads": dataclasses.replace(toy.LLM, num_kv_heads=4),
+  "pg2": GEMMA_2,
+  "pg2_all_kv_heads_no_final_softcap": dataclasses.replace(
+    GEMMA_2, num_kv_heads=4, final_softcap=0.0
+  ),
+}
+each_model = pytest.mark.parametrize("model", MODELS)
+
+
+def weights(model, dtype=np.float32):
+  """Returns flat random parameters and the config of a tiny model."""
+  cfg = paligemma.Config(toy.IMG, MODELS[model])
+  rng = np.random.default_rng(0)
+  flat = tree.flatten(paligemma.shapes(cfg))
+  draw = lambda x: rng.standard_normal(x.shape).astype(dtype)
+  return {name: draw(x) for name, x in flat.items()}, cfg
+
+
+def written(folder, model, dtype=np.float32, **options):
+  """Writes a model; returns its flat parameters, config and folder."""
+  flat, cfg = weights(model, dtype)
+  folder.mkdir()
+  raw = hf_config.raw_of(cfg)
+  hf.write(folder, raw, specs_of(flat), from_memory(flat), **options)
+  return flat, cfg, folder
+
+
+def loaded(folder):
+  """Returns all tensors of a folder by the names in its files."""
+  found = {}
+  for path in folder.glob("*.safetensors"):
+    found |= safetensors.numpy.load_file(path)
+  return found
+
+
+def in_memory(name):
+  """Returns transformers 5's name of a module's parameter."""
+  name = name.replace("vision_tower.vision_model.", "vision_tower.")
+  return "model." + name.replace("language_model.model.", "language_model.")
+
+
+def rename(folder, function):
+  """Renames the tensors of a folder's only file; None removes one."""
+  path = folder / "model.safetensors"
+  named = {function(k): x for k, x in loaded(folder).items()}
+  named.pop(None, None)
+  safetensors.numpy.save_file(named, path)
+
+
+@each_model
+def test_what_is_written_is_what_the_independent_mapping_says(tmp_path, model):
+  flat, cfg, folder = written(tmp_path / "hf", model)
+  named = {in_memory(k): x for k, x in loaded(folder).items()}
+  embedding = "model.language_model.embed_tokens.weight"
+  assert len(named[embedding]) == 64
+  named[embedding] = named[embedding][: cfg.llm.vocab_size]
+  assert_same(tree.flatten(hf_weights.params(named, cfg)), flat)
+
+
+@each_model
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, BF16])
+def test_npz_to_folder_to_npz_is_the_same_file(tmp_path, model, dtype):
+  flat, _, folder = written(tmp_path / "hf", model, dtype)
+  npz.write(tmp_path / "a.npz", specs_of(flat), from_memory(flat))
+  reader = hf.Reader(folder)
+  npz.write(tmp_path / "b.npz", reader.specs, reader.read)
+  files = [(tmp_path / name).read_bytes() for name in ("a.npz", "b.npz")]
+  assert files[0] == files[1]
+
+
+@each_model
+def test_folder_to_npz_to_folder_is_the_same_file(tmp_path, model):
+  padding = np.random.default_rng(1).standard_normal((40, 16), np.float32)
+  _, _, first = written(tmp_path / "a", model, padding=padding)
+  reader = hf.Reader(first)
+  np.testing.assert_array_equal(reader.padding, padding)
+  npz.write(tmp_path / "a.npz", reader.specs, reader.read)
+  second, middle = tmp_path / "b", npz.Reader(tmp_path / "a.npz")
+  second.mkdir()
+  hf.write(second, reader.raw, middle.specs, middle.read, reader.padding)
+  names = sorted(p.name for p in first.iterdir())
+  assert names == sorted(p.name for p in second.iterdir())
+  for name in names:
+    assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+OTHER_NAMES = {
+  "hub": lambda k: k,
+  "5.x files": lambda k: k.replace(".vision_model.", "."),
+  "5.x in memory": in_memory,
+  "4.5x in memory": lambda k: (
+    "model." + k.replace("language_model.model.", "language_model.")
+  ),
+}
+
+
+@pytest.mark.parametrize("version", OTHER_NAMES)
+def test_the_names_of_every_version_are_read(tmp_path, version):
+  flat, cfg, folder = written(tmp_path / "hf", "pg2")
+  rename(folder, OTHER_NAMES[version])
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
+
+
+@pytest.mark.parametrize("name", ["lm_head", "language_model.lm_head"])
+def test_a_head_is_read_when_it_is_the_embedding(tmp_path, name):
+  flat, cfg, folder = written(tmp_path / "hf", "pg1")
+  named, path = loaded(folder), folder / "model.safetensors"
+  head = named["language_model.model.embed_tokens.weight"].copy()
+  safetensors.numpy.save_file(named | {f"{name}.weight": head}, path)
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
+  head[5, 5] += 1
+  safetensors.numpy.save_file(named | {f"{name}.weight": head}, path)
+  with pytest.raises(ValueError, match="is not the embedding"):
+    read_all(hf.Reader(folder), cfg)
+
+
+def test_a_large_model_is_in_shards_with_an_index(tmp_path):
+  flat, cfg, folder = written(tmp_path / "hf", "pg2", shard=9_000)
+  files = sorted(p.name for p in folder.glob("*.safetensors"))
+  assert files[0] == f"model-00001-of-{len(files):05}.safetensors"
+  sizes = [
+    sum(x.nbytes for x in safetensors.numpy.load_file(folder / f).values())
+    for f in files
+  ]
+  assert len(files) > 2
+  assert max(sizes) <= 9_000
+  index = json.loads((folder / "model.safetensors.index.json").read_text())
+  assert index["metadata"]["total_size"] == sum(sizes)
+  for name, file in index["weight_map"].items():
+    assert name in safetensors.numpy.load_file(folder / file)
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
+  (folder / files[1]).unlink()
+  with pytest.raises(ValueError, match=f"lacks {files[1]}"):
+    hf.Reader(folder)
+
+
+def test_rows_of_no_token_are_the_mean_and_are_cut_again(tmp_path):
+  flat, cfg, folder = written(tmp_path / "hf", "pg1")
+  table = loaded(folder)["language_model.model.embed_tokens.weight"]
+  mean = flat[hf_names.EMBEDDING].mean(axis=0)
+  np.testing.assert_allclose(table[24:], np.tile(mean, (40, 1)), atol=1e-6)
+  logits = table @ np.random.default_rng(3).standard_normal((16, 50))
+  assert logits.argmax(axis=0).max() < 24
+  got = read_all(hf.Reader(folder), cfg)[hf_names.EMBEDDING]
+  assert got.shape == (24, 16)
+  assert hf_config.padded(257_152) == 257_216
+
+
+def test_a_vocabulary_without_padding_is_kept_whole(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg1")
+  raw = hf_config.read(folder) | {"image_token_index": 256_000}
+  assert hf_config.config_of(raw).llm.vocab_size == 64
+
+
+@each_model
+def test_a_config_survives_both_ways(model):
+  cfg = weights(model)[1]
+  assert hf_config.config_of(hf_config.raw_of(cfg)) == cfg
+
+
+def test_released_configs_name_the_released_models():
+  text = dict(
+    model_type="gemma",
+    hidden_size=2048,
+    intermediate_size=16384,
+    num_attention_heads=8,
+    num_hidden_layers=18,
+    num_key_value_heads=1,
+    vocab_size=257216,
+  )
+  vision = dict(
+    hidden_size=1152,
+    intermediate_size=4304,
+    num_attention_heads=16,
+    num_hidden_layers=27,
+    patch_size=14,
+  )
+  raw = dict(text_config=text, vision_config=vision, image_token_index=257152)
+  assert hf_config.config_of(raw) == paligemma.VARIANTS["pg1_3b"]
+  large = hf_config.raw_of(paligemma.VARIANTS["pg2_28b"])
+  assert large["text_config"]["query_pre_attn_scalar"] == 144
+  again = hf_config.config_of(large)
+  llm = dataclasses.replace(again.llm, window=None)
+  want = paligemma.VARIANTS["pg2_28b"].llm
+  assert llm == dataclasses.replace(want, query_scale=144**-0.5)
+  assert llm.query_scale == pytest.approx(want.query_scale, rel=1e-12)
+
+
+def test_settings_that_the_model_has_not_are_errors():
+  raw = hf_config.raw_of(weights("pg2")[1])
+  raw["text_config"] |= dict(attention_bias=True, rms_norm_eps=1e-5)
+  raw["vision_config"]["num_channels"] = 1
+  with pytest.raises(ValueError) as error:
+    hf_config.config_of(raw)
+  for text in ("attention_bias=True", "rms_norm_eps=1e-05", "num_channels=1"):
+    assert text in str(error.value)
+  cfg = paligemma.Config(toy.IMG, gemma.Config(final_softcap=30.0))
+  with pytest.raises(ValueError, match="Gemma 1 has no final_softcap=30.0"):
+    hf_config.raw_of(cfg)
+
+
+def test_every_tensor_that_differs_is_listed(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg2")
+  path, named = folder / "model.safetensors", loaded(folder)
+  layer = "language_model.model.layers.1"
+  del named[f"{layer}.mlp.up_proj.weight"]
+  named[f"{layer}.mlp.extra"] = np.zeros(3, np.float32)
+  named[f"{layer}.input_layernorm.weight"] = np.zeros(3, np.float32)
+  safetensors.numpy.save_file(named, path)
+  with pytest.raises(ValueError) as error:
+    hf.Reader(folder)
+  for line in (
+    f"- missing {layer}.mlp.up_proj.weight (24, 16)",
+    f"+ unexpected {layer}.mlp.extra (3,)",
+    f"! {layer}.input_layernorm.weight: wanted (16,), found (3,)",
+  ):
+    assert line in str(error.value)
+
+
+def test_another_dtype_is_an_error(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg1")
+  named = loaded(folder)
+  key = "multi_modal_projector.linear.bias"
+  named[key] = named[key].astype(np.float64)
+  safetensors.numpy.save_file(named, folder / "model.safetensors")
+  with pytest.raises(ValueError, match=f"! {key}: dtype F64"):
+    hf.Reader(folder)
+
+
+def test_layers_of_different_dtypes_are_read_without_a_loss(tmp_path):
+  flat, cfg, folder = written(tmp_path / "hf", "pg1")
+  named = loaded(folder)
+  key = "language_model.model.layers.0.mlp.up_proj.weight"
+  named[key] = named[key].astype(BF16)
+  safetensors.numpy.save_file(named, folder / "model.safetensors")
+  got = read_all(hf.Reader(folder), cfg)
+  name = "llm/layers/mlp/gating_einsum"
+  np.testing.assert_array_equal(got[name][1], flat[name][1])
+  np.testing.assert_array_equal(got[name][0, 0], flat[name][0, 0])
+
+
+@pytest.mark.parametrize("keep", [4, 100, 0.5, 0.9999])
+def test_a_file_cut_short_is_an_error(tmp_path, keep):
+  path = written(tmp_path / "hf", "pg1")[2] / "model.safetensors"
+  data = path.read_bytes()
+  path.write_bytes(data[: keep if keep >= 1 else int(len(data) * keep)])
+  with pytest.raises(ValueError, match="model.safetensors is no .* cut short"):
+    hf.Reader(path.parent)
+
+
+def test_a_folder_of_something_else_is_an_error(tmp_path):
+  with pytest.raises(ValueError, match="no config.json"):
+    hf.Reader(tmp_path)
+  (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+  with pytest.raises(
+    ValueError, match="wanted model_type paligemma, found 'llama'"
+  ):
+    hf.Reader(tmp_path)
+  (tmp_path / "config.json").write_text("{")
+  with pytest.raises(ValueError, match="is not JSON"):
+    hf.Reader(tmp_path)
+
+
+def test_a_folder_has_what_the_processor_wants(tmp_path):
+  _, cfg, folder = written(tmp_path / "hf", "pg1")
+  images = json.loads((folder / "preprocessor_config.json").read_text())
+  assert images["size"] == {"height": 8, "width": 8}
+  assert images["image_seq_length"] == cfg.img.num_tokens == 4
+  assert (folder / "generation_config.json").exists()
+
+
+def test_every_released_name_has_a_place(tmp_path):
+  for variant in ("pg1_3b", "pg2_3b", "pg2_10b", "pg2_28b"):
+    cfg = paligemma.VARIANTS[variant]
+    assert set(hf_names.rows_of(cfg)) == set(
+      tree.flatten(paligemma.shapes(cfg))
+    )
+    hub = [k for _, _, h in hf_names.plan(cfg, 257_216) for k in h]
+    assert len(set(hub)) == len(hub)
