@@ -68,12 +68,12 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   ]
   found = inspection.Doctor(parts, c.text_len)
   how = options.from_config(c)
-  with concurrent.futures.ThreadPoolExecutor(how.threads) as pool:
+  with concurrent.futures.ThreadPoolExecutor(how.num_threads) as pool:
     for number, visited in visits(parts, rows, form, c.seed, pool):
       found.see(number, visited)
       if tell:
         tell(sum(p.num_read for p in parts), sum(map(len, rows)))
-    found.close(how.bad.max_share if how.bad.skips else 0.0)
+    found.close(how.bad.max_fraction if how.bad.skips else 0.0)
     count = min(MEASURE_ROWS, pipeline.num_examples(data))
     rows = list(draw(c.seed, data, count))
     speed = measure(form, parts, c.seed, rows, pool, how)
@@ -214,12 +214,15 @@ def measure(form, parts, seed, rows, pool, how):
   for _ in pool.map(read, rows[: len(done)]):
     pass
   many, name = len(done) / (time.perf_counter() - start), "threads"
-  if how.workers:
-    many, name = max(many, one * min(how.workers, os.cpu_count())), "workers"
+  if how.num_workers:
+    many, name = (
+      max(many, one * min(how.num_workers, os.cpu_count())),
+      "workers",
+    )
   images = [s.row["mask_image"].sum() for good in done for s in good]
   if not images:
     return None
-  name = f"{how.workers or how.threads} {name}"
+  name = f"{how.num_workers or how.num_threads} {name}"
   return inspection.Speed(one, many, name, float(np.mean(images)))
 
 

@@ -113,9 +113,20 @@ def load(spec, overrides=()):
     c = module.get_config(arg or None)
   except (AttributeError, KeyError, TypeError) as error:
     raise ValueError(f"{path}: {_complaint(error)}") from error
+  _check_names(c, path)
   for key, text in overrides:
     override(c, key, text)
   return c.lock()
+
+
+def _check_names(c, path):
+  """Raises ValueError for a key of an older version, and says the new one."""
+  for old, new in RENAMED.items():
+    node, (*parents, leaf) = c, old.split(".")
+    for name in parents:
+      node = node.get(name) or {}
+    if leaf in node:
+      raise ValueError(f"{path}: the config key {old} is called {new} now")
 
 
 def _complaint(error):
@@ -123,6 +134,9 @@ def _complaint(error):
   while error.args and isinstance(error.args[0], Exception):
     error = error.args[0]
   text = " ".join(map(str, error.args))
+  for old, new in RENAMED.items():
+    if f'"{old.split(".")[-1]}"' in text:
+      text += f"; the config key {old} is called {new} now"
   text = re.sub(r' Other fields present: "\{.*\}"', "", text, flags=re.DOTALL)
   return f"{type(error).__name__}: {' '.join(text.split())}"
 
@@ -147,6 +161,8 @@ def override(c, key, text):
     with node.unlocked():
       node[leaf] = literal(text)
     return
+  if leaf not in node and key in RENAMED:
+    raise ValueError(f"the config key {key} is called {RENAMED[key]} now")
   old = lookup(node, leaf, f"{path} key")
   if isinstance(old, ml_collections.ConfigDict):
     raise ValueError(f"{path}.{leaf} is a group; set one of {', '.join(old)}")
@@ -160,6 +176,15 @@ def override(c, key, text):
     node[leaf] = value
 
 
+# Keys as they were called before -> what they are called now.
+RENAMED = {
+  "smoothing": "label_smoothing",
+  "keep": "max_checkpoints",
+  "input.workers": "input.num_workers",
+  "input.threads": "input.num_threads",
+  "input.ahead": "input.prefetch",
+  "bad.max_share": "bad.max_fraction",
+}
 # Keys that hold a duration, which is an int or a str.
 _DURATION_KEYS = ("every", "start", "end", "save_every", "total", "warmup")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(ep|%|ex|k ex|M ex|)")

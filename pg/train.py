@@ -109,7 +109,7 @@ def abstract_state(c, cfg, tx, mesh):
   return jax.tree_util.tree_map_with_path(place, state)
 
 
-def update(state, batch, *, cfg, tx, is_frozen, smoothing, seed):
+def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
   """Takes one step; jitted with the state donated.
 
   Args:
@@ -118,7 +118,7 @@ def update(state, batch, *, cfg, tx, is_frozen, smoothing, seed):
     cfg: paligemma.Config.
     tx: the optimizer.
     is_frozen: tree of bool like the parameters.
-    smoothing: float, label smoothing.
+    label_smoothing: float in [0, 1).
     seed: int, of dropout.
 
   Returns:
@@ -135,7 +135,7 @@ def update(state, batch, *, cfg, tx, is_frozen, smoothing, seed):
     embedding = params["llm"]["embedder"]["input_embedding"]
     cap = cfg.llm.final_softcap
     return loss_lib.weighted_nll(
-      hidden, embedding, labels, weights, cap, smoothing
+      hidden, embedding, labels, weights, cap, label_smoothing
     )
 
   loss, grads = jax.value_and_grad(loss_fn)(state["params"])
@@ -158,7 +158,7 @@ def compile_update(c, r):
     cfg=r.cfg,
     tx=r.tx,
     is_frozen=r.is_frozen,
-    smoothing=c.smoothing,
+    label_smoothing=c.label_smoothing,
     seed=c.seed,
   )
   return jax.jit(step, donate_argnums=0)
@@ -262,7 +262,7 @@ def fit(c, workdir):
 
   # 1) The state, and where in the data it stands.
   with contextlib.ExitStack() as stack:
-    manager = checkpoint.Manager(workdir, keep=c.keep)
+    manager = checkpoint.Manager(workdir, max_checkpoints=c.max_checkpoints)
     stack.enter_context(manager)
     step, position, counts = manager.latest() or 0, 0, {}
     if step:

@@ -98,7 +98,11 @@ def steps_per_second(ahead, mesh, num=20):
   Like training, it looks at a step when the next one has been dispatched.
   """
   batches = stream.train_batches(
-    data((1000,), RES), form(RES), 0, BATCH, options=options.Options(threads=2)
+    data((1000,), RES),
+    form(RES),
+    0,
+    BATCH,
+    options=options.Options(num_threads=2),
   )
   items = stream.on_devices(batches, mesh) if ahead else batches
   start, state = None, np.float32(0)

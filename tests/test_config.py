@@ -327,3 +327,24 @@ def test_a_warning_is_one_line_without_code(monkeypatch, capsys):
 def test_what_only_we_can_cause_keeps_its_traceback(monkeypatch):
   with pytest.raises(ZeroDivisionError):
     run(monkeypatch, main=lambda args: 1 / 0, with_config=False)
+
+
+@pytest.mark.parametrize("old, new", config.RENAMED.items())
+def test_a_key_that_was_renamed_is_answered_with_its_new_name(
+  old, new, tmp_path
+):
+  group, _, leaf = old.rpartition(".")
+  forked = (ROOT / "transfers/forkme.py").read_text()
+  place = f"c.{group}.{leaf}" if group else f"c.{leaf}"
+  changes = {
+    "flat.py": forked.replace("  return c", f"  {place} = 1\n  return c"),
+    "on_base.py": "from transfers import base\ndef get_config(arg=None):\n"
+    f"  c = base.get(arg)\n  {place} = 1\n  return c\n",
+  }
+  for name, text in changes.items():
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{old} is called {new} now"):
+      config.load(str(path))
+  with pytest.raises(ValueError, match=rf"{old} is called {new} now"):
+    config.load(str(ROOT / "configs/nano.py"), [(old, "1")])

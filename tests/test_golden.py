@@ -103,13 +103,13 @@ def prompt_batch():
   )
 
 
-def loss_fn(cfg, p, batch, smoothing=0.0):
+def loss_fn(cfg, p, batch, label_smoothing=0.0):
   inputs, labels, mask = loss_lib.targets(batch)
   hidden = paligemma.PaliGemma(cfg).apply({"params": p}, **inputs)
   weights = loss_lib.mean_weights(mask, jnp.ones(len(mask), bool))
   table = p["llm"]["embedder"]["input_embedding"]
   return loss_lib.weighted_nll(
-    hidden, table, labels, weights, cfg.llm.final_softcap, smoothing
+    hidden, table, labels, weights, cfg.llm.final_softcap, label_smoothing
   )
 
 
@@ -144,12 +144,14 @@ def test_mask_equals_the_reference():
   np.testing.assert_array_equal(mask, want.astype(bool))
 
 
-@pytest.mark.parametrize("smoothing", (0.0, 0.1))
+@pytest.mark.parametrize("label_smoothing", (0.0, 0.1))
 @pytest.mark.parametrize("variant", COSTLY)
-def test_loss_and_gradients_equal_the_reference(variant, smoothing):
+def test_loss_and_gradients_equal_the_reference(variant, label_smoothing):
   want = META["results"][variant]
-  key = f"ls{smoothing:g}"
-  fn = functools.partial(loss_fn, config(variant), smoothing=smoothing)
+  key = f"ls{label_smoothing:g}"
+  fn = functools.partial(
+    loss_fn, config(variant), label_smoothing=label_smoothing
+  )
   loss, grads = toy.jit(jax.value_and_grad(fn))(params(variant), train_batch())
   np.testing.assert_allclose(loss, want[f"loss_{key}"], rtol=1e-5)
   flat = tree.flatten(grads)
@@ -159,7 +161,7 @@ def test_loss_and_gradients_equal_the_reference(variant, smoothing):
     np.testing.assert_allclose(
       jnp.linalg.norm(flat[name]), norm, err_msg=name, **tolerance
     )
-  if not smoothing:
+  if not label_smoothing:
     for name, want in golden(variant, "grad_every13").items():
       got = np.asarray(flat[name]).reshape(-1)[::13]
       if "key/bias" not in name:

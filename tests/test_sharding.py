@@ -167,7 +167,7 @@ def step(sizes, devices=None):
     cfg=cfg,
     tx=tx,
     is_frozen=optim.frozen(params, ((".*", "cosine"),)),
-    smoothing=0.1,
+    label_smoothing=0.1,
     seed=0,
   )
   with jax.set_mesh(mesh):

@@ -56,14 +56,16 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.data = ml_collections.ConfigDict()
   c.pp = f"decode | resize({arg.res})"
 
-  c.input = dict(workers=0, threads=4, ahead=8, cache="", cache_gb=1.0)
-  c.bad = dict(policy="raise", max_share=0.01)
+  c.input = dict(
+    num_workers=0, num_threads=4, prefetch=8, cache="", cache_gb=1.0
+  )
+  c.bad = dict(policy="raise", max_fraction=0.01)
 
   c.total = duration("1ep")
   c.batch_size = 256
   c.lr = 1e-5
   c.wd = 0.0
-  c.smoothing = 0.0
+  c.label_smoothing = 0.0
   c.warmup = duration("5%")
   c.schedule = ((".*", "cosine"),)
   c.lr_mult = ((".*", 1.0),)
@@ -77,7 +79,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
 
   c.log_every = 50
   c.save_every = duration(1000)
-  c.keep = 1
+  c.max_checkpoints = 1
   c.evals = ml_collections.ConfigDict()
   c.lock()
   c.data.unlock()

@@ -27,7 +27,7 @@ def get_config(arg=None):
 
   # The recipe.
   c.total, c.batch_size, c.lr, c.wd = "30ep", 256, 1e-5, 1e-6
-  c.smoothing, c.model.dropout = 0.2, 0.1
+  c.label_smoothing, c.model.dropout = 0.2, 0.1
 
   # What is measured.
   val, test = (

@@ -63,9 +63,9 @@ def get_config(arg=None):
 
   # How rows are read; none of it changes which ones, or their order.
   c.input = dict(
-    workers=0,  # processes; 0 reads in this one. Each takes seconds to start
-    threads=4,  # in each process; decoding images scales over threads
-    ahead=8,  # batches that are ready before they are wanted
+    num_workers=0,  # processes; 0: this one. Each takes seconds to start
+    num_threads=4,  # in each process; decoding images scales over threads
+    prefetch=8,  # batches that are ready before they are wanted
     cache="",  # of training: rows as read ("raw"), or ("examples") after the pp
     # Memory for that in each process, rows beyond are read again; and as much
     # for evaluators, whose rows are kept if all of one fit.
@@ -74,14 +74,14 @@ def get_config(arg=None):
   # A row that cannot be read or that an op objects to ends the run ("raise"),
   # or ("skip") is named in bad_examples.jsonl, and another row of its dataset
   # trains instead; evaluators leave it out. More than that share ends the run.
-  c.bad = dict(policy="raise", max_share=0.01)
+  c.bad = dict(policy="raise", max_fraction=0.01)
 
   # The recipe. Durations: 500 (steps), "15ep", "25%" (of the run), "64k ex".
   c.total = base.duration("15ep")
   c.batch_size = 32
   c.lr = 5e-4 if nano else 1e-5
   c.wd = 3e-7  # follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms
-  c.smoothing = 0.0  # of the labels
+  c.label_smoothing = 0.0  # of the labels
   c.warmup = base.duration("5%")
   # First match wins; None freezes. The whole name must match the regex.
   c.schedule = (
@@ -101,7 +101,7 @@ def get_config(arg=None):
   # What is written, and when.
   c.log_every = 10
   c.save_every = base.duration("25%")
-  c.keep = 1
+  c.max_checkpoints = 1
 
   # An evaluator inherits data and pp and states only the difference.
   c.evals = dict(

@@ -60,7 +60,7 @@ def get_config(arg=None):
   # The recipe.
   c.total, c.batch_size = "100ep", base.at(c, {224: 256, 896: 64})
   c.lr, c.wd = base.at(c, {224: 3e-5, 448: 1e-5}), 0.0
-  c.smoothing = 0.3
+  c.label_smoothing = 0.3
   c.model.dropout = base.at(c, {224: 0.1, 448: 0.0})
 
   # What is measured.

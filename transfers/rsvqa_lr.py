@@ -28,7 +28,7 @@ def get_config(arg=None):
   plain = f"decode | resize({c.res}, antialias=False) | {ask}"  # evaluated so
 
   # The recipe.
-  c.total, c.batch_size, c.lr, c.smoothing = "3ep", 256, 3e-6, 0.2
+  c.total, c.batch_size, c.lr, c.label_smoothing = "3ep", 256, 3e-6, 0.2
 
   # What is measured.
   reported = {"acc/mean_nonum": {224: 0.9265, 448: 0.9311}}

@@ -28,7 +28,7 @@ def get_config(arg=None):
 
   # The recipe.
   c.total, c.batch_size, c.lr, c.wd = "80ep", 256, 3e-5, 0.0
-  c.smoothing, c.model.dropout = 0.1, 0.1
+  c.label_smoothing, c.model.dropout = 0.1, 0.1
 
   # What is measured.
   if c.arg.tune:

@@ -26,7 +26,7 @@ def get_config(arg=None):
 
   # The recipe.
   c.total, c.batch_size, c.lr, c.wd = "10ep", 256, 1e-5, 0.0
-  c.smoothing, c.model.dropout = 0.2, 0.3
+  c.label_smoothing, c.model.dropout = 0.2, 0.3
 
   # What is measured.
   if c.arg.tune:

@@ -25,7 +25,7 @@ def get_config(arg=None):
   c.pp = f"{ask} | lower('answers') | cycle('answers', out='suffix')"
 
   # The recipe.
-  c.total, c.smoothing = "3ep", 0.1
+  c.total, c.label_smoothing = "3ep", 0.1
   c.batch_size = base.at(c, {224: 256, 448: 128, 896: 32})
   c.lr, c.wd = base.at(c, {224: (1e-5, 1e-6), 896: (3e-6, 3e-7)})
 

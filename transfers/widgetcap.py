@@ -26,7 +26,7 @@ def get_config(arg=None):
 
   # The recipe.
   c.total, c.batch_size, c.lr, c.wd = "4ep", 64, 3e-6, 3e-7
-  c.smoothing, c.model.dropout = 0.1, 0.1
+  c.label_smoothing, c.model.dropout = 0.1, 0.1
 
   # What is measured.
   if c.arg.tune:

@@ -35,7 +35,7 @@ class Policy(NamedTuple):
   """What becomes of bad rows."""
 
   policy: str = "raise"
-  max_share: float = 0.01  # of the rows read; above it the run stops
+  max_fraction: float = 0.01  # of the rows read; above it the run stops
 
   @property
   def skips(self):
@@ -45,9 +45,9 @@ class Policy(NamedTuple):
     """Raises ValueError for a policy that there is not."""
     if self.policy not in POLICIES:
       raise ValueError(config.unknown(self.policy, POLICIES, "bad.policy"))
-    if not 0 <= self.max_share <= 1:
+    if not 0 <= self.max_fraction <= 1:
       raise ValueError(
-        f"bad.max_share is a share from 0 to 1, got {self.max_share}"
+        f"bad.max_fraction is a share from 0 to 1, got {self.max_fraction}"
       )
 
 
@@ -76,7 +76,7 @@ class Record:
       bad: list of Bad, the rows that were met on the way.
 
     Raises:
-      ValueError: the share of bad rows in a dataset is above `max_share`.
+      ValueError: the share of bad rows in a dataset is above `max_fraction`.
     """
     numbers = rows["source"][rows["index"] >= 0]
     counts = np.bincount(numbers, minlength=len(self._sizes))
@@ -92,13 +92,13 @@ class Record:
   def _check(self, last):
     for name, size in self._sizes.items():
       read, bad = self.num_read[name], self.num_bad[name]
-      share = self.policy.max_share
+      share = self.policy.max_fraction
       if bad > share * max(read, min(size, ENOUGH)):
         where = f", all named in {self.path}" if self.path else ""
         raise ValueError(
           f"{bad} of {read} rows read from {name} could not be used, more than"
-          f" bad.max_share = {share}{where}; the last one met: {last.message}."
-          " Repair the data or raise bad.max_share"
+          f" bad.max_fraction = {share}{where}; the last one met:"
+          f" {last.message}. Repair the data or raise bad.max_fraction"
         )
 
   def _write(self, bad):

@@ -11,9 +11,9 @@ CACHES = ("", "raw", "examples")
 class Options(NamedTuple):
   """How rows are read; none of it changes which ones, or their order."""
 
-  workers: int = 0  # processes; 0: threads of this one
-  threads: int = 4  # in each process
-  ahead: int = 8  # batches that are ready before they are wanted
+  num_workers: int = 0  # processes; 0: threads of this one
+  num_threads: int = 4  # in each process
+  prefetch: int = 8  # batches that are ready before they are wanted
   cache: str = ""  # of training rows: "raw" or "examples", those after the pp
   cache_gb: float = 1.0  # in each process; as much again for evaluators' rows
   bad: bad_lib.Policy = bad_lib.Policy()
@@ -29,7 +29,9 @@ def from_config(c):
   found.bad.check()
   if found.cache not in CACHES:
     raise ValueError(config.unknown(found.cache, CACHES, "input.cache"))
-  for name, least in dict(workers=0, threads=1, ahead=1, cache_gb=0).items():
+  for name, least in dict(
+    num_workers=0, num_threads=1, prefetch=1, cache_gb=0
+  ).items():
     if getattr(found, name) < least:
       raise ValueError(
         f"input.{name} is {getattr(found, name)}; it is at least {least}"

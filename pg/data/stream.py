@@ -121,7 +121,7 @@ def train_texts(data, seed, options=DEFAULT):
   text = lambda done, *_: (done["prefix"], done["suffix"])
   stream = Stream(data, text, seed, skip_bad=options.bad.skips)
   make = lambda k: (_Aside(*stream[k][0]),)
-  return _read(sys.maxsize, make, options._replace(workers=0))
+  return _read(sys.maxsize, make, options._replace(num_workers=0))
 
 
 def eval_batches(dataset, form, batch_size, num_examples=None, options=DEFAULT):
@@ -189,9 +189,9 @@ def _read(num_items, make, options):
 
   Each is a tuple that ends with an _Aside, which is opened.
   """
-  workers = options.workers
-  ahead = -(-options.ahead // max(1, workers))
-  read = grain.ReadOptions(min(options.threads, ahead), ahead)
+  workers = options.num_workers
+  ahead = -(-options.prefetch // max(1, workers))
+  read = grain.ReadOptions(min(options.num_threads, ahead), ahead)
   dataset = grain.MapDataset.range(num_items).map(make).to_iter_dataset(read)
   if workers:
     # Grain asks for one of absl's flags, and this program parses none.

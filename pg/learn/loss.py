@@ -49,23 +49,25 @@ def mean_weights(mask, real):
   return per_row * real[:, None] / jnp.maximum(real.sum(), 1)
 
 
-def token_nll(logits, labels, smoothing=0.0):
+def token_nll(logits, labels, label_smoothing=0.0):
   """Returns -log p of labels under f32[..., V] logits, in float32.
 
-  With smoothing e the target puts 1 - e on the label and e / (V - 1) on each
-  other entry; the entropy of that target is not subtracted.
+  With label smoothing e the target puts 1 - e on the label and e / (V - 1) on
+  each other entry; the entropy of that target is not subtracted.
   """
   V = logits.shape[-1]
   logz = jax.nn.logsumexp(logits, axis=-1)
   hit = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-  if not smoothing:
+  if not label_smoothing:
     return logz - hit
-  rest = (logits.sum(axis=-1) - hit) * (smoothing / (V - 1))
-  return logz - (1 - smoothing) * hit - rest
+  rest = (logits.sum(axis=-1) - hit) * (label_smoothing / (V - 1))
+  return logz - (1 - label_smoothing) * hit - rest
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def weighted_nll(hidden, embedding, labels, weights, cap=0.0, smoothing=0.0):
+def weighted_nll(
+  hidden, embedding, labels, weights, cap=0.0, label_smoothing=0.0
+):
   """Sums weighted negative log likelihoods.
 
   Args:
@@ -74,14 +76,14 @@ def weighted_nll(hidden, embedding, labels, weights, cap=0.0, smoothing=0.0):
     labels: i32[B, L].
     weights: f32[B, L]; where it is 0 there is no target.
     cap: float, final soft-cap, 0 is off.
-    smoothing: float, label smoothing.
+    label_smoothing: float in [0, 1).
 
   Returns:
     f32[].
   """
 
   def visit(loss, at, h, y, w):
-    return loss + _chunk_nll(h, embedding, y, w, cap, smoothing).sum()
+    return loss + _chunk_nll(h, embedding, y, w, cap, label_smoothing).sum()
 
   return _fold_targets(
     visit, jnp.float32(0), hidden, labels, weights, embedding
@@ -99,11 +101,11 @@ def row_nll(hidden, embedding, labels, mask, cap=0.0):
   return _fold_targets(visit, zeros, hidden, labels, weights, embedding)
 
 
-def _forward(hidden, embedding, labels, weights, cap, smoothing):
+def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
   """Returns the loss, and its gradients by hidden and embedding."""
 
   def total(h, e, y, w):
-    return _chunk_nll(h, e, y, w, cap, smoothing).sum()
+    return _chunk_nll(h, e, y, w, cap, label_smoothing).sum()
 
   def visit(carry, at, h, y, w):
     loss, d_hidden, d_embedding = carry
@@ -118,8 +120,8 @@ def _forward(hidden, embedding, labels, weights, cap, smoothing):
   return loss, gradients
 
 
-def _backward(cap, smoothing, gradients, g):
-  del cap, smoothing
+def _backward(cap, label_smoothing, gradients, g):
+  del cap, label_smoothing
   d_hidden, d_embedding = gradients
   return (g * d_hidden).astype(d_hidden.dtype), g * d_embedding, None, None
 
@@ -127,11 +129,11 @@ def _backward(cap, smoothing, gradients, g):
 weighted_nll.defvjp(_forward, _backward)
 
 
-def _chunk_nll(h, embedding, labels, weights, cap, smoothing):
+def _chunk_nll(h, embedding, labels, weights, cap, label_smoothing):
   """Returns f32[B], weighted sums over a chunk of hidden states [B, C, D]."""
   # Without this a vocabulary that is split over devices gathers all rows.
   logits = sharding.constrain(gemma.vocabulary_logits(h, embedding, cap))
-  return jnp.sum(token_nll(logits, labels, smoothing) * weights, axis=1)
+  return jnp.sum(token_nll(logits, labels, label_smoothing) * weights, axis=1)
 
 
 def _fold_targets(visit, carry, hidden, labels, weights, embedding):

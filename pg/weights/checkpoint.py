@@ -34,23 +34,23 @@ class Manager:
 
   Every process of the run makes the same calls.
 
-    with checkpoint.Manager(workdir, keep=1) as manager:
+    with checkpoint.Manager(workdir, max_checkpoints=1) as manager:
       manager.save(500, state, dict(step=500, next_example=64_000))
   """
 
-  def __init__(self, workdir, *, keep=None):
+  def __init__(self, workdir, *, max_checkpoints=None):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
 
     Args:
       workdir: str or path.
-      keep: int, how many of the newest to keep, by default all of them. One
-        more is there until the next save.
+      max_checkpoints: int, how many of the newest to keep, by default all of
+        them. One more is there until the next save.
 
     Raises:
       OSError: the folder cannot be made.
     """
     self._folder = epath.Path(workdir).resolve() / "checkpoints"
-    self._keep = keep
+    self._max_checkpoints = max_checkpoints
     # Not Orbax's CheckpointManager: it lists steps that are still being written
     # and deletes old ones in place, where a kill leaves half of one.
     self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
@@ -147,8 +147,8 @@ class Manager:
     self.close()
 
   def _forget_old(self):
-    if jax.process_index() == 0 and self._keep:
-      for step in steps(self._folder)[: -self._keep]:
+    if jax.process_index() == 0 and self._max_checkpoints:
+      for step in steps(self._folder)[: -self._max_checkpoints]:
         old = self._folder / str(step)
         old.rename(f"{old}{_PARTIAL}-old").rmtree()
 

@@ -71,8 +71,8 @@ def test_every_visit_of_a_bad_row_is_reported_with_its_batch(form):
 # The record.
 
 
-def record(path=None, size=10_000, max_share=0.01):
-  policy = bad.Policy("skip", max_share)
+def record(path=None, size=10_000, max_fraction=0.01):
+  policy = bad.Policy("skip", max_fraction)
   return bad.Record({"a": size, "b": size}, policy, path)
 
 
@@ -100,7 +100,7 @@ def test_more_bad_rows_than_the_share_end_the_run(size, num_rows, allowed):
 def test_the_message_names_the_file_and_the_last_row(tmp_path):
   path = str(tmp_path / "run" / bad.FILE)
   with pytest.raises(ValueError, match=f"{path}; the last one met: oh no. Rep"):
-    record(path, max_share=0).add(rows(), [broken(1, message="oh no")])
+    record(path, max_fraction=0).add(rows(), [broken(1, message="oh no")])
   assert len(bad.read(path)) == 1  # written before the run ends
 
 

@@ -16,7 +16,7 @@ from tests.support import numbers, numbers_run
 
 form, registered = numbers.form, numbers.registered
 
-SKIP = options.Options(ahead=2, bad=bad_lib.Policy("skip", 0.5))
+SKIP = options.Options(prefetch=2, bad=bad_lib.Policy("skip", 0.5))
 MIX = dict(
   a=dict(source="numbers", size=10, weight=3, pp="keep_even"),
   b=dict(
@@ -45,7 +45,7 @@ def read(form):
       NUM - start,
       start=start * 8,
       stop=NUM * 8,
-      options=SKIP._replace(workers=workers),
+      options=SKIP._replace(num_workers=workers),
       watch=watch,
     )
 

@@ -223,7 +223,11 @@ def test_a_batch_that_hosts_cannot_share_is_refused(form):
 
 @pytest.mark.parametrize(
   "change",
-  [dict(threads=1, ahead=1), dict(cache="raw"), dict(cache="raw", cache_gb=0)],
+  [
+    dict(num_threads=1, prefetch=1),
+    dict(cache="raw"),
+    dict(cache="raw", cache_gb=0),
+  ],
 )
 def test_how_rows_are_read_does_not_change_them(form, change):
   data = numbers.datasets(HOLES)
@@ -328,7 +332,7 @@ def counted(pp):
 
 @pytest.mark.parametrize("kind", ("raw", "examples"))
 def test_a_cached_row_is_read_once(form, kind):
-  one_thread = options.Options(threads=1, ahead=1, cache=kind)
+  one_thread = options.Options(num_threads=1, prefetch=1, cache=kind)
   data = counted("decode")
   numbers.batches((data,), form, num=10, options=one_thread)
   assert set(data.source.reads.values()) == {1}
@@ -377,8 +381,8 @@ def test_examples_that_are_drawn_anew_are_not_cached(form):
   "change, message",
   [
     (dict(cache="rows"), 'unknown input.cache "rows"'),
-    (dict(workers=-1), "input.workers is -1; it is at least 0"),
-    (dict(ahead=0), "input.ahead is 0; it is at least 1"),
+    (dict(num_workers=-1), "input.num_workers is -1; it is at least 0"),
+    (dict(prefetch=0), "input.prefetch is 0; it is at least 1"),
   ],
 )
 def test_options_that_there_are_not_are_refused(change, message):

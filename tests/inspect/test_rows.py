@@ -122,9 +122,9 @@ def test_an_op_that_crashes_is_a_bad_row(folder, monkeypatch):
 def test_bad_rows_that_training_skips_are_no_error(folder):
   file = folder.write("a.jsonl", *patient.GOOD, "{}")
   path = folder.config(patient.jsonl(file), more='c.bad.policy = "skip"')
-  seen = patient.look("--config", path, "--config.bad.max_share=0.3")
+  seen = patient.look("--config", path, "--config.bad.max_fraction=0.3")
   assert (seen.code, seen.found["row"][0]) == (0, "warning")
-  seen = patient.look("--config", path, "--config.bad.max_share=0.2")
+  seen = patient.look("--config", path, "--config.bad.max_fraction=0.2")
   assert (seen.code, seen.found["row"][0]) == (1, "error")
 
 

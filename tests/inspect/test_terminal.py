@@ -94,7 +94,7 @@ def test_an_input_slower_than_the_steps_is_a_warning(folder):
 
 def test_workers_are_counted_in_the_estimate(folder):
   file = folder.write("a.jsonl", *patient.GOOD)
-  path = folder.config(patient.jsonl(file), more="c.input.workers = 1")
+  path = folder.config(patient.jsonl(file), more="c.input.num_workers = 1")
   speed = patient.look("--config", path).report.speed
   assert speed.how == "1 workers" and speed.many >= speed.one
 

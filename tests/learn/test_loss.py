@@ -16,11 +16,13 @@ from tests.support import toy
 B, L, D, V = 4, 13, 8, 37  # L is no multiple of the 8 columns of a chunk
 
 
-def naive(hidden, table, labels, weights, cap=0.0, smoothing=0.0):
+def naive(hidden, table, labels, weights, cap=0.0, label_smoothing=0.0):
   """Returns f32[B]: the textbook's smoothed cross entropy, all logits."""
   logits = gemma.softcap(hidden @ table.T, cap)
   target = jax.nn.one_hot(labels, V)
-  target = target * (1 - smoothing) + (1 - target) * smoothing / (V - 1)
+  target = target * (1 - label_smoothing) + (1 - target) * label_smoothing / (
+    V - 1
+  )
   nll = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
   return jnp.sum(nll * weights, axis=1)
 
@@ -41,8 +43,8 @@ def case():
   )
 
 
-def value_and_gradients(function, case, cap, smoothing):
-  rest = case["labels"], case["weights"], cap, smoothing
+def value_and_gradients(function, case, cap, label_smoothing):
+  rest = case["labels"], case["weights"], cap, label_smoothing
   fn = lambda hidden, table: 3 * jnp.sum(function(hidden, table, *rest))
   fn = toy.jit(jax.value_and_grad(fn, (0, 1)))
   value, gradients = fn(case["hidden"], case["table"])
@@ -50,11 +52,11 @@ def value_and_gradients(function, case, cap, smoothing):
 
 
 @pytest.mark.parametrize(
-  "cap, smoothing", ((0.0, 0.0), (0.0, 0.1), (2.0, 0.0), (2.0, 0.1))
+  "cap, label_smoothing", ((0.0, 0.0), (0.0, 0.1), (2.0, 0.0), (2.0, 0.1))
 )
-def test_loss_and_gradients_equal_the_plain_formula(case, cap, smoothing):
-  have = value_and_gradients(loss_lib.weighted_nll, case, cap, smoothing)
-  want = value_and_gradients(naive, case, cap, smoothing)
+def test_loss_and_gradients_equal_the_plain_formula(case, cap, label_smoothing):
+  have = value_and_gradients(loss_lib.weighted_nll, case, cap, label_smoothing)
+  want = value_and_gradients(naive, case, cap, label_smoothing)
   for x, y in zip(have, want, strict=True):
     np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
 
@@ -132,7 +134,7 @@ def test_row_nll_is_each_rows_mean_over_its_targets(case):
 
 def test_smoothing_puts_the_rest_on_all_other_words():
   logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
-  nll = loss_lib.token_nll(logits, jnp.array([1]), smoothing=0.2)
+  nll = loss_lib.token_nll(logits, jnp.array([1]), label_smoothing=0.2)
   want = -(0.1 * np.log(0.5) + 0.8 * np.log(0.3) + 0.1 * np.log(0.2))
   np.testing.assert_allclose(nll, [want], rtol=1e-6)
 

@@ -19,7 +19,7 @@ def config(total=6, **changes):
       caption=dict(rows, metric="exact", num_examples=12, bad=[3], max_len=3),
       nll=dict(rows, metric="perplexity", num_examples=11, bad=[3]),
     )
-    c.bad = dict(policy="skip", max_share=0.2)
+    c.bad = dict(policy="skip", max_fraction=0.2)
   return c
 
 

@@ -23,7 +23,7 @@ from transfers import base, mix
 
 # What all recipes have in common here, so that they share their programs. The
 # small tokenizer needs many tokens for words it does not know.
-SHAPES = dict(batch_size=2, num_images=16, text_len=128, smoothing=0.1)
+SHAPES = dict(batch_size=2, num_images=16, text_len=128, label_smoothing=0.1)
 MAX_LEN, MAX_PROGRAMS = 8, 6
 MODELS = ("pg1_3b", "pg2_3b", "pg2_10b", "pg2_28b")
 
@@ -109,7 +109,7 @@ def start(cfg):
   shapes = paligemma.shapes(cfg)
   tx = optim.make(plain, shapes, total=2)
   is_frozen = optim.frozen(shapes, plain.schedule)
-  how = dict(smoothing=SHAPES["smoothing"], seed=0)
+  how = dict(label_smoothing=SHAPES["label_smoothing"], seed=0)
   rng = np.random.default_rng(0)
   draw = lambda _, x: rng.normal(0, 0.02, x.shape).astype(np.float32)
   state = train.state_of(tree.map_named(draw, shapes), tx)

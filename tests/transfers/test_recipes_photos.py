@@ -82,7 +82,12 @@ def test_the_setting_is_the_published_one(
     lr,
     wd,
   )
-  assert (c.smoothing, c.model.dropout, c.grad_clip, c.b2) == (0, 0, 1, 0.999)
+  assert (c.label_smoothing, c.model.dropout, c.grad_clip, c.b2) == (
+    0,
+    0,
+    1,
+    0.999,
+  )
 
 
 @pytest.mark.parametrize("row, name, score, at_224, at_448", SCORES)

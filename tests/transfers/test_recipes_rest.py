@@ -114,7 +114,7 @@ def test_the_setting_is_the_published_one(
 ):
   c = load(row, res=res)
   assert (c.total, c.batch_size, c.lr, c.wd) == (total, size, lr, wd)
-  assert (c.smoothing, c.model.dropout) == (smooth, drop)
+  assert (c.label_smoothing, c.model.dropout) == (smooth, drop)
   assert (c.warmup, c.grad_clip, c.b2) == ("5%", 1, 0.999)
   tower = {"img/.*": None} if frozen else {}
   assert dict(c.schedule) == {**tower, ".*": "cosine"}

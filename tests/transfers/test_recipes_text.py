@@ -87,7 +87,7 @@ def test_the_setting_is_the_published_one(
 ):
   c = load(row, res=res)
   assert (c.total, c.batch_size, c.lr, c.wd) == (f"{epochs}ep", size, lr, wd)
-  assert (c.smoothing, c.model.dropout) == (smooth, drop)
+  assert (c.label_smoothing, c.model.dropout) == (smooth, drop)
   assert dict(c.schedule) == {".*": "cosine"}
 
 

@@ -174,7 +174,7 @@ def test_a_place_without_a_checkpoint_is_named(saved, tmp_path):
 
 
 def test_only_the_newest_are_kept(tmp_path):
-  with checkpoint.Manager(tmp_path, keep=2) as manager:
+  with checkpoint.Manager(tmp_path, max_checkpoints=2) as manager:
     for step in (9, 10, 11, 100):
       manager.save(step, small_state(step), {})
   assert checkpoint.steps(tmp_path / "checkpoints") == [11, 100]
@@ -210,7 +210,7 @@ def loop_state(step):
 
 
 def save_forever(workdir):
-  with checkpoint.Manager(workdir, keep=1) as manager:
+  with checkpoint.Manager(workdir, max_checkpoints=1) as manager:
     step = manager.latest() or 0
     while True:
       step += 1
