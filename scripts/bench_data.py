@@ -27,7 +27,7 @@ from PIL import Image  # noqa: E402
 from sklearn import datasets  # noqa: E402
 
 from pg import pp  # noqa: E402
-from pg.pp import image, parse  # noqa: E402
+from pg.pp import parse  # noqa: E402
 
 SIZE, HEIGHT, WIDTH = 224, 400, 500
 BV = f"decode | resize({SIZE})"
@@ -149,8 +149,7 @@ def scaling(rounds, num=400):
 def main(args):
   files = photos()
   size = sum(map(len, files)) / len(files) / 1000
-  reader = "Pillow" if image.simplejpeg is None else "simplejpeg"
-  print(f"{WIDTH} x {HEIGHT} JPEGs of {size:.0f} kB, read with {reader}")
+  print(f"{WIDTH} x {HEIGHT} JPEGs of {size:.0f} kB")
   found = rates(args.rounds)
   for name, values in found.items():
     middle, low, high = statistics.median(values), min(values), max(values)

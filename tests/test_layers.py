@@ -156,9 +156,7 @@ def test_a_file_is_named_by_what_is_in_it(module):
 
 
 def test_everything_that_is_imported_is_a_requirement():
-  lines = []
-  for name in ("requirements.txt", "requirements-fast.txt"):  # may be absent
-    lines += (ROOT / name).read_text().splitlines()
+  lines = (ROOT / "requirements.txt").read_text().splitlines()
   required = {
     re.match(r"[\w-]+", line)[0].lower().replace("_", "-")
     for line in lines

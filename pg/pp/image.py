@@ -13,27 +13,23 @@ decoding makes of every kind of file, with the reader big_vision has:
   over MAX_PIXELS        refused before it is decoded
   truncated, damaged     refused
 
-JPEG is decoded by simplejpeg, an optional package that is three times as fast
-as Pillow, with the fast integer DCT: what big_vision's `decode` does and what
-the released models were trained on, bit for bit. `decode(precise=True)` uses
-the accurate DCT, which is bit for bit what Pillow gives (and Hugging Face
-transformers and big_vision's `decode(precise=True)`). Without simplejpeg, and
-for the rare JPEG that only Pillow reads, both are the accurate one: on a photo
-it differs from the fast one by about 1 level on average and 17 at most.
+JPEG is decoded by simplejpeg, three times as fast as Pillow, with the fast
+integer DCT: what big_vision's `decode` does and what the released models were
+trained on, bit for bit. `decode(precise=True)` uses the accurate DCT, which is
+bit for bit what Pillow gives (and Hugging Face transformers and big_vision's
+`decode(precise=True)`). For the rare JPEG that only Pillow reads both are the
+accurate one: on a photo it differs from the fast one by about 1 level on
+average and 17 at most.
 """
 
 import io
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from pg import pp
 from pg.pp import objects
-
-try:
-  import simplejpeg
-except ImportError:
-  simplejpeg = None
 
 # About 9500 x 9500; Pillow warns from here on. A small file can ask for more.
 MAX_PIXELS = 89_478_485
@@ -171,7 +167,7 @@ def checked(image):
 
 def _jpeg(data, precise):
   """Returns the pixels of a JPEG, or None for what Pillow is to look at."""
-  if simplejpeg is None or not data.startswith(b"\xff\xd8"):
+  if not data.startswith(b"\xff\xd8"):
     return None
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)

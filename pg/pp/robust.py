@@ -46,7 +46,7 @@ def random_jpeg(example, p: int | float, *, rng):
   """Compresses the image as JPEG and decodes it, with probability `p`.
 
   With a quality of 75 to 95, and in half of the cases with the fast DCT (see
-  image.py, also for what happens without simplejpeg). Several images alike.
+  image.py). Several images alike.
 
   Args:
     example: dict with "image" u8[H, W, 3].

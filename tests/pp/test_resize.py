@@ -40,8 +40,6 @@ def shared(name):
 
 @pytest.mark.parametrize("key", [key for key in SHA256 if "|hf|" not in key])
 def test_the_string_of_a_big_vision_config_gives_its_bytes(key):
-  if ".jpg" in key and "precise" not in key:
-    pytest.importorskip("simplejpeg")
   name, string = key.split("|", 1)
   out = apply(string, read(name))
   assert hashlib.sha256(out.tobytes()).hexdigest() == SHA256[key]
@@ -75,7 +73,6 @@ def test_each_way_to_resize_gives_tensorflows_numbers(method, antialias):
 def test_each_way_to_resize_gives_tensorflows_numbers_of_more(
   method, antialias
 ):
-  pytest.importorskip("simplejpeg")
   golden = np.load(io.BytesIO(shared("golden/resize_random.npz")))
   for name, source in (("photo", PHOTO), ("rgba", "rgba.png")):
     for size, every in ((56, 1), (224, 4)):
@@ -88,7 +85,6 @@ def test_each_way_to_resize_gives_tensorflows_numbers_of_more(
 
 
 def test_resize_small_and_central_crop_equal_big_vision():
-  pytest.importorskip("simplejpeg")
   golden = np.load(io.BytesIO(shared("golden/image_bv.npz")))
   for string in (
     "decode|resize_small(64)",
