@@ -2,8 +2,8 @@
 
   python -m scripts.transfers_table
 
-Recipes are those of transfers/ with a small release in tests/releases. Counts
-are those of the official releases; `pg.check` is run on the small ones.
+Recipes are those of transfers/ with a small release in tests/support/releases.
+Counts are those of the official releases; `pg.check` is run on the small ones.
 """
 
 import importlib

@@ -187,7 +187,7 @@ def test_a_long_check_says_how_far_it_is():
     for tick in tickers:
       tick(done, 30)
   assert pipe.getvalue() == (
-    "10 of 30 rows, 20s left\n20 of 30 rows, 10s left\n"
+    "10 of 30 rows, 00:20 left\n20 of 30 rows, 00:10 left\n"
   )
   assert screen.getvalue().count("\r") == 30
   assert screen.getvalue().endswith("\x1b[2K")

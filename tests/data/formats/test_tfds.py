@@ -196,7 +196,7 @@ def test_an_empty_sequence_of_dicts_is_a_dict_of_empty_lists(prepared, kind):
 def test_tensorflow_datasets_is_not_needed(prepared):
   code = (
     "import sys; sys.modules['tensorflow_datasets'] = None\n"
-    "from pg.data import tfds\n"
+    "from pg.data.formats import tfds\n"
     "for kind in tfds.FORMATS:\n"
     f"  rows = tfds.Tfds('toy', 'train', {str(prepared)!r} + '/' + kind)\n"
     "  assert rows[3]['question'].startswith('wäs')\n"

@@ -1,0 +1,1 @@
+"""Small made-up releases, in the file formats of the official ones."""

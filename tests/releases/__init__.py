@@ -1,1 +1,0 @@
-"""Small made-up releases, in the file formats of the official ones."""
