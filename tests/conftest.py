@@ -1,10 +1,14 @@
 """Tests run on eight fake CPU devices."""
 
+import collections
 import functools
 import os
-import pathlib
 
 import pytest
+
+from tests.support import paths
+
+NO_GEMMA = "needs Gemma's vocabulary; PG_GEMMA_TOKENIZER can name its file"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
@@ -12,9 +16,33 @@ if "host_platform_device_count" not in flags:
   os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 
 # What is compiled once is compiled once: for all tests and their subprocesses.
-cache = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "xla"
+cache = paths.ROOT / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Leaves out files that take seconds to import and whose tests do not run."""
+  name = collection_path.name
+  named = any(name in arg for arg in config.args)
+  if name.startswith("test_parity") and not named:
+    return "not parity" in config.option.markexpr or None
+
+
+def pytest_collection_modifyitems(items):
+  """Skips tests that need Gemma's vocabulary where it is absent."""
+  if not paths.GEMMA.is_file():
+    for item in items:
+      if item.get_closest_marker("gemma"):
+        item.add_marker(pytest.mark.skip(reason=NO_GEMMA))
+
+
+def pytest_terminal_summary(terminalreporter):
+  """Says how many tests were skipped, and why."""
+  skipped = terminalreporter.stats.get("skipped", ())
+  reasons = (s.longrepr[2].removeprefix("Skipped: ") for s in skipped)
+  for reason, number in sorted(collections.Counter(reasons).items()):
+    terminalreporter.write_line(f"{number} skipped: {reason}")
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,12 @@ import pytest
 from pg.codecs import masks
 from pg.pp import masks as mask_ops
 from scripts import made_masks
-from tests.support import paths
+from tests.support import coco_free
 
 torch = pytest.importorskip("torch")
 coco_mask = pytest.importorskip("pycocotools.mask")
 
 pytestmark = pytest.mark.parity
-COCO = paths.SHARED / "data" / "coco_free"
 RELEASED = dict(a=16, b=32, c=64, d=128, D=512, e=128, f=128, g=64, h=32, i=16)
 ODD = dict(a=3, b=5, c=4, d=6, D=7, e=9, f=8, g=5, h=2, i=3)
 
@@ -97,9 +96,8 @@ def test_run_lengths_are_unpacked_as_by_pycocotools():
     np.testing.assert_array_equal(mask_ops.run_lengths(packed), mask)
 
 
-@pytest.mark.skipif(not COCO.exists(), reason="needs the photos of coco_free")
 def test_polygons_of_photos_are_filled_nearly_as_by_pycocotools():
-  data = json.loads((COCO / "instances_train.json").read_text())
+  data = json.loads(coco_free.read("instances_train.json"))
   sizes = {i["id"]: (i["height"], i["width"]) for i in data["images"]}
   differing, pixels = 0, 0
   for a in data["annotations"]:

@@ -20,10 +20,9 @@ from pg.data.formats import coco
 from pg.pp import masks as mask_ops
 from pg.pp import parse
 from scripts import made_masks, train_mask_codec
-from tests.support import paths
+from tests.support import coco_free, paths
 
 GOLDEN = paths.GOLDEN
-COCO = paths.SHARED / "data" / "coco_free"
 WHOLE = (0, 0, 1, 1)
 UNSEEN = train_mask_codec.SEED + 1  # of made-up masks
 
@@ -263,9 +262,10 @@ def test_unseen_masks_survive_16_codes_of_ours():
   assert len(np.unique(codes)) > 100  # of 128: none died
 
 
-@pytest.mark.skipif(not COCO.exists(), reason="needs the photos of coco_free")
-def test_polygons_of_photos_survive_16_codes_of_ours():
-  source = coco.Coco(COCO / "instances_val.json", str(COCO / "images"))
+def test_polygons_of_photos_survive_16_codes_of_ours(tmp_path, monkeypatch):
+  monkeypatch.setenv("PG_CACHE", str(tmp_path / "cache"))
+  root = coco_free.write(tmp_path)
+  source = coco.Coco(root / "instances_val.json", str(root / "images"))
   scores = []
   for i in range(len(source)):
     row = source[i]

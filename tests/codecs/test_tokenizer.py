@@ -4,7 +4,6 @@ import concurrent.futures
 import gzip
 import io
 import json
-import os
 import pickle
 
 import numpy as np
@@ -14,7 +13,6 @@ import sentencepiece
 from pg.codecs import tokenizer
 from tests.support import paths
 
-GEMMA = str(paths.GEMMA)
 TEXTS = ["a red circle\nand a blue square", "caption en", "detect red ; blue"]
 
 
@@ -56,11 +54,10 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def gemma():
-  if not os.path.isfile(GEMMA):
-    pytest.skip("no Gemma tokenizer; set PG_GEMMA_TOKENIZER to its file")
-  return tokenizer.Tokenizer(GEMMA)
+  return tokenizer.Tokenizer(str(paths.GEMMA))
 
 
+@pytest.mark.gemma
 def test_gemma_equals_the_reference_on_1000_strings(gemma):
   rows = golden("tokenizer.jsonl.gz")
   assert len(rows) == 1000
@@ -69,11 +66,13 @@ def test_gemma_equals_the_reference_on_1000_strings(gemma):
     assert gemma.decode(row["ids"]) == row["decoded"], row["text"]
 
 
+@pytest.mark.gemma
 def test_gemma_gives_the_ids_that_the_prefix_lm_test_has_recorded(gemma):
   for row in golden("prefix_lm_ids.jsonl.gz"):
     assert gemma.encode(row["text"]) == row["ids"], row["text"]
 
 
+@pytest.mark.gemma
 def test_gemma_has_the_ids_of_the_released_checkpoints(gemma):
   assert gemma.vocab_size == 257152
   assert gemma.sep == [108]
@@ -88,8 +87,6 @@ def test_gemma_has_the_ids_of_the_released_checkpoints(gemma):
 
 
 def test_committed_tokenizer_reads_back_what_it_writes():
-  if not os.path.isfile(tokenizer.NANO):
-    pytest.skip("pg/codecs/nano.model is not there")
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   text = "detect red circle ; square\n<loc0001><loc0002><loc0003><loc1023> red"
   assert tok.decode(tok.encode(text)) == text

@@ -1,7 +1,6 @@
 """Objects are written whole, in the published form, and can be read back."""
 
 import collections
-import os
 import re
 
 import numpy as np
@@ -307,11 +306,9 @@ def test_spans_without_loss_are_whole_tokens():
   assert ids + TOK.encode(text[at:]) == TOK.encode(text)
 
 
+@pytest.mark.gemma
 def test_the_usual_name_of_noise_is_one_token_of_gemma():
-  path = str(paths.GEMMA)
-  if not os.path.exists(path):
-    pytest.skip("Gemma's vocabulary is not there")
-  tok = tokenizer.Tokenizer(path)
+  tok = tokenizer.Tokenizer(str(paths.GEMMA))
   suffix = apply("detect_all(4)", **row())["suffix"]
   pieces = tok.pieces(tok.encode(suffix))
   assert pieces[-1] == "<unused0>" and pieces.count("<unused0>") == 1

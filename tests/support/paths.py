@@ -5,8 +5,9 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
-# What is not committed: tests that need it are skipped where it is absent.
-SHARED = ROOT.parent / "shared"
+# Gemma's vocabulary has terms of its own and is not committed: tests marked
+# `gemma` are skipped where it is absent.
 GEMMA = pathlib.Path(
-  os.environ.get("PG_GEMMA_TOKENIZER") or SHARED / "tokenizers" / "gemma.model"
+  os.environ.get("PG_GEMMA_TOKENIZER")
+  or ROOT.parent / "shared" / "tokenizers" / "gemma.model"
 )

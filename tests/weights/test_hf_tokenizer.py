@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 
 import pytest
 
@@ -11,7 +10,6 @@ from pg.weights import hf_tokenizer
 from tests.support import paths
 
 GOLDEN = paths.GOLDEN / "tokenizer.jsonl.gz"
-GEMMA = str(paths.GEMMA)
 # Text like this is special there, and not to SentencePiece.
 CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image>")
 
@@ -19,13 +17,9 @@ CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<image>")
 @pytest.mark.parametrize(
   "path",
   [
-    tokenizer.NANO,
+    pytest.param(tokenizer.NANO, id="nano"),
     pytest.param(
-      GEMMA,
-      marks=[
-        pytest.mark.slow,
-        pytest.mark.skipif(not os.path.exists(GEMMA), reason="no gemma.model"),
-      ],
+      str(paths.GEMMA), marks=[pytest.mark.slow, pytest.mark.gemma], id="gemma"
     ),
   ],
 )

@@ -14,9 +14,8 @@ from pg.data import source
 from pg.data.formats import coco, folders, voc, yolo
 from pg.data.storage import index
 from pg.pp import parse
-from tests.support import paths, web
+from tests.support import coco_free, web
 
-FREE = paths.SHARED / "data" / "coco_free"
 NAMES = ("dog", "traffic light", "日本")
 WIDTH, HEIGHT = 64, 32
 
@@ -294,15 +293,15 @@ def test_a_coco_file_that_is_not_there_is_named(tmp_path):
       coco.Coco(path)
 
 
-@pytest.mark.skipif(not FREE.exists(), reason="needs ../shared")
-def test_real_photos_have_the_boxes_of_the_file():
+def test_real_photos_have_the_boxes_of_the_file(tmp_path):
+  root = coco_free.write(tmp_path)
   total = 0
   for split in ("train", "val"):
-    path = FREE / f"instances_{split}.json"
-    captions = FREE / f"captions_{split}.json"
+    path = root / f"instances_{split}.json"
+    captions = root / f"captions_{split}.json"
     data = json.loads(path.read_text())
     names = {c["id"]: c["name"] for c in data["categories"]}
-    found = coco.Coco(path, FREE / "images", captions)
+    found = coco.Coco(path, root / "images", captions)
     found.check(None)
     for n, image in enumerate(data["images"]):
       row = found[n]
