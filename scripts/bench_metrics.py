@@ -100,7 +100,7 @@ def main(n, rounds):
   predictions, texts = captions(n, 0), captions(5 * n, 1)
   examples = [{"answers": texts[5 * i : 5 * i + 5]} for i in range(n)]
   said, questions = answers(n, 2)
-  made = metrics_lib.TABLES["captions"](predictions, examples)
+  made = metrics_lib.METRICS["captions"](predictions, examples)
   jobs = {
     "cider": lambda: ours(predictions, examples),
     "captions": lambda: metrics_lib.METRICS["captions"](predictions, examples),

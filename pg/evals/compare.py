@@ -6,9 +6,9 @@ import numpy as np
 
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
-from pg.evals.metrics import statistics as table_lib
+from pg.evals.metrics import statistics
 
-# Of a block of draws, numbers held at a time.
+# Numbers that are held at a time, of a block of draws.
 _BLOCK = 1 << 22
 
 
@@ -65,23 +65,23 @@ def _differences(before, after, metric):
     return {"mean score": (*means, interval.paired(a, b))}, ""
   if metric == "none":
     return {}, "it has predictions alone, without a metric"
-  if metric not in metrics_lib.TABLES:
+  if metric not in metrics_lib.METRICS:
     return {}, "no scores by example, and no config that names its metric"
-  tables = [_table(metric, records) for records in (before, after)]
-  if not all(isinstance(made, table_lib.Table) for made in tables):
+  both = [_scores(metric, records) for records in (before, after)]
+  if not all(isinstance(scores, statistics.Sums) for scores in both):
     return {}, f"{metric} is not made of sums over examples, there is no test"
-  return paired(*tables), ""
+  return paired(*both), ""
 
 
 def paired(before, after, *, resamples=1000, level=0.95, seed=0):
-  """Compares the scores of two tables with the same examples.
+  """Compares the scores of two models on the same examples.
 
   The interval is the paired bootstrap's: examples are drawn with replacement,
   the same ones for both. p is that of approximate randomization: were both as
   good, each example's answers could as well have been exchanged.
 
   Args:
-    before, after: table.Table, row by row of the same examples.
+    before, after: statistics.Sums, row by row of the same examples.
     resamples, level, seed: as in interval.paired.
 
   Returns:
@@ -103,8 +103,8 @@ def paired(before, after, *, resamples=1000, level=0.95, seed=0):
     finish(*map(np.concatenate, zip(*blocks))) for blocks in (drawn, exchanged)
   )
   found = {}
-  for name, a in before.finish(totals[0]).items():
-    b = after.finish(totals[1])[name]
+  for name, a in before.items():
+    b = after[name]
     spread = drawn[1][name] - drawn[0][name]
     spread = spread[np.isfinite(spread)]
     if np.isfinite(a) and np.isfinite(b) and spread.size:
@@ -118,9 +118,9 @@ def paired(before, after, *, resamples=1000, level=0.95, seed=0):
   return found
 
 
-def _table(metric, records):
+def _scores(metric, records):
   texts = [record["prediction"] for record in records]
-  return metrics_lib.TABLES[metric](texts, list(map(_example, records)))
+  return metrics_lib.score(metric, texts, list(map(_example, records)))
 
 
 def _example(record):

@@ -1,19 +1,17 @@
-"""How sure a score is, and whether two differ by more than chance."""
+"""Bootstrap confidence intervals, and a permutation test of two models."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from pg import config
-from pg.evals import metrics
 from pg.evals.metrics import statistics
 
-# Of a block of drawn examples, numbers held at a time.
+# Numbers that are held at a time, of a block of drawn examples.
 _BLOCK = 1 << 22
 
 
 class Interval(NamedTuple):
-  """A score with the range in which others of its kind would lie."""
+  """A score and its confidence interval."""
 
   value: float
   low: float
@@ -31,10 +29,10 @@ class Difference(NamedTuple):
   num: int
 
 
-def bootstrap(made, *, resamples=None, level=0.95, seed=0):
+def bootstrap(scores, *, resamples=None, level=0.95, seed=0):
   """Returns an Interval for each score of a metric: percentile bootstrap.
 
-  Examples (pairs, sentences: rows of the table) are drawn again with
+  Examples (pairs, sentences: rows of `Sums.sums`) are drawn again with
   replacement and the scores computed from the new sums. That is exact for
   means, quotients and BLEU. For CIDEr the weights of n-grams stay those of the
   whole set: what a caption contributes is drawn, not what it contributes given
@@ -43,8 +41,8 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   example.
 
   Args:
-    made: table.Table or table.Drawn.
-    resamples: number of draws; None is 1000 of a Table, and of a Drawn, which
+    scores: statistics.Sums or Resampled; a plain dict has no intervals.
+    resamples: number of draws; None is 1000 of Sums, and of a Resampled, which
       takes a second per ten or so, 100.
     level: share of the draws that an interval holds.
     seed: of the draws; the same seed gives the same interval.
@@ -55,31 +53,32 @@ def bootstrap(made, *, resamples=None, level=0.95, seed=0):
   Raises:
     ValueError: a summand that is not a finite number, or no rows.
   """
-  scores = statistics.scores(made)
-  if isinstance(made, statistics.Drawn):
-    draws = _finish_each(made, resamples or 100, seed, scores)
+  if isinstance(scores, statistics.Resampled):
+    draws = _finish_each(scores, resamples or 100, seed)
+  elif isinstance(scores, statistics.Sums):
+    _check(scores.sums)
+    draws = scores.finish(_draw(scores.sums, resamples or 1000, seed))
   else:
-    _check(made.sums)
-    draws = made.finish(_draw(made.sums, resamples or 1000, seed))
+    return {}
   found = {}
   for name, value in scores.items():
     kept = draws[name][np.isfinite(draws[name])]
     if np.isfinite(value) and kept.size:
       low, high = np.quantile(kept, _tails(level))
       ends = float(value), float(low), float(high)
-      found[name] = Interval(*ends, made.num[name])
+      found[name] = Interval(*ends, scores.num[name])
   return found
 
 
-def _finish_each(made, resamples, seed, scores):
+def _finish_each(scores, resamples, seed):
   """Returns the scores of draws, dict of f64[resamples]; nan: has none.
 
   They are moved so that their mean is the score: copies of an image agree with
   each other, and average precision, which has a maximum in it, is larger.
   """
-  rng, size = np.random.default_rng(seed), made.size
+  rng, size = np.random.default_rng(seed), scores.size
   times = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-  found = [made.finish(row) for row in times]
+  found = [scores.finish(row) for row in times]
   draws = {}
   for name, score in scores.items():
     values = np.array([f.get(name, np.nan) for f in found])
@@ -180,21 +179,3 @@ def _check(values):
       f" finite{f', the first is row {bad[0]}' if bad.size else ''}; wanted at"
       " least one row and finite numbers"
     )
-
-
-def scored(name, predictions, examples):
-  """Scores predictions and says how sure each score is.
-
-  Args:
-    name: str, a key of METRICS.
-    predictions, examples: as for a metric.
-
-  Returns:
-    scores: dict of float, those of METRICS[name].
-    intervals: dict of Interval, without scores that are nan.
-
-  Raises:
-    ValueError: an unknown name, or what the metric raises.
-  """
-  made = config.lookup(metrics.TABLES, name, "metric")(predictions, examples)
-  return statistics.scores(made), bootstrap(made)

@@ -177,9 +177,9 @@ def _run_score(task, cfg, params, form, mesh, record):
   if not nll:
     raise _none_usable(task)
   perplexity = lambda scores: {"perplexity": np.exp(scores["nll"])}
-  made = statistics.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
-  ranges = interval.bootstrap(made)
-  scores = {name: found.value for name, found in ranges.items()}
+  found = statistics.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
+  ranges = interval.bootstrap(found)
+  scores = {name: one.value for name, one in ranges.items()}
   return Result(scores, ranges, {}, {}, [], len(nll))
 
 
@@ -193,21 +193,20 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   texts = [text for _, _, text, *_ in answers.values()]
   examples = [example for *_, example in answers.values()]
   metric = task.how["metric"]
-  scores, ranges, blind = {}, {}, {}
+  scores, blind = {}, {}
   if metric != "none":
-    scores, ranges = interval.scored(metric, texts, examples)
+    scores = metrics_lib.score(metric, texts, examples)
     if baseline is not None:
       guesses = baseline.predict([e["prefix"] for e in examples])
       plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
-      blind = metrics_lib.METRICS[metric](guesses, plain)
+      blind = metrics_lib.score(metric, guesses, plain)
   found = [records.record(i, *answer) for i, answer in answers.items()]
-  for kept, score in zip(
-    found, metrics_lib.each(metric, texts, examples) or ()
-  ):
+  for kept, score in zip(found, getattr(scores, "each", None) or ()):
     kept["score"] = score
   for kept in found[: records.NUM_IMAGES]:
     kept["image"] = pictures[kept["index"]]
-  return Result(scores, ranges, blind, {}, found, len(found))
+  ranges = interval.bootstrap(scores)
+  return Result(dict(scores), ranges, dict(blind), {}, found, len(found))
 
 
 def _answers(task, cfg, params, form, mesh, record):

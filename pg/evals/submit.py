@@ -30,7 +30,7 @@ import json
 import os
 
 from pg import config
-from pg.evals.metrics import detections
+from pg.evals import coco_results
 
 
 def write(path, name, records):
@@ -74,7 +74,9 @@ def make(name, records):
       f"{len(empty)} of {len(records)} predictions are empty, the first is that"
       f" of {empty[0]['where']}"
     )
-  return made, notes + (detections.notes(records) if form == _detection else [])
+  return made, notes + (
+    coco_results.notes(records) if form == _detection else []
+  )
 
 
 def save(path, made):
@@ -199,7 +201,7 @@ def _detection(records):
   keys = [(identity(r, _IMAGE, number), r["prompt"]) for r in records]
   for _ in _unique(records, keys):
     pass
-  return detections.coco(records, [i for i, _ in keys])
+  return coco_results.coco(records, [i for i, _ in keys])
 
 
 _QUESTION, _RRC = ("question_id", "questionId"), ("questionId", "question_id")

@@ -67,11 +67,11 @@ def test_a_set_against_itself_does_not_differ():
   assert row.difference[:4] == (0, 0, 0, 1)
 
 
-def test_of_means_a_table_gives_what_pairs_give():
+def test_of_means_sums_give_what_pairs_give():
   rng = np.random.default_rng(3)
   a, b = rng.random(50), rng.random(50) + 0.1
-  tables = [compare.table_lib.means({"acc": list(x)}) for x in (a, b)]
-  _, _, found = compare.paired(*tables, resamples=4000)["acc"]
+  both = [compare.statistics.means({"acc": list(x)}) for x in (a, b)]
+  _, _, found = compare.paired(*both, resamples=4000)["acc"]
   want = interval.paired(a, b)
   assert found.mean == pytest.approx(want.mean)
   assert found[1:4] == pytest.approx(want[1:4], abs=0.02)
@@ -80,8 +80,8 @@ def test_of_means_a_table_gives_what_pairs_give():
 def test_sums_that_differ_by_rounding_alone_are_equal():
   # Whichever way these are exchanged, the difference is as large.
   a, b = [0.3, 0.8, 0.5, 0.0, 0.7, 0.7], [0.3, 0.8, 0.5, 0.1, 0.7, 0.7]
-  tables = [compare.table_lib.means({"acc": x}) for x in (a, b)]
-  assert compare.paired(*tables)["acc"][2].p == 1
+  both = [compare.statistics.means({"acc": x}) for x in (a, b)]
+  assert compare.paired(*both)["acc"][2].p == 1
 
 
 def test_many_examples_are_drawn_in_blocks(monkeypatch):
@@ -98,6 +98,17 @@ def test_what_cannot_be_compared_is_said():
     assert not rows
     assert notes[0].startswith("c: no scores by example")
     assert notes[1] == "old: only one of the two has predictions of it"
+
+
+def test_a_metric_without_statistics_is_not_compared(monkeypatch):
+  monkeypatch.setitem(
+    compare.metrics_lib.METRICS, "plain", lambda p, e: {"plain": 0.5}
+  )
+  made = {"c": captions(3, 0.5)}
+  rows, notes = compare.compare(made, made, {"c": "plain"})
+  assert not rows
+  (note,) = notes
+  assert note.startswith("c: plain is not made of sums over examples")
 
 
 def test_predictions_alone_are_not_compared():

@@ -7,7 +7,7 @@ import pytest
 
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
-from pg.evals.metrics import caption, meteor, statistics, vqa, yesno
+from pg.evals.metrics import caption, choice, meteor, statistics, vqa
 from tests.support import metric_golden
 
 
@@ -73,8 +73,7 @@ def test_quotients_and_bleu_are_computed_anew_of_every_draw():
   plain = []
   for _ in range(400):
     drawn = rng.integers(len(rows), size=len(rows))
-    part = made._replace(sums=made.sums[drawn])
-    plain.append(part.finish(part.sums.sum(axis=0))["bleu-4"])
+    plain.append(made.finish(made.sums[drawn].sum(axis=0))["bleu-4"])
   low, high = np.quantile(plain, (0.025, 0.975))
   assert found.low == pytest.approx(low, abs=0.02)
   assert found.high == pytest.approx(high, abs=0.02)
@@ -89,7 +88,7 @@ def test_a_group_that_some_draws_miss_still_has_an_interval():
 
 
 def test_a_score_of_no_example_is_left_out():
-  made = metrics_lib.TABLES["count"](["many"], [{"suffix": "2"}])
+  made = metrics_lib.METRICS["count"](["many"], [{"suffix": "2"}])
   found = interval.bootstrap(made)
   assert found.keys() == {"accuracy", "unparsable"}
 
@@ -102,7 +101,7 @@ def test_every_score_of_every_metric_has_an_interval_around_it():
   said = ["yes", "no", "no", "yes", "no", "yes"]
   kinds = ["random", "popular"] * 3
   truths = [{"suffix": s, "question_type": k} for s, k in zip(said, kinds)]
-  made = yesno.pope(["yes"] * 4 + ["no"] * 2, truths)
+  made = choice.pope(["yes"] * 4 + ["no"] * 2, truths)
   found |= interval.bootstrap(made)
   assert {"precision", "recall", "f1", "yes_ratio", "acc/mean"} <= found.keys()
   for name, one in found.items():
@@ -191,9 +190,7 @@ def test_meteor_of_sums_is_that_of_its_program(monkeypatch):
   ]
   monkeypatch.setattr(meteor, "alignments", lambda p, e: sums)
   made = meteor.meteor([], [])
-  assert statistics.scores(made)["meteor"] == pytest.approx(
-    METEOR[-1], abs=1e-12
-  )
+  assert made["meteor"] == pytest.approx(METEOR[-1], abs=1e-12)
   each = made.finish(made.sums)["meteor"]
   np.testing.assert_allclose(each, METEOR[:-1], atol=1e-12)
   found = interval.bootstrap(made)["meteor"]
@@ -209,7 +206,8 @@ def test_boxes_found_are_drawn_with_their_images():
     {"suffix": f"{whole} cat ; {whole} dog"},
     {"suffix": f"{whole} cow"},
   ]
-  scores, found = interval.scored("detect", texts, truths * 40)
+  scores = metrics_lib.score("detect", texts, truths * 40)
+  found = interval.bootstrap(scores)
   assert scores["iou"] == scores["recall@.5"] == pytest.approx(2 / 3)
   assert scores["unparsable"] == 0.5
   assert found.keys() == scores.keys()
@@ -220,24 +218,21 @@ def test_boxes_found_are_drawn_with_their_images():
   assert found["iou"].high == pytest.approx(high, abs=0.02)
 
 
-def test_scores_and_intervals_are_of_one_table(monkeypatch):
-  calls = []
-
-  def make(predictions, examples):
-    calls.append(predictions)
-    return statistics.means({"a": [1.0, 0.0], "b": [None, None]})
-
-  monkeypatch.setitem(metrics_lib.TABLES, "made", make)
-  scores, found = interval.scored("made", ["x", "y"], [{}, {}])
-  assert len(calls) == 1
+def test_a_score_that_is_not_a_number_has_no_interval():
+  scores = statistics.means({"a": [1.0, 0.0], "b": [None, None]})
+  found = interval.bootstrap(scores)
   assert scores["a"] == found["a"].value == 0.5
   assert np.isnan(scores["b"])
   assert found.keys() == {"a"}  # nothing is said of what no example has
-  with pytest.raises(ValueError, match='did you mean "vqav2"'):
-    interval.scored("vqa2", ["x"], [{}])
 
 
-@pytest.mark.parametrize("name", sorted(metrics_lib.TABLES.keys() - {"meteor"}))
+def test_scores_without_statistics_have_no_intervals():
+  assert interval.bootstrap({"a": 0.5}) == {}
+
+
+@pytest.mark.parametrize(
+  "name", sorted(metrics_lib.METRICS.keys() - {"meteor"})
+)
 def test_every_metric_of_one_example_has_scores_and_no_wrong_ends(name):
   whole = "<loc0000><loc0000><loc1023><loc1023>"
   text = whole + "<seg001>" * 16 + " cat"
@@ -252,9 +247,10 @@ def test_every_metric_of_one_example_has_scores_and_no_wrong_ends(name):
   prediction = text if boxes else answer
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # CIDEr of one image
-    scores, found = interval.scored(
+    scores = metrics_lib.score(
       name, [prediction] * several, [example] * several
     )
+  found = interval.bootstrap(scores)
   assert scores and np.isfinite(list(scores.values())).all()
   assert found.keys() == scores.keys()
   for key, one in found.items():

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from pg.evals import submit
-from pg.evals.metrics import detections
+from pg.evals import coco_results, submit
 
 CAT = "<loc0000><loc0256><loc0512><loc1023> cat"
 
@@ -106,10 +105,10 @@ def test_coco_gets_boxes_in_pixels_of_the_whole_picture():
 
 
 def test_coco_numbers_eighty_of_ninety_names():
-  assert len(detections.CATEGORIES) == 80
+  assert len(coco_results.CATEGORIES) == 80
   some = {"person": 1, "stop sign": 13, "backpack": 27, "toilet": 70}
-  assert some.items() <= detections.CATEGORIES.items()
-  assert detections.CATEGORIES["toothbrush"] == 90
+  assert some.items() <= coco_results.CATEGORIES.items()
+  assert coco_results.CATEGORIES["toothbrush"] == 90
 
 
 def test_boxes_that_coco_cannot_take_are_left_out_and_counted():

@@ -4,14 +4,11 @@ from pg.evals.metrics import exact, statistics
 
 
 def anls(predictions, examples):
-  """Makes the Table of `anls`, the mean of `per_example`."""
-  return statistics.means(
-    {"anls": exact.each(per_example, predictions, examples)}
-  )
+  """Scores the best similarity with an accepted answer, without case."""
+  return statistics.means({"anls": exact.each(_best, predictions, examples)})
 
 
-def per_example(prediction, example):
-  """Returns the best similarity with an accepted answer, without case."""
+def _best(prediction, example):
   prediction = prediction.lower()
   answers = exact.answers(example)
   return max(similarity(prediction, answer.lower()) for answer in answers)

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from pg.evals.metrics import exact, ngrams, ptb, statistics
+from pg.evals.metrics import exact, ptb, statistics
 
 _ORDERS = 4  # n-grams of 1 to 4 words
 # Kept from the reference: they decide the score where nothing matches.
@@ -17,7 +17,7 @@ _TINY, _SMALL = 1e-15, 1e-9
 
 
 def cider(predictions, examples):
-  """Makes the Table of CIDEr-D; its rows are images.
+  """Scores CIDEr-D: Sums over images.
 
   tf-idf vectors of n-grams, clipped, compared by cosine and penalized for
   another length (Vedantam et al. 2015); the mean over n, references and images,
@@ -29,7 +29,7 @@ def cider(predictions, examples):
     examples: list of dicts with the references in `answers` or `suffix`.
 
   Returns:
-    Table of `cider`. With one image it is 0, as no n-gram is rarer than
+    Sums of `cider`. With one image it is 0, as no n-gram is rarer than
     another: that is warned of.
 
   Raises:
@@ -40,7 +40,7 @@ def cider(predictions, examples):
 
 
 def bleu(predictions, examples):
-  """Makes the Table of bleu-1 to bleu-4 of the whole set; rows are images.
+  """Scores bleu-1 to bleu-4 of the whole set: Sums over images.
 
   The reference length is that closest to the prediction's (the shorter of two).
   Arguments and errors as for `cider`.
@@ -49,7 +49,7 @@ def bleu(predictions, examples):
 
 
 def rouge(predictions, examples):
-  """Makes the Table of `rouge_l`, the mean over images.
+  """Scores `rouge_l`, the mean over images.
 
   Of the longest common subsequence with each reference, the best precision and
   the best recall, each of whichever reference has it; beta is 1.2. Arguments
@@ -59,7 +59,7 @@ def rouge(predictions, examples):
 
 
 def captions(predictions, examples):
-  """Makes the Table of cider, bleu-1 to bleu-4 and rouge_l together."""
+  """Scores cider, bleu-1 to bleu-4 and rouge_l together."""
   tokens = _tokens(predictions, examples)
   parts = [_cider(*tokens), _bleu(*tokens), _rouge(*tokens)]
   edges = np.cumsum([part.sums.shape[1] for part in parts])[:-1]
@@ -70,9 +70,8 @@ def captions(predictions, examples):
     return scores[0] | scores[1] | scores[2]
 
   sums = np.concatenate([part.sums for part in parts], axis=1)
-  return statistics.Table(
-    sums, finish, parts[0].num | parts[1].num | parts[2].num
-  )
+  num = parts[0].num | parts[1].num | parts[2].num
+  return statistics.Sums(sums, finish, num)
 
 
 def texts(predictions, examples):
@@ -104,7 +103,7 @@ def _cider(predictions, references):
     )
   image, flat = _flat(references)
   similarity = np.zeros(len(flat))
-  for counts in ngrams.count(predictions + flat, _ORDERS):
+  for counts in count_ngrams(predictions + flat, _ORDERS):
     similarity += _cosine(*_split(*counts, image, len(predictions)), image)
   # The reference counts bigrams for the length.
   length = np.array([max(0, len(words) - 1) for words in predictions + flat])
@@ -112,7 +111,7 @@ def _cider(predictions, references):
   similarity *= np.exp(-(difference**2) / (2 * 6.0**2))
   total = np.bincount(image, similarity, len(predictions))
   each = 10 * total / _ORDERS / np.bincount(image, minlength=len(predictions))
-  return statistics.means({"cider": each})
+  return statistics.means({"cider": each}, each=False)
 
 
 def _flat(references):
@@ -169,7 +168,7 @@ def _cosine(predicted, true, image):
 def _bleu(predictions, references):
   image, flat = _flat(references)
   columns = []
-  for counts in ngrams.count(predictions + flat, _ORDERS):
+  for counts in count_ngrams(predictions + flat, _ORDERS):
     (text, _, times), (_, _, true_times, place) = _split(
       *counts, image, len(predictions)
     )
@@ -198,16 +197,66 @@ def _bleu(predictions, references):
     }
 
   num = {f"bleu-{n}": len(length) for n in range(1, _ORDERS + 1)}
-  return statistics.Table(np.array(columns, np.float64).T, finish, num)
+  return statistics.Sums(np.array(columns, np.float64).T, finish, num)
 
 
 def _rouge(predictions, references):
   scores = []
   for words, group in zip(predictions, references):
     words, *group = (t or [""] for t in (words, *group))  # as "".split(" ")
-    common = [ngrams.common(words, r) for r in group]
+    common = [longest_common(words, r) for r in group]
     precision = max(common) / len(words)
     recall = max(c / len(r) for c, r in zip(common, group))
     weighted = recall + 1.2**2 * precision
     scores.append(weighted and (1 + 1.2**2) * precision * recall / weighted)
-  return statistics.means({"rouge_l": scores})
+  return statistics.means({"rouge_l": scores}, each=False)
+
+
+def count_ngrams(texts, orders):
+  """Yields, for n from 1 to `orders`, the n-grams of all texts with counts.
+
+  Args:
+    texts: list of lists of str.
+    orders: int.
+
+  Yields:
+    text, gram, times: i64[M] each, sorted by text and then gram: text number
+    `text` has the n-gram number `gram` that many times.
+  """
+  numbers = {}
+  words = np.array(
+    [numbers.setdefault(w, len(numbers)) for words in texts for w in words],
+    np.int64,
+  )
+  text = np.repeat(np.arange(len(texts)), [len(words) for words in texts])
+  gram = words
+  for n in range(1, orders + 1):
+    if n > 1:
+      # An n-gram is one of n - 1 and the word after it.
+      keys = gram[: len(gram) - 1] * len(numbers) + words[n - 1 :]
+      gram = np.unique(keys, return_inverse=True)[1]
+    inside = text[: len(gram)] == text[n - 1 :]  # not across two texts
+    yield _counted(text[: len(gram)][inside], gram[inside])
+
+
+def _counted(text, gram):
+  size = gram.max(initial=0) + 1
+  pairs, times = np.unique(text * size + gram, return_counts=True)
+  return pairs // size, pairs % size, times
+
+
+def longest_common(a, b):
+  """Returns the length of the longest common subsequence of two lists.
+
+  Bits of an integer say where a row of the dynamic program grows by one
+  (Hyyrö 2004).
+  """
+  places = {}
+  for i, word in enumerate(a):
+    places[word] = places.get(word, 0) | 1 << i
+  full = (1 << len(a)) - 1
+  row = full
+  for word in b:
+    hits = row & places.get(word, 0)
+    row = (row + hits | row - hits) & full
+  return len(a) - row.bit_count()

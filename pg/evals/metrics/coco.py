@@ -16,7 +16,7 @@ from pg.pp import objects as objects_lib
 
 
 def bbox(predictions, examples):
-  """Makes the `table.Drawn` of COCO's average precision of boxes.
+  """Scores COCO's average precision of boxes.
 
   Args:
     predictions: list of str, such as "<loc0000><loc0000><loc0512><loc0512> cat
@@ -30,19 +30,19 @@ def bbox(predictions, examples):
       the others come last.
 
   Returns:
-    Drawn of AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm and ARl,
-    in 0..1, those for which there is an object; AP/<class> of up to 20 classes;
-    unparsable, the share of predictions with text that is no object; and
-    unknown, the share of objects with a name that no true object has and that
-    is in no example's `classes`: they are left out. Of the same name and box
-    twice in an image the likelier is kept.
+    Resampled of AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm and
+    ARl, in 0..1, those for which there is an object; AP/<class> of up to 20
+    classes; unparsable, the share of predictions with text that is no object;
+    and unknown, the share of objects with a name that no true object has and
+    that is in no example's `classes`: they are left out. Of the same name and
+    box twice in an image the likelier is kept.
 
   Raises:
     ValueError: no predictions, not as many as examples, no true object, an
       example without a key or with a bad one, or scores that are not finite or
       not as many as objects.
   """
-  return _drawn(predictions, examples, _true_boxes, _found_boxes, "bbox")
+  return _score(predictions, examples, _true_boxes, _found_boxes, "bbox")
 
 
 def segm(predictions, examples):
@@ -51,10 +51,10 @@ def segm(predictions, examples):
   Examples also have `segmentation` (polygons or run lengths), `masks` or `mask`
   (bool[H, W]), and perhaps `codec`, see pg/evals/metrics/segment.py.
   """
-  return _drawn(predictions, examples, _true_masks, _found_masks, "segm")
+  return _score(predictions, examples, _true_masks, _found_masks, "segm")
 
 
-def _drawn(predictions, examples, true, found, kind):
+def _score(predictions, examples, true, found, kind):
   scored = any(e.get("scores") is not None for e in examples)
   truths = exact.each(lambda _, e: _truths(e, true), predictions, examples)
   if not any(truths):
@@ -85,7 +85,7 @@ def _drawn(predictions, examples, true, found, kind):
     return made.finish(times) | shares
 
   more = {"unparsable": len(num), "unknown": len(num)}
-  return statistics.Drawn(made.size, finish, made.num | more)
+  return statistics.Resampled(made.size, finish, made.num | more)
 
 
 def _numbered(groups, names):

@@ -5,9 +5,12 @@ import numpy as np
 from pg.codecs import boxes
 from pg.evals.metrics import exact, statistics
 
+# Columns of the sufficient statistics of an image.
+IOU, HITS, TRUE, FOUND, FAILED, NUM = range(6)
+
 
 def detect(predictions, examples):
-  """Matches predicted with true boxes and makes the Table of how they agree.
+  """Scores how predicted boxes overlap with true ones of the same label.
 
   In each image, pairs of a predicted and a true box of the same label are taken
   greedily, largest intersection over union (IoU) first. A true box without a
@@ -19,12 +22,13 @@ def detect(predictions, examples):
     examples: list of dicts with the true boxes as such a text, `suffix`.
 
   Returns:
-    Table of
+    Sums of
     iou: mean over all true boxes, in 0..1.
     recall@.5: share of the true boxes met with an IoU of at least 0.5.
     precision@.5: share of the predicted boxes that meet a true one so; 0 where
       none is predicted. Without it, writing many boxes would cost nothing.
     unparsable: share of the predictions with text that is no object.
+    The score of an example is `mean`.
 
   Raises:
     ValueError: no predictions, not as many as examples, a true text that does
@@ -34,13 +38,14 @@ def detect(predictions, examples):
 
 
 def summed(rows):
-  """Makes the Table of what `row` returns for each image.
+  """Returns the Sums of what `row` returns for each image.
 
   Raises:
     ValueError: no true box at all.
   """
   rows = np.array(rows, np.float64)
-  if not rows[:, NUM_TRUE].sum():
+  some = int(np.count_nonzero(rows[:, TRUE]))
+  if not some:
     raise ValueError(f"none of the {len(rows)} examples has a true box")
 
   def finish(sums):
@@ -50,18 +55,26 @@ def summed(rows):
     scores["precision@.5"] = hits / np.maximum(1, found)
     return scores | {"unparsable": failed / num}
 
-  some = int(np.count_nonzero(rows[:, NUM_TRUE]))
   num = {"iou": some, "recall@.5": some}
   num |= {"precision@.5": len(rows), "unparsable": len(rows)}
-  return statistics.Table(rows, finish, num)
+  return statistics.Sums(rows, finish, num, mean(rows[:, IOU], rows))
 
 
-# The column of a Table's summands that is the number of true boxes.
-NUM_TRUE = 2
+def mean(ious, rows):
+  """Returns the mean IoU over the true objects of each image, list of float.
+
+  Where there is no true object: 1.0 for a prediction without any, else 0.0.
+
+  Args:
+    ious: f64[N], sums over the true objects of an image.
+    rows: f64[N, 6], what `row` returns for each.
+  """
+  true, nothing = rows[:, TRUE], rows[:, FOUND] == 0
+  return np.where(true > 0, ious / np.maximum(1, true), nothing).tolist()
 
 
 def row(ious, num_found, failed):
-  """Returns what an image adds to the sums, a tuple.
+  """Returns the sufficient statistics of an image, a tuple as in the columns.
 
   Args:
     ious: f32[N], of each true box with its partner.
@@ -76,18 +89,6 @@ def _row(prediction, example):
   objects, rest = boxes.parse(prediction)
   ious, _ = match(objects, _truth(example))
   return row(ious, len(objects), bool(rest))
-
-
-def per_example(prediction, example):
-  """Returns the mean IoU over an image's true boxes, in 0..1.
-
-  Where there is no true box: 1.0 for a prediction without boxes, else 0.0.
-  """
-  objects, _ = boxes.parse(prediction)
-  truth = _truth(example)
-  if not truth:
-    return float(not objects)
-  return float(np.mean(match(objects, truth)[0]))
 
 
 def _truth(example):

@@ -16,7 +16,7 @@ from pg.evals.metrics import caption, ptb, statistics
 
 
 def meteor(predictions, examples):
-  """Makes the Table of METEOR 1.5 of all captions, in 0..1; rows are images.
+  """Scores METEOR 1.5 of all captions, in 0..1: Sums over images.
 
   The program says how an image's caption is aligned with its best reference:
   numbers of which it adds up those of all images before it scores them.
@@ -34,7 +34,7 @@ def meteor(predictions, examples):
     sums[:, _CHUNKS] == 1
   )
   sums[same, _CHUNKS] = 0
-  return statistics.Table(sums, _finish, {"meteor": len(sums)})
+  return statistics.Sums(sums, _finish, {"meteor": len(sums)})
 
 
 def alignments(predictions, examples):
@@ -86,17 +86,12 @@ def _finish(sums):
     for i, weight in enumerate(_MODULES)
   )
   of = _CONTENT * (words - function) + (1 - _CONTENT) * function
-  precision, recall = np.moveaxis(_quotient(matched, of), -1, 0)
-  mean = _quotient(
+  precision, recall = np.moveaxis(statistics.quotient(matched, of), -1, 0)
+  mean = statistics.quotient(
     precision * recall, _RECALL * precision + (1 - _RECALL) * recall
   )
-  order = _quotient(chunks, matches.mean(axis=-1))
+  order = statistics.quotient(chunks, matches.mean(axis=-1))
   return {"meteor": mean * (1 - _PUNISHED * order**_SLOPE)}
-
-
-def _quotient(a, b):
-  """Returns a / b, 0 where b is 0."""
-  return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
 # Parameters of METEOR 1.5 for English: alpha, beta, gamma and delta of the

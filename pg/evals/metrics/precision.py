@@ -1,8 +1,8 @@
 """Average precision of detections, as COCO defines it.
 
-pycocotools matches the objects of each image. What it adds up then is added up
-here, so that it can be done again with images drawn several times: a score has
-an interval.
+pycocotools matches the objects of each image. Precision and recall are computed
+from the matches here, so that images can be drawn again and a score has a
+confidence interval.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _FEW = 20
 
 
 def average(truth, detections, kind):
-  """Makes the `table.Drawn` of COCO's average precision and recall.
+  """Scores COCO's average precision and recall.
 
   Args:
     truth: dict, a file of annotations in COCO's format.
@@ -45,15 +45,16 @@ def average(truth, detections, kind):
     kind: "bbox" or "segm".
 
   Returns:
-    Drawn of AP to ARl, those for which there is an object, and AP/<class> where
-    there are at most 20. Its examples are images in the order of their ids.
+    Resampled of AP to ARl, those for which there is an object, and AP/<class>
+    where there are at most 20. Its examples are images in the order of their
+    ids.
   """
   curves, size = _curves(truth, detections, kind)
   names = {c["id"]: c["name"] for c in truth["categories"]}
   few = len(names) <= _FEW
   finish = lambda times: _finish(curves, times, names if few else {})
   keys = [*_SCORES, *map(_class, names.values() if few else ())]
-  return statistics.Drawn(size, finish, {key: size for key in keys})
+  return statistics.Resampled(size, finish, {key: size for key in keys})
 
 
 class Curve(NamedTuple):

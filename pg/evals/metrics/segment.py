@@ -27,7 +27,7 @@ _ANSWER = re.compile(r"\s*(?:<loc[0-9]{4}>){4}(?:<seg[0-9]{3}>){16}")
 
 
 def refcoco(predictions, examples):
-  """Makes the Table of referring expressions: RefCOCO, RefCOCO+, RefCOCOg.
+  """Scores referring expressions: RefCOCO, RefCOCO+, RefCOCOg.
 
   As big_vision's evaluator: only four locations and 16 codes at the start of a
   prediction are read.
@@ -38,7 +38,7 @@ def refcoco(predictions, examples):
       only one of `boxes`; else it is the one around the mask.
 
   Returns:
-    Table of
+    Sums of
     miou: mean over examples of the masks' intersection over union (IoU) in the
       size of the true mask, the published number.
     ciou: sum of all intersections over sum of all unions.
@@ -54,29 +54,26 @@ def refcoco(predictions, examples):
 
   def finish(sums):
     iou, shared, union, half, most, invalid, num = np.moveaxis(sums, -1, 0)
-    cumulative = np.divide(
-      shared, union, out=np.zeros_like(shared), where=union > 0
-    )
-    boxes = {"box@.5": half / num, "box@.75": most / num}
-    scores = {"miou": iou / num, "ciou": cumulative} | boxes
+    scores = {"miou": iou / num, "ciou": statistics.quotient(shared, union)}
+    scores |= {"box@.5": half / num, "box@.75": most / num}
     return scores | {"invalid": invalid / num}
 
-  num = dict.fromkeys(finish(rows.sum(axis=0)), len(rows))
-  return statistics.Table(rows, finish, num)
+  num = dict.fromkeys(finish(rows[0]), len(rows))
+  return statistics.Sums(rows, finish, num, rows[:, 0].tolist())
 
 
 def segment(predictions, examples):
-  """Makes the Table of masks with names, matched as `detect.detect` does it.
+  """Scores masks with names, matched as `detect.detect` does it.
 
   Args:
     predictions: list of str, "<loc....>x4<seg...>x16 cat ; ...".
     examples: list of dicts with `boxes`, `labels` and as many true masks.
 
   Returns:
-    Table of miou, the mean over true objects of the IoU of their mask with that
+    Sums of miou, the mean over true objects of the IoU of their mask with that
     of their box's partner; iou, recall@.5 and precision@.5 of the boxes; and
     unparsable, the share of predictions with text that is no object with a
-    mask.
+    mask. The score of an example is `detect.mean` of its masks.
 
   Raises:
     ValueError: as `refcoco`, also for a key that is missing.
@@ -86,31 +83,12 @@ def segment(predictions, examples):
 
   def finish(sums):
     with np.errstate(invalid="ignore"):  # the mean of nothing is nan
-      mean = sums[..., 0] / sums[..., 1 + detect.NUM_TRUE]
+      mean = sums[..., 0] / sums[..., 1 + detect.TRUE]
     return {"miou": mean} | boxes.finish(sums[..., 1:])
 
-  return statistics.Table(rows, finish, {"miou": boxes.num["iou"]} | boxes.num)
-
-
-def each_refcoco(predictions, examples):
-  """Returns the IoU of each example's masks, a list of float in 0..1."""
-  return [float(row[0]) for row in _refer(predictions, examples)]
-
-
-def each(predictions, examples):
-  """Returns the mean IoU over the masks of each example, in 0..1.
-
-  Where there is no true object: 1.0 for a prediction without, else 0.0.
-  """
-  rows = zip(predictions, _segment(predictions, examples))
-  return [_mean(text, *row) for text, row in rows]
-
-
-def _mean(prediction, total, *rest):
-  num = rest[detect.NUM_TRUE]
-  if not num:
-    return float(not boxes_lib.parse(prediction)[0])
-  return float(total / num)
+  num = {"miou": boxes.num["iou"]} | boxes.num
+  each = detect.mean(rows[:, 0], rows[:, 1:])
+  return statistics.Sums(rows, finish, num, each)
 
 
 def true_masks(example):
@@ -167,7 +145,7 @@ def _are_numbers(value):
 
 
 def _refer(predictions, examples):
-  """Returns what each example adds to the sums of `refcoco`, a list."""
+  """Returns the sufficient statistics of `refcoco`, a tuple per example."""
   answers = exact.each(lambda p, _: _answer(p), predictions, examples)
   found = [(a, e) for a, e in zip(answers, examples) if a]
   answers, masks = iter(answers), decoded(found)
@@ -213,7 +191,7 @@ def _true_box(example, mask):
 
 
 def _segment(predictions, examples):
-  """Returns what each image adds to the sums of `segment`: IoU, then boxes."""
+  """Returns those of `segment`: the sum of IoUs of masks, then `detect.row`."""
   matched = exact.each(_match, predictions, examples)
   found = [
     (objects[i], example)

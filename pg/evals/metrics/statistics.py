@@ -1,55 +1,65 @@
-"""What every example adds to the scores of a metric.
+"""Per-example sufficient statistics of scores.
 
 A score is a function of sums over examples: a mean has the sum of values and
-their number, F1 the four kinds of right and wrong, BLEU counts of n-grams.
-Keeping the summands gives the score, the number of examples behind it and, by
-drawing examples again, an interval around it (pg/evals/interval.py).
+their number, F1 the four kinds of right and wrong, BLEU counts of n-grams. The
+summands of each example give the score, the number of examples behind it and,
+by drawing examples again, a confidence interval (pg/evals/interval.py).
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 
-class Table(NamedTuple):
-  """The summands of a metric and how scores come out of the sums."""
+class Sums(dict):
+  """Scores {name: float} that are functions of sums over examples.
 
-  sums: np.ndarray  # f64[N, K]; N examples, or pairs where those are drawn
-  finish: Callable  # sums f64[..., K] -> dict of f64[...]
-  num: dict  # score -> number of examples it is about
+  Attributes:
+    sums: f64[N, K], the summands; of N examples, or pairs where those are
+      drawn.
+    finish: function from sums f64[..., K] to a dict of f64[...], the scores.
+    num: {score: number of examples that it is about}.
+    each: the score of each example, a list of float; None: it has none.
+  """
 
-
-class Drawn(NamedTuple):
-  """A metric that is no function of sums, such as mean average precision."""
-
-  size: int  # N, examples
-  finish: Callable  # i64[N], how often each is there -> dict of float in 0..1
-  num: dict  # as in Table
-
-
-def scores(made):
-  """Returns the scores, dict of float, of a Table or Drawn."""
-  if isinstance(made, Drawn):
-    totals = made.finish(np.ones(made.size, np.int64))
-  else:
-    totals = made.finish(made.sums.sum(axis=0))
-  return {name: float(value) for name, value in totals.items()}
+  def __init__(self, sums, finish, num, each=None):
+    super().__init__(_floats(finish(sums.sum(axis=0))))
+    self.sums, self.finish, self.num, self.each = sums, finish, num, each
 
 
-def means(columns, more=None):
-  """Makes the Table of one or several means.
+class Resampled(dict):
+  """Scores that are no functions of sums, such as mean average precision.
 
-    means({"acc": [1.0, 0.0, 1.0], "acc/yesno": [None, 0.0, 1.0]})
+  Attributes:
+    size: N, the number of examples.
+    finish: function from how often each example is there, i64[N], to a dict of
+      float in 0..1, the scores.
+    num: as in Sums.
+  """
 
-  has the scores {"acc": 2/3, "acc/yesno": 1/2}.
+  each = None
+
+  def __init__(self, size, finish, num):
+    super().__init__(_floats(finish(np.ones(size, np.int64))))
+    self.size, self.finish, self.num = size, finish, num
+
+
+def _floats(scores):
+  return {name: float(value) for name, value in scores.items()}
+
+
+def means(columns, more=None, *, each=True):
+  """Returns the Sums of one or several means.
+
+    means({"acc": [1.0, 0.0, 1.0], "acc/yesno": [None, 0.0, 1.0]}) == {
+      "acc": 2/3, "acc/yesno": 1/2}
 
   Args:
     columns: dict of lists with the value of each example, None where an example
       does not belong to this mean.
     more: function of the dict of means to a dict of further scores; it may
       take means out that are only there for it.
+    each: whether the first column is the scores of the examples.
 
   Raises:
     ValueError: a value is not a finite number.
@@ -69,18 +79,17 @@ def means(columns, more=None):
     with np.errstate(invalid="ignore"):  # the mean of nothing is nan
       mean = total / count
     scores = {name: mean[..., i] for i, name in enumerate(names)}
-    derived = more(scores) if more else {}
+    derived = more(scores) if more else {}  # may take some out
     return scores | derived
 
   sums = np.array(values + counted, np.float64).T
-  num = {name: sum(c) for name, c in zip(names, counted)}
-  scores = finish(sums.sum(axis=0))
-  num = {name: num.get(name, len(sums)) for name in scores}
-  return Table(sums, finish, num)
+  num = dict(zip(names, map(sum, counted)))
+  num = {n: num.get(n, len(sums)) for n in finish(sums.sum(axis=0))}
+  return Sums(sums, finish, num, list(map(float, values[0])) if each else None)
 
 
 def by(name, values, groups):
-  """Returns `values` and a column for each group, ready for `means`.
+  """Returns `values` and a column for each group, for `means`.
 
     by("acc", [1.0, 0.0], ["yes/no", "other"]) == {
       "acc": [1.0, 0.0], "acc/yesno": [1.0, None], "acc/other": [None, 0.0]}
@@ -111,6 +120,11 @@ def mean_of(name, groups, leave_out=(), to="mean"):
     return {f"{name}/{to}": np.mean([scores[key] for key in kept], axis=0)}
 
   return more
+
+
+def quotient(a, b):
+  """Returns a / b, 0 where b is 0."""
+  return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
 def field(examples, key):

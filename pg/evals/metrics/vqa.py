@@ -60,7 +60,7 @@ def normalize(text):
   out = text
   for p in found:
     touches = f"{p} " in text or f" {p}" in text
-    alone = touches or _digit_comma(text)
+    alone = touches or re.search(r"\d,\d", text)
     out = out.replace(p, "" if alone else " ")
   if "." in out:
     out = re.sub(r"\.(?!\d)", "", out, count=32)
@@ -117,34 +117,30 @@ def accuracy_textvqa(prediction, answers):
 
 
 def vqav2(predictions, examples, *, distinct=True):
-  """Makes the Table of VQA accuracy.
+  """Scores VQA accuracy.
 
   Args:
     predictions: list of str.
     examples: list of dicts with `answers` and perhaps an `answer_type`.
+    distinct: see `accuracy`.
 
   Returns:
-    Table of acc and, for each answer type, acc/<type> ("acc/yesno").
+    Sums of acc and, for each answer type, acc/<type> ("acc/yesno").
   """
-  single = per_example if distinct else per_example_vizwiz
+  single = lambda p, e: accuracy(p, exact.answers(e), distinct=distinct)
   values = exact.each(single, predictions, examples)
   types = statistics.field(examples, "answer_type")
   return statistics.means(statistics.by("acc", values, types))
 
 
-def vizwiz(predictions, examples):
-  """As `vqav2` for files whose annotations have no ids."""
-  return vqav2(predictions, examples, distinct=False)
-
-
 def textvqa(predictions, examples):
-  """Makes the Table of TextVQA accuracy, `acc`."""
-  values = exact.each(per_example_textvqa, predictions, examples)
-  return statistics.means({"acc": values})
+  """Scores TextVQA: Sums of `acc`."""
+  single = lambda p, e: accuracy_textvqa(p, exact.answers(e))
+  return statistics.means({"acc": exact.each(single, predictions, examples)})
 
 
 def soft(predictions, examples, *, fold=str):
-  """Makes the Table of plain soft accuracy: OKVQA, A-OKVQA, VizWiz.
+  """Scores plain soft accuracy: OKVQA, A-OKVQA, VizWiz.
 
   Nothing is normalized and nobody left out.
 
@@ -154,11 +150,11 @@ def soft(predictions, examples, *, fold=str):
     fold: function of a text before it is compared, such as str.lower.
 
   Returns:
-    Table of acc, a third for each answer that agrees, at most 1, and acc_any,
+    Sums of acc, a third for each answer that agrees, at most 1, and acc_any,
     whether any does.
   """
-  single = functools.partial(_count, fold=fold)
-  counts = exact.each(single, predictions, examples)
+  count = lambda p, e: list(map(fold, exact.answers(e))).count(fold(p))
+  counts = exact.each(count, predictions, examples)
   return statistics.means(
     {
       "acc": [min(1.0, n / 3) for n in counts],
@@ -167,42 +163,8 @@ def soft(predictions, examples, *, fold=str):
   )
 
 
-def soft_lower(predictions, examples):
-  """As `soft`, without regard to case."""
-  return soft(predictions, examples, fold=str.lower)
-
-
-def per_example(prediction, example):
-  return accuracy(prediction, exact.answers(example))
-
-
-def per_example_vizwiz(prediction, example):
-  return accuracy(prediction, exact.answers(example), distinct=False)
-
-
-def per_example_textvqa(prediction, example):
-  return accuracy_textvqa(prediction, exact.answers(example))
-
-
-def per_example_soft(prediction, example):
-  return min(1.0, _count(prediction, example, str) / 3)
-
-
-def per_example_soft_lower(prediction, example):
-  return min(1.0, _count(prediction, example, str.lower) / 3)
-
-
-def _digit_comma(text):
-  return re.search(r"\d,\d", text) is not None
-
-
 def _leave_one_out(matches, n, distinct):
   # Leaving out one of the matches leaves this many.
   less = matches - 1 if distinct else 0
   kept = matches * min(1, less / 3) if matches else 0
   return (kept + (n - matches) * min(1, matches / 3)) / n
-
-
-def _count(prediction, example, fold):
-  prediction = fold(prediction)
-  return sum(fold(a) == prediction for a in exact.answers(example))

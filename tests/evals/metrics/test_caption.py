@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pg.evals import metrics as metrics_lib
-from pg.evals.metrics import caption, meteor, ngrams, statistics
+from pg.evals.metrics import caption, meteor
 from tests.support import metric_golden
 
 SETS = ("captions_made", "captions_coco_free")
@@ -119,12 +119,12 @@ def test_common_is_that_of_the_plain_dynamic_program():
     a, b = (
       list(rng.choice(list("abc"), size=rng.integers(0, 80))) for _ in "ab"
     )
-    assert ngrams.common(a, b) == plain_common(a, b)
+    assert caption.longest_common(a, b) == plain_common(a, b)
 
 
 def test_ngrams_are_counted_within_texts():
   texts = [["a", "b", "a", "b"], [], ["b"], ["a", "b"]]
-  one, two, three = ngrams.count(texts, 3)
+  one, two, three = caption.count_ngrams(texts, 3)
   assert list(zip(*one)) == [
     (0, 0, 2),
     (0, 1, 2),
@@ -143,7 +143,7 @@ def test_empty_captions_score_zero_and_are_kept():
   assert made.num["cider"] == len(examples)
   scores = made.finish(made.sums[:2])
   assert all(np.all(score < 1e-9) for score in scores.values())
-  nothing = statistics.scores(caption.captions([""] * len(examples), examples))
+  nothing = caption.captions([""] * len(examples), examples)
   assert all(score == pytest.approx(0, abs=1e-9) for score in nothing.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 from pg.codecs import boxes, masks
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
-from pg.evals.metrics import precision, statistics
+from pg.evals.metrics import precision
 from tests.support import metric_golden
 
 KEYS = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
@@ -39,7 +39,7 @@ def made(kind):
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_the_scores_are_those_of_coco(kind):
   expected = golden()[2][kind]
-  scores = statistics.scores(made(kind))
+  scores = dict(made(kind))
   found = [scores[key] for key in KEYS]
   np.testing.assert_allclose(found, expected["stats"], atol=1e-12)
   by_class = expected["per_category_AP"]
@@ -134,7 +134,7 @@ def test_texts_score_as_results_in_coco_s_form():
       }
     )
   scores = metrics_lib.METRICS["coco_bbox"](texts, examples)
-  wanted = statistics.scores(precision.average(truth, results, "bbox"))
+  wanted = precision.average(truth, results, "bbox")
   assert scores.pop("unparsable") == 0
   assert scores.pop("unknown") == 0
   assert scores.keys() == wanted.keys()
@@ -301,7 +301,7 @@ def test_the_interval_of_a_low_precision_is_around_it():
     texts.append(" ; ".join(f"{place} {i % 20}" for place in places))
     scores = rng.random(5).tolist()
     examples.append(row([str(i % 20)], [[0, 0, 1, 1]], scores=scores))
-  drawn = metrics_lib.TABLES["coco_bbox"](texts, examples)
+  drawn = metrics_lib.METRICS["coco_bbox"](texts, examples)
   found = interval.bootstrap(drawn)["AP75"]
   assert 0 < found.low < found.value < found.high < 0.2
   times = np.random.default_rng(1).multinomial(60, [1 / 60] * 60, size=40)

@@ -7,7 +7,7 @@ import pytest
 
 from pg.evals import blind
 from pg.evals import metrics as metrics_lib
-from pg.evals.metrics import detect, exact
+from pg.evals.metrics import exact
 
 # Locations that are round fractions: 341/1023 = 1/3, 682/1023 = 2/3.
 LEFT_THIRD = "<loc0000><loc0000><loc1023><loc0341>"
@@ -22,6 +22,12 @@ def suffixes(*texts):
 count = metrics_lib.METRICS["count"]
 
 
+def overlap(prediction, truth):
+  """Returns the score that detect gives to one example."""
+  other = {"suffix": f"{WHOLE} other"}  # one without objects has no mean
+  return metrics_lib.METRICS["detect"]([prediction, ""], [truth, other]).each[0]
+
+
 def test_exact_is_the_share_of_equal_texts():
   score = metrics_lib.METRICS["exact"](
     ["cat", "dog", "cow"], suffixes("cat", "dog", "ox")
@@ -30,24 +36,24 @@ def test_exact_is_the_share_of_equal_texts():
 
 
 def test_exact_minds_case_and_not_outer_white_space():
-  assert exact.per_example(" cat\n", {"suffix": "cat "}) == 1.0
-  assert exact.per_example("Cat", {"suffix": "cat"}) == 0.0
-  assert exact.per_example("black  cat", {"suffix": "black cat"}) == 0.0
+  assert exact.equal(" cat\n", {"suffix": "cat "}) == 1.0
+  assert exact.equal("Cat", {"suffix": "cat"}) == 0.0
+  assert exact.equal("black  cat", {"suffix": "black cat"}) == 0.0
 
 
 def test_exact_accepts_any_of_several_answers_instead_of_the_suffix():
   example = {"answers": ["cat", "kitten"], "suffix": "dog"}
-  assert exact.per_example("kitten", example) == 1.0
-  assert exact.per_example("dog", example) == 0.0
+  assert exact.equal("kitten", example) == 1.0
+  assert exact.equal("dog", example) == 0.0
   for none in ([], None):
-    assert exact.per_example("dog", {"answers": none, "suffix": "dog"}) == 1.0
+    assert exact.equal("dog", {"answers": none, "suffix": "dog"}) == 1.0
 
 
 def test_answers_that_are_missing_or_one_text_are_refused():
   with pytest.raises(ValueError, match=r"\['image'\]"):
-    exact.per_example("cat", {"image": b""})
+    exact.equal("cat", {"image": b""})
   with pytest.raises(ValueError, match="wanted a list"):
-    exact.per_example("c", {"answers": "cat"})
+    exact.equal("c", {"answers": "cat"})
 
 
 def test_count_gives_accuracy_mean_error_and_share_unparsable():
@@ -74,8 +80,8 @@ def test_count_without_any_number_has_no_mean_error():
 def test_count_takes_the_nearest_of_several_answers():
   example = {"answers": ["2", "5"]}
   assert count(["4"], [example])["mae"] == 1.0
-  assert exact.per_example_count("5", example) == 1.0
-  assert exact.per_example_count("5 or so", example) == 0.0
+  assert count(["5"], [example]).each == [1.0]
+  assert count(["5 or so"], [example]).each == [0.0]
 
 
 def test_count_refuses_true_answers_that_are_words():
@@ -110,7 +116,7 @@ def test_detect_pools_boxes_and_counts_missed_ones_as_zero():
 
 
 def test_detect_matches_only_boxes_of_the_same_label():
-  assert detect.per_example(f"{WHOLE} dog", {"suffix": f"{WHOLE} cat"}) == 0.0
+  assert overlap(f"{WHOLE} dog", {"suffix": f"{WHOLE} cat"}) == 0.0
 
 
 def test_detect_gives_each_box_one_partner_best_pair_first():
@@ -118,10 +124,10 @@ def test_detect_gives_each_box_one_partner_best_pair_first():
   # The whole overlaps the two by 2/3 and 1/3, the two thirds by 1 and 1/2: the
   # pair with 1 is taken, and leaves the whole to the third.
   prediction = f"{WHOLE} cat ; {LEFT_TWO_THIRDS} cat"
-  assert detect.per_example(prediction, truth) == pytest.approx((1 + 1 / 3) / 2)
+  assert overlap(prediction, truth) == pytest.approx((1 + 1 / 3) / 2)
   # One prediction cannot serve two true boxes.
   twice = {"suffix": f"{WHOLE} cat ; {WHOLE} cat"}
-  assert detect.per_example(f"{WHOLE} cat", twice) == 0.5
+  assert overlap(f"{WHOLE} cat", twice) == 0.5
 
 
 def test_writing_many_boxes_costs_precision():
@@ -132,8 +138,8 @@ def test_writing_many_boxes_costs_precision():
 
 
 def test_an_image_without_true_boxes_wants_none():
-  assert detect.per_example("", {"suffix": ""}) == 1.0
-  assert detect.per_example(f"{WHOLE} cat", {"suffix": ""}) == 0.0
+  assert overlap("", {"suffix": ""}) == 1.0
+  assert overlap(f"{WHOLE} cat", {"suffix": ""}) == 0.0
   with pytest.raises(ValueError, match="none of the 1 examples"):
     score_detect([""], suffixes(""))
 
@@ -159,10 +165,9 @@ def test_every_metric_refuses_unequal_or_empty_lists(name):
 def test_the_mean_over_examples_is_the_score(name, metric):
   truths = suffixes("1", "2") if name != "detect" else suffixes(WHOLE, WHOLE)
   texts = ["1", "3"] if name != "detect" else [LEFT_THIRD, WHOLE]
-  each = [metrics_lib.PER_EXAMPLE[name](p, e) for p, e in zip(texts, truths)]
-  assert 0 < sum(each) < 2
-  score = metrics_lib.METRICS[name](texts, truths)[metric]
-  assert sum(each) / 2 == pytest.approx(score)
+  scores = metrics_lib.METRICS[name](texts, truths)
+  assert 0 < sum(scores.each) < 2
+  assert sum(scores.each) / 2 == pytest.approx(scores[metric])
 
 
 PAIRS = [
@@ -222,7 +227,7 @@ def test_blind_needs_training_pairs():
 
 SLOW = pytest.mark.slow
 BOXES = ("coco_bbox", "coco_segm", "detect", "refcoco", "segment")
-TEXTS = [name for name in metrics_lib.TABLES if name not in BOXES]
+TEXTS = [name for name in metrics_lib.METRICS if name not in BOXES]
 ANY = [name for name in TEXTS if name not in ("count", "meteor")]
 PIECES = (
   "cat the a no Yes not None two 3 1,000 3.5% 0 nan inf -1 1e400 U.S. don't 's"
@@ -261,7 +266,7 @@ def test_any_text_has_a_score(name, n):
     n = min(n, 2000)
   predictions = list(random_texts(n, seed=len(name)))
   examples = list(truths_of(name, random_texts(n, seed=99)))
-  made = metrics_lib.TABLES[name](predictions, examples)
+  made = metrics_lib.METRICS[name](predictions, examples)
   for score, value in metrics_lib.METRICS[name](predictions, examples).items():
     assert 0 <= value <= (10 if "cider" in score else 1), score
     assert 0 < made.num[score] <= n
@@ -282,12 +287,46 @@ def test_a_prediction_or_an_answer_that_is_no_text_is_named(name):
     metrics_lib.METRICS[name](["1", "1"], [{"language": "en", "pair": 0}] * 2)
 
 
-@pytest.mark.parametrize("name", sorted(metrics_lib.PER_EXAMPLE.keys() & ANY))
+# Captions are scored as a set: an image has no score of its own.
+SETS = ("bleu", "captions", "cider", "cider_languages", "rouge")
+
+
+@pytest.mark.parametrize("name", ANY)
 def test_scores_of_examples_are_what_the_first_mean_is_of(name):
   predictions = list(random_texts(60, seed=1))
   examples = list(truths_of(name, random_texts(60, seed=1)))
-  each = [
-    metrics_lib.PER_EXAMPLE[name](p, e) for p, e in zip(predictions, examples)
-  ]
-  first = next(iter(metrics_lib.METRICS[name](predictions, examples).values()))
-  assert first == pytest.approx(np.mean(each))
+  scores = metrics_lib.METRICS[name](predictions, examples)
+  if name in SETS:
+    assert scores.each is None
+  else:
+    assert {type(score) for score in scores.each} == {float}
+    first = next(iter(scores.values()))
+    assert first == pytest.approx(np.mean(scores.each))
+
+
+def test_scores_of_examples_keep_their_order_among_languages():
+  examples = [{"suffix": "a", "language": x} for x in ("en", "de", "en", "de")]
+  scores = metrics_lib.score("exact_languages", list("abba"), examples)
+  assert scores.each == [1, 0, 0, 1]
+
+
+# A metric of one's own.
+
+
+def test_a_function_that_returns_a_dict_is_a_metric(monkeypatch):
+  shares = lambda p, e: {"short": np.mean([len(text) < 2 for text in p])}
+  monkeypatch.setitem(metrics_lib.METRICS, "short", shares)
+  scores = metrics_lib.score("short", ["x", "yes"], [{}, {}])
+  assert scores == {"short": 0.5} and type(scores["short"]) is float
+
+
+@pytest.mark.parametrize("found", [0.5, None, {"short": "x"}, {"short": None}])
+def test_a_metric_that_returns_no_numbers_is_named(monkeypatch, found):
+  monkeypatch.setitem(metrics_lib.METRICS, "short", lambda p, e: found)
+  with pytest.raises(ValueError, match='the metric "short" returned .*dict'):
+    metrics_lib.score("short", ["x"], [{}])
+
+
+def test_an_unknown_metric_names_the_nearest():
+  with pytest.raises(ValueError, match='did you mean "vqav2"'):
+    metrics_lib.score("vqa2", ["x"], [{}])

@@ -89,7 +89,7 @@ def test_vqa_accuracy_by_answer_type_is_the_official_one():
   assert scores.keys() == {"acc", "acc/yesno", "acc/number", "acc/other"}
   for name, score in scores.items():
     assert score == pytest.approx(want[name], abs=1e-6)
-  num = metrics_lib.TABLES["vqav2"]([row["pred"] for row in rows], rows).num
+  num = metrics_lib.METRICS["vqav2"]([row["pred"] for row in rows], rows).num
   assert num["acc"] == 2000
   assert num["acc/number"] == want["num/number"]
 
@@ -122,9 +122,8 @@ def test_textvqa_accuracy_is_the_official_one_on_2000_questions():
 def test_soft_accuracy_is_the_reference_with_and_without_case():
   rows, summary = metric_golden.read("okvqa_soft")
   predictions = [row["pred"] for row in rows]
-  for row in rows:
-    score = vqa.per_example_soft(row["pred"], row)
-    assert score == pytest.approx(row["acc"])
+  each = metrics_lib.METRICS["soft"](predictions, rows).each
+  assert each == pytest.approx([row["acc"] for row in rows])
   for metric, reference in (("soft", "bv"), ("soft_lower", "bv_lower")):
     scores = metrics_lib.METRICS[metric](predictions, rows)
     assert scores["acc"] == pytest.approx(summary[reference]["acc"])
