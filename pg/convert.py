@@ -90,8 +90,8 @@ def convert(
     beside = load.beside(dst) if to == "npz" else None
     with contextlib.ExitStack() as stack:
       if beside:
-        beside = stack.enter_context(tensors.replacing(beside))
-      partial = stack.enter_context(tensors.replacing(dst))
+        beside = stack.enter_context(tensors.making(beside))
+      partial = stack.enter_context(tensors.making(dst))
       write(partial, beside, source, specs, read)
       if check:
         _compare(READERS[to](partial), reader, specs, read)

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 
-from pg import command, config
+from pg import atomic, command, config
 
 # Scores of which less is better.
 LOWER = ("nll", "perplexity", "mae", "parsefail", "invalid", "unparsable")
@@ -161,8 +161,8 @@ def main(args):
   tries = getattr(args, "try")
   found, failed = sweep(args.config_file, tries, args.seeds, where)
   table = summary(found)
-  with open(os.path.join(where, "sweep.json"), "w", encoding="utf-8") as f:
-    json.dump(dict(scores=table, failed=failed), f, indent=2)
+  done = json.dumps(dict(scores=table, failed=failed), indent=2)
+  atomic.write(os.path.join(where, "sweep.json"), done)
   print(text(table))
   if failed:
     raise ValueError(f"{len(failed)} runs failed: {'; '.join(failed)}")

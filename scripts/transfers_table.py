@@ -10,7 +10,7 @@ import importlib
 import pathlib
 import tempfile
 
-from pg import check, config
+from pg import atomic, check, config
 from pg.data.formats import splits
 from scripts.prepare import release
 from tests.support import transfer_rows
@@ -150,7 +150,7 @@ def page(data):
 
 def main():
   with tempfile.TemporaryDirectory() as folder:
-    PAGE.write_text(page(transfer_rows.Data(folder)), encoding="utf-8")
+    atomic.write(PAGE, page(transfer_rows.Data(folder)))
   print(f"{PAGE}: {len(transfer_rows.RECIPES)} recipes")
 
 

@@ -19,11 +19,11 @@ import base64
 import io
 import json
 import math
-import os
 
 import numpy as np
 from PIL import Image
 
+from pg import atomic
 from pg.codecs import boxes, tokenizer
 
 NUM_IMAGES = 24
@@ -116,11 +116,9 @@ def png(images):
 
 def write(path, records):
   """Writes records as JSON lines, under another name until all are there."""
-  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
+  with atomic.replacing(path) as part, open(part, "w", encoding="utf-8") as f:
     for record in records:
       f.write(json.dumps(record, ensure_ascii=False) + "\n")
-  os.replace(f"{path}.tmp", path)
 
 
 def read(path):

@@ -27,9 +27,8 @@ validation before you rely on one.
 
 import functools
 import json
-import os
 
-from pg import config
+from pg import atomic, config
 from pg.evals import coco_results
 
 
@@ -80,11 +79,8 @@ def make(name, records):
 
 
 def save(path, made):
-  """Writes JSON, under another name until it is complete."""
-  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
-    json.dump(made, f, ensure_ascii=False)
-  os.replace(f"{path}.tmp", path)
+  """Writes JSON."""
+  atomic.write(path, json.dumps(made, ensure_ascii=False))
 
 
 def join(parts):

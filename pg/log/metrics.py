@@ -21,6 +21,8 @@ import time
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
+from pg import atomic
+
 NON_FINITE = ("nan", "inf", "-inf")
 
 
@@ -142,12 +144,7 @@ def truncate(path, step):
   ]
   if kept == lines:
     return
-  temporary = f"{path}.tmp"
-  with open(temporary, "wb") as file:
-    file.writelines(kept)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  atomic.write(path, b"".join(kept))
 
 
 def _parse(line):

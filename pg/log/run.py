@@ -5,13 +5,14 @@ Everything is written by the first process only; the others run the same code.
 
 import json
 import os
-import shutil
+import pathlib
 import time
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from pg import atomic
 from pg.data import bad, mixture, prefix_lm
 from pg.log import metrics, progress
 from pg.log.pages import report
@@ -41,8 +42,9 @@ class Log:
     self._progress = progress.Progress(run.total, c.batch_size, enabled=first)
     if first:
       text = c.to_json(indent=2)
-      write_text(os.path.join(workdir, "config.json"), text)
-      keep_file(run.form.tok.path, os.path.join(workdir, "tokenizer.model"))
+      atomic.write(os.path.join(workdir, "config.json"), text)
+      model = pathlib.Path(run.form.tok.path).read_bytes()
+      atomic.write(os.path.join(workdir, "tokenizer.model"), model)
 
   def start(self, params, cut):
     """Says what is about to be trained, and which data will be cut."""
@@ -142,7 +144,7 @@ def _write_scores(workdir, results):
     for name, result in results.items()
   }
   text = json.dumps(scores, indent=2)
-  write_text(os.path.join(workdir, "scores.json"), text)
+  atomic.write(os.path.join(workdir, "scores.json"), text)
 
 
 def _score(result, metric):
@@ -187,16 +189,3 @@ def _padded(rows):
 
 def _line(cells):
   return "  ".join(cells).rstrip()
-
-
-def write_text(path, text):
-  """Writes a file under a temporary name, then renames it."""
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
-    f.write(text)
-  os.replace(f"{path}.tmp", path)
-
-
-def keep_file(path, target):
-  """Copies a file unless it is there."""
-  if not (os.path.exists(target) and os.path.samefile(path, target)):
-    shutil.copyfile(path, target)

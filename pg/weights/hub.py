@@ -19,7 +19,7 @@ import re
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from pg import config
+from pg import atomic, config
 from pg.data.storage import remote
 
 # Whatever a Hugging Face folder is read from: weights, their index, the
@@ -200,8 +200,7 @@ def _verify(path, repo):
       f" {blob.name}; it was deleted, run it again"
     )
   with contextlib.suppress(OSError):  # a cache that others own
-    mark.parent.mkdir(exist_ok=True)
-    mark.write_text(stamp)
+    atomic.write(mark, stamp)
 
 
 def _digest(path, *, like):

@@ -174,7 +174,7 @@ def write(path, specs, read):
   """
   tensors.check_free(path, tensors.size(specs))
   with (
-    tensors.replacing(path) as partial,
+    tensors.making(path) as partial,
     zipfile.ZipFile(partial, "w") as archive,
   ):
     for name, spec in specs.items():

@@ -13,13 +13,12 @@ import contextlib
 import functools
 import os
 import shutil
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pg import config, tree
+from pg import atomic, config, tree
 from pg.models import paligemma
 
 DTYPES = {
@@ -133,10 +132,8 @@ def same_bits(want, got, dtype):
 
 
 @contextlib.contextmanager
-def replacing(path):
-  """Yields a temporary name; what is written there gets its name at the end.
-
-  Whatever ends the block with an exception removes it.
+def making(path):
+  """As `atomic.replacing`, for what is not there yet.
 
   Raises:
     ValueError: `path` exists.
@@ -145,21 +142,14 @@ def replacing(path):
   path = os.path.abspath(path)
   if os.path.lexists(path):
     raise ValueError(f"{path} exists; remove it or choose another name")
-  folder, name = os.path.split(path)
-  os.makedirs(folder, exist_ok=True)
-  partial = os.path.join(folder, f".{name}.{os.getpid()}.partial")
   try:
-    yield partial
-    _sync(partial)
-    os.rename(partial, path)
-    _sync_one(folder)
+    with atomic.replacing(path) as partial:
+      yield partial
   except OSError as error:
     raise OSError(
       f"could not write {path}: {error}; nothing of it was kept. Is the disk"
       " full?"
     ) from error
-  finally:
-    _remove(partial)
 
 
 def check_free(path, num_bytes):
@@ -178,30 +168,3 @@ def check_free(path, num_bytes):
 def size(specs):
   """Returns the bytes of all tensors."""
   return sum(np.prod(s.shape) * s.dtype.itemsize for s in specs.values())
-
-
-def _remove(path):
-  if not os.path.isdir(path):
-    return os.path.lexists(path) and os.remove(path)
-  for attempt in range(50):
-    try:
-      return shutil.rmtree(path)
-    except OSError:  # a thread of TensorStore still writes into it
-      if attempt == 49:
-        raise
-      time.sleep(0.1)
-
-
-def _sync(path):
-  for folder, _, files in os.walk(path):
-    for name in files:
-      _sync_one(os.path.join(folder, name))
-  _sync_one(path)
-
-
-def _sync_one(path):
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

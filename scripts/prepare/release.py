@@ -11,6 +11,7 @@ pictures where they lie; `<out>/<split>.array_record` holds them.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -18,12 +19,16 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pg import config
+from pg import atomic, config
 from pg.data.formats import array_record
 from scripts.prepare import release_files
 
 Raw, Missing = release_files.Raw, release_files.Missing
 FORMATS = {"jsonl": ".jsonl", "array_record": ".array_record"}
+
+
+class _Incomplete(Exception):
+  """Leaves a split unwritten."""
 
 
 class Split(NamedTuple):
@@ -174,43 +179,47 @@ def _write(raw, split, path, allow_incomplete, quiet):
   counts, lost = {"rows": 0, "absent": 0}, []
 
   def rows():
-    for row in split.rows():
-      _progress(split, sum(counts.values()), quiet)
-      if not raw.absent.isdisjoint(_paths(row)):
-        counts["absent"] += 1
-        continue
-      counts["rows"] += 1
-      yield row
+    try:
+      for row in split.rows():
+        _progress(split, sum(counts.values()), quiet)
+        if not raw.absent.isdisjoint(_paths(row)):
+          counts["absent"] += 1
+          continue
+        counts["rows"] += 1
+        yield row
+    except Missing as e:
+      lost.extend(str(e).splitlines())
 
-  part = f"{path}.part"
-  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
   write = _array_record if path.endswith(".array_record") else _jsonl
   try:
-    write(part, rows())
-  except Missing as e:
-    lost = str(e).splitlines()
+    with contextlib.suppress(_Incomplete), atomic.replacing(path) as part:
+      write(part, rows())
+      lost += _problems(split, counts, lost)
+      complete = not lost and (split.partial or not counts["absent"])
+      if not counts["rows"] or not (allow_incomplete or complete):
+        raise _Incomplete
   except (KeyError, TypeError) as e:
     what = f"{type(e).__name__} {e}"
     raise ValueError(
       f"split {split.name}: row {sum(counts.values())} of the release is not as"
       f" expected: {what}; it may be of another version"
     ) from e
+  return Prepared(split, counts["rows"], counts["absent"], tuple(lost))
+
+
+def _problems(split, counts, lost):
+  """Returns what is wrong with how many rows a split has."""
   total = sum(counts.values())
   if not lost and split.num is not None and total != split.num:
-    lost.append(
+    return [
       f"split {split.name} has {total:,} {split.unit} and {split.num:,} were"
       " published; is it another version, or not all of it?"
-    )
+    ]
   if not lost and not total:
-    lost.append(f"split {split.name} has no {split.unit}")
+    return [f"split {split.name} has no {split.unit}"]
   if split.partial and not lost and not counts["rows"]:
-    lost.append(f"split {split.name}: none of {total:,} {split.unit} is there")
-  complete = not lost and (split.partial or not counts["absent"])
-  if counts["rows"] and (allow_incomplete or complete):
-    os.replace(part, path)
-  elif os.path.exists(part):
-    os.remove(part)
-  return Prepared(split, counts["rows"], counts["absent"], tuple(lost))
+    return [f"split {split.name}: none of {total:,} {split.unit} is there"]
+  return []
 
 
 def _paths(row):

@@ -20,10 +20,9 @@ checksums of its own (https://github.com/google/array_record).
 import contextlib
 import functools
 import json
-import os
 import struct
 
-from pg import config
+from pg import atomic, config
 from pg.data.formats import shards, splits, tf_example
 
 SUFFIXES = (".array_record", ".arrayrecord")
@@ -102,8 +101,7 @@ class Records:
 def write(path, rows):
   """Writes rows to a file and returns how many there were.
 
-  The file has another name until it is complete: what has its name need not be
-  written again.
+  What has its name is complete and need not be written again.
 
   Args:
     path: str, named as the sources want it: "train.array_record", or
@@ -115,20 +113,15 @@ def write(path, rows):
   """
   from array_record.python import array_record_module
 
-  path = os.fspath(path)
-  part = f"{path}.part"
-  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-  writer = array_record_module.ArrayRecordWriter(part, "group_size:1")
   number = -1
-  try:
-    for number, row in enumerate(rows):
-      try:
-        writer.write(pack(row))
-      except ValueError as e:
-        raise ValueError(f"row {number} for {path}: {e}") from e
-  finally:
-    writer.close()
-  os.replace(part, path)
+  with atomic.replacing(path) as part:
+    writer = array_record_module.ArrayRecordWriter(part, "group_size:1")
+    with contextlib.closing(writer):
+      for number, row in enumerate(rows):
+        try:
+          writer.write(pack(row))
+        except ValueError as e:
+          raise ValueError(f"row {number} for {path}: {e}") from e
   return number + 1
 
 

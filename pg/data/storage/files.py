@@ -25,6 +25,7 @@ import re
 
 from PIL import Image
 
+from pg import atomic
 from pg.data.storage import index, tar
 
 # Rows of strangers name URLs too: nothing here reads files of this machine.
@@ -221,5 +222,5 @@ def _download(url, timeout):
     raise ValueError(f"cannot read {url}: {type(e).__name__} {e}") from e
   if data:
     with contextlib.suppress(OSError):  # a cache that cannot be written
-      index.put(target, lambda sink: sink.write(data))
+      atomic.write(target, data, sync=False)
   return data

@@ -5,15 +5,14 @@ once: the result is a file in `~/.cache/pg/index`, or in `$PG_CACHE/index`. All
 processes share the memory of that file, and it can be deleted at any time.
 """
 
-import contextlib
-import functools
 import hashlib
 import io
 import os
 import pathlib
-import tempfile
 
 import numpy as np
+
+from pg import atomic
 
 # Files that are read again in no time need no index on a disk.
 SMALL = 1 << 20
@@ -67,7 +66,10 @@ class Index:
     except (OSError, ValueError):
       pass  # there is none, or it is broken
     try:
-      put(target, functools.partial(self._write, *self._paths), _end)
+      with atomic.replacing(target, sync=False) as part, open(part, "wb") as f:
+        self._write(*self._paths, f)
+        # A crash leaves files of zeros: the end says how many bytes there are.
+        f.write(np.int64(f.tell()).tobytes())
       return _open(target)
     except OSError:  # a full disk, or one that is read-only
       return self._in_memory()
@@ -76,31 +78,6 @@ class Index:
     sink = io.BytesIO()
     self._write(*self._paths, sink)
     return np.frombuffer(sink.getbuffer(), np.uint8)
-
-
-def put(target, *writers):
-  """Writes a file that other processes see whole or not at all.
-
-  Args:
-    target: pathlib.Path; its folder is made.
-    writers: functions of a binary file, called one after the other.
-  """
-  target.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as f:
-    try:
-      for write in writers:
-        write(f)
-      f.close()
-      os.replace(f.name, target)
-    except BaseException:
-      with contextlib.suppress(OSError):
-        os.unlink(f.name)
-      raise
-
-
-def _end(sink):
-  """Writes how many bytes there are before: a crash leaves files of zeros."""
-  sink.write(np.int64(sink.tell()).tobytes())
 
 
 def _open(target):

@@ -3,11 +3,11 @@
 import base64
 import html
 import io
-import os
 
 import numpy as np
 from PIL import Image
 
+from pg import atomic
 from pg.inspect import findings, inspection, terminal
 from pg.log import progress
 from pg.log.pages import cards, curves, page
@@ -46,11 +46,7 @@ CSS = """
 
 def write(report, path):
   """Writes a doctor.Report as a page; returns its path."""
-  text = render(report)
-  os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
-    f.write(text)
-  os.replace(f"{path}.tmp", path)
+  atomic.write(path, render(report))
   return path
 
 

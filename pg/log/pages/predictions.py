@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from pg import atomic
 from pg.codecs import boxes, masks
 from pg.log.pages import cards, page
 
@@ -73,10 +74,8 @@ def write(path, predictions, codec=masks.NANO):
     for name, records in predictions.items()
     for record in records
   ]
-  text = render(os.path.basename(os.path.dirname(os.path.abspath(path))), rows)
-  with open(f"{path}.tmp", "w", encoding="utf-8") as f:
-    f.write(text)
-  os.replace(f"{path}.tmp", path)
+  title = os.path.basename(os.path.dirname(os.path.abspath(path)))
+  atomic.write(path, render(title, rows))
   return path
 
 

@@ -18,11 +18,11 @@ import collections
 import html
 import json
 import math
-import os
 import pathlib
 import re
 import statistics
 
+from pg import atomic
 from pg.log import metrics, progress
 from pg.log.pages import cards, curves, page
 
@@ -60,9 +60,7 @@ def write(workdir):
     _section("Config", _facts(_flatten(config))),
   ]
   path = workdir / "report.html"
-  temporary = workdir / "report.html.tmp"
-  temporary.write_text(page.render(title, sections), encoding="utf-8")
-  os.replace(temporary, path)
+  atomic.write(path, page.render(title, sections))
   return path
 
 

@@ -1,0 +1,72 @@
+"""Writes that a kill or a full disk leaves undone, never half done.
+
+What is written has a temporary name beside its target until it is complete.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+
+
+@contextlib.contextmanager
+def replacing(path, *, sync=True):
+  """Yields a temporary path; the file or folder written there becomes `path`.
+
+  An exception in the block removes it and leaves what was at `path`.
+
+  Args:
+    path: str or path; its folder is made. A folder cannot replace another one.
+    sync: bool, whether to wait for the disk, so that not even a power cut
+      leaves a file without its content; not worth it for a cache.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  folder, name = os.path.split(os.path.abspath(path))
+  os.makedirs(folder, exist_ok=True)
+  # Processes and threads may write the same file at the same time.
+  partial = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.partial")
+  try:
+    yield partial
+    if sync:
+      _sync_all(partial)
+    os.replace(partial, path)
+    if sync:
+      _sync(folder)
+  finally:
+    _remove(partial)
+
+
+def write(path, content, *, sync=True):
+  """Writes a file of text (in UTF-8) or bytes; the rest is as `replacing`."""
+  with replacing(path, sync=sync) as partial, open(partial, "wb") as f:
+    f.write(content.encode() if isinstance(content, str) else content)
+
+
+def _sync_all(path):
+  for folder, _, files in os.walk(path):
+    for name in files:
+      _sync(os.path.join(folder, name))
+  _sync(path)
+
+
+def _sync(path):
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def _remove(path):
+  if not os.path.isdir(path):
+    return os.path.lexists(path) and os.remove(path)
+  for attempt in range(50):
+    try:
+      return shutil.rmtree(path)
+    except OSError:  # a thread of TensorStore still writes into it
+      if attempt == 49:
+        raise
+      time.sleep(0.1)
