@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 import re
 
@@ -157,8 +158,8 @@ def test_prefix_and_images_see_each_other_and_the_suffix_is_causal():
 
 
 def test_the_documented_mask_is_the_computed_one():
-  doc = paligemma.attention_masks.__doc__
-  drawn = re.findall(r"^ {6}(?:valid =|ar    =|)([ 01.]+)$", doc, re.M)
+  doc = inspect.getdoc(paligemma.attention_masks)
+  drawn = re.findall(r"^ {4}(?:valid =|ar    =|)([ 01.]+)$", doc, re.M)
   drawn = [line.split() for line in drawn]
   valid, ar = drawn[0][:6], drawn[1][:6]
   matrix = [[cell == "1" for cell in row[-6:]] for row in drawn]
