@@ -1,1 +1,1 @@
-"""Generation: prefill and one loop, sampling, beams."""
+"""Generation: the decoding loop, sampling, beam search."""

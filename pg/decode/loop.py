@@ -1,4 +1,4 @@
-"""Decoding: one prefill of the prompt, one compiled loop for the answer.
+"""Generation with a key/value cache: prefill, then one compiled loop.
 
 Weights are unrolled (one subtree per layer) and cast once. The cache is a
 tuple over layers of k, v [B, S, K, H]. Every row writes its token to the same
@@ -6,8 +6,9 @@ slot; a row with a shorter prompt simply has a hole of padding in its cache,
 which `live` hides. RoPE positions are counted per row, so that a token stands
 exactly where it stood in training.
 
-Dimensions: B batch, L prompt buffer, T = image tokens + L, A longest answer,
-S = T + A slots, K key/value heads, H head dim, V vocabulary.
+Dimensions: B batch, L text tokens of the prompt, T = image tokens + L,
+S = T + max_len key positions (cache slots), D width, K key/value heads, H head
+dim, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from pg.models import gemma, paligemma
 
 
 class Context(NamedTuple):
-  """What was read so far."""
+  """The key/value cache and positions of the tokens that were read so far."""
 
   cache: tuple  # per layer: k, v [B, S, K, H]
   live: jax.Array  # bool[B, S], the slot holds a token that may be seen
@@ -29,14 +30,14 @@ class Context(NamedTuple):
 
 
 class Answer(NamedTuple):
-  """What was written: everything behind the first eos is padding (0)."""
+  """Generated tokens; everything after the first eos is padding (0)."""
 
-  tokens: jax.Array  # i32[B, A]
-  logp: jax.Array  # f32[B, A], log probability of each token, 0 on padding
+  tokens: jax.Array  # i32[B, max_len]
+  logp: jax.Array  # f32[B, max_len], log probabilities, 0 on padding
 
 
 def unroll(params, dtype=None):
-  """Turns scanned decoder layers into a tuple of trees, one per layer.
+  """Unstacks scanned decoder layers: a tuple of trees, one per layer.
 
   Args:
     params: the model's parameters.
@@ -44,7 +45,8 @@ def unroll(params, dtype=None):
       scales of norms stay as they are.
 
   Returns:
-    The parameters with `llm/layers` a tuple.
+    The parameters with `llm/layers` a tuple, each as `gemma.split_gates` leaves
+    it.
   """
 
   def cast(path, x):
@@ -63,7 +65,7 @@ def _layers(cfg, llm, x, positions, masks, cache, slot):
   """Runs all layers; returns hidden states [B, T, D] and the new cache."""
   new = []
   for i, (layer, (k, v)) in enumerate(zip(llm["layers"], cache, strict=True)):
-    x, kv = gemma.Block(cfg).apply(
+    x, kv = gemma.Block(cfg, split_gates=True).apply(
       {"params": layer}, x, positions, masks, i, (k, v, slot)
     )
     new.append(kv)
@@ -82,7 +84,7 @@ def _logits(cfg, llm, x):
 
 
 def prefill(cfg, params, batch, num_new):
-  """Reads images and prompts.
+  """Runs the model on images and prompts and fills the cache.
 
   Args:
     cfg: paligemma.Config.
@@ -117,7 +119,7 @@ def prefill(cfg, params, batch, num_new):
 
 
 def extend(cfg, params, context, tokens, slot):
-  """Reads one more token per row, into the common `slot`.
+  """Runs the model on one more token per row, cached in the common `slot`.
 
   Args:
     cfg: paligemma.Config.
@@ -127,7 +129,7 @@ def extend(cfg, params, context, tokens, slot):
     slot: i32[].
 
   Returns:
-    f32[B, V], logits of the token behind it, and the new Context.
+    f32[B, V], logits of the next token, and the new Context.
   """
   x = _embed(cfg.llm, params["llm"], tokens[:, None], cfg.dtype)  # [B, 1, D]
   here = context.length[:, None]  # [B, 1]
@@ -147,13 +149,13 @@ def extend(cfg, params, context, tokens, slot):
 def generate(
   cfg, params, batch, *, max_len, eos, sampler=None, forbidden=(), real=None
 ):
-  """Writes an answer to every row; jit it over params, batch and real.
+  """Generates an answer for every row; jit it over params, batch and real.
 
   Args:
     cfg: paligemma.Config.
     params: parameters as `unroll` returns them.
     batch: rows in decoding form.
-    max_len: int, A, tokens in the longest answer, eos included.
+    max_len: int, tokens in the longest answer, eos included.
     eos: int, the token that ends an answer.
     sampler: sampling.Sampler, greedy by default.
     forbidden: token ids that are never chosen; log probabilities stay those of

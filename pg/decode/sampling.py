@@ -1,4 +1,4 @@
-"""Choosing the next token from logits: greedy, temperature, top-k, nucleus."""
+"""Sampling the next token from logits: greedy, temperature, top-k, nucleus."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-  """How a token is chosen; the default is greedy."""
+  """Settings of the sampling; the default is greedy."""
 
   temperature: float = 0.0  # 0 is greedy
   top_k: int = 0  # keep the k most likely; 0 keeps all
@@ -23,7 +23,7 @@ class Sampler:
 
 
 def choose(logits, sampler, ids, step):
-  """Chooses one token per row.
+  """Samples one token per row.
 
   The draw of a row depends on the seed, its id and the step only: neither on
   its neighbours in the batch nor on its place.

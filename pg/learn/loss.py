@@ -1,14 +1,13 @@
-"""The training loss: where targets come from, and how it is averaged.
+"""The training loss: next-token negative log likelihood in chunks of targets.
 
 The vocabulary head is the widest product of the model (257,152 rows), so it
 runs only where there is a target: each row's supervised positions are moved to
-its front, and the head visits them in chunks of columns, as many as the fullest
-row of the batch needs. Gradients are formed in the same visit, because the
-loss is linear in them and its weights are known beforehand: no logits are kept,
-nothing is computed twice.
+its front, and the head runs on chunks of columns, as many as the fullest row of
+the batch needs. Gradients are formed with each chunk, because the loss is
+linear in them and its weights are known beforehand: no logits are kept, nothing
+is computed twice.
 
-Dimensions: B batch, L text positions, C positions per chunk, D width, V
-vocabulary.
+Dimensions: B batch, L text tokens, D width, V vocabulary.
 """
 
 import functools
@@ -20,11 +19,11 @@ from pg import sharding
 from pg.models import gemma
 
 # Logits of a chunk that one device may hold, in elements (1 GiB in float32).
-CHUNK = 2**28
+MAX_LOGITS = 2**28
 
 
 def targets(batch):
-  """Splits training rows into what goes in and what should come out.
+  """Splits training rows into the model's inputs, labels and loss mask.
 
   The only place where tokens are shifted: position t predicts token t + 1.
 
@@ -32,8 +31,8 @@ def targets(batch):
     batch: the rows of `pg/data/prefix_lm.py`, text of length L + 1.
 
   Returns:
-    The batch with text of length L, labels i32[B, L] and where they count,
-    bool[B, L].
+    The batch with text of length L, labels i32[B, L] and bool[B, L], True where
+    a label counts.
   """
   inputs = {k: batch[k][:, :-1] for k in ("tokens", "mask_input", "mask_ar")}
   inputs |= {k: batch[k] for k in ("image", "mask_image")}
@@ -68,7 +67,7 @@ def token_nll(logits, labels, label_smoothing=0.0):
 def weighted_nll(
   hidden, embedding, labels, weights, cap=0.0, label_smoothing=0.0
 ):
-  """Sums weighted negative log likelihoods.
+  """Returns the weighted sum of negative log likelihoods of the labels.
 
   Args:
     hidden: [B, L, D], the decoder's last hidden states.
@@ -82,23 +81,21 @@ def weighted_nll(
     f32[].
   """
 
-  def visit(loss, at, h, y, w):
+  def add(loss, at, h, y, w):
     return loss + _chunk_nll(h, embedding, y, w, cap, label_smoothing).sum()
 
-  return _fold_targets(
-    visit, jnp.float32(0), hidden, labels, weights, embedding
-  )
+  return _fold_targets(add, jnp.float32(0), hidden, labels, weights, embedding)
 
 
 def row_nll(hidden, embedding, labels, mask, cap=0.0):
   """Returns f32[B], each row's mean negative log likelihood per target."""
   weights = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
 
-  def visit(nll, at, h, y, w):
+  def add(nll, at, h, y, w):
     return nll + _chunk_nll(h, embedding, y, w, cap, 0.0)
 
   zeros = jnp.zeros(len(hidden))
-  return _fold_targets(visit, zeros, hidden, labels, weights, embedding)
+  return _fold_targets(add, zeros, hidden, labels, weights, embedding)
 
 
 def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
@@ -107,7 +104,7 @@ def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
   def total(h, e, y, w):
     return _chunk_nll(h, e, y, w, cap, label_smoothing).sum()
 
-  def visit(carry, at, h, y, w):
+  def add(carry, at, h, y, w):
     loss, d_hidden, d_embedding = carry
     value, (d_h, d_e) = jax.value_and_grad(total, (0, 1))(h, embedding, y, w)
     d_hidden = _scatter(d_hidden, at, d_h)
@@ -115,7 +112,7 @@ def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
 
   zeros = jnp.float32(0), jnp.zeros_like(hidden), jnp.zeros_like(embedding)
   loss, *gradients = _fold_targets(
-    visit, zeros, hidden, labels, weights, embedding
+    add, zeros, hidden, labels, weights, embedding
   )
   return loss, gradients
 
@@ -130,29 +127,29 @@ weighted_nll.defvjp(_forward, _backward)
 
 
 def _chunk_nll(h, embedding, labels, weights, cap, label_smoothing):
-  """Returns f32[B], weighted sums over a chunk of hidden states [B, C, D]."""
+  """Returns f32[B], weighted sums over a chunk of hidden [B, chunk, D]."""
   # Without this a vocabulary that is split over devices gathers all rows.
   logits = sharding.constrain(gemma.vocabulary_logits(h, embedding, cap))
   return jnp.sum(token_nll(logits, labels, label_smoothing) * weights, axis=1)
 
 
-def _fold_targets(visit, carry, hidden, labels, weights, embedding):
-  """Folds `visit(carry, at, hidden, labels, weights)` over chunks of targets.
+def _fold_targets(add, carry, hidden, labels, weights, embedding):
+  """Folds `add(carry, at, hidden, labels, weights)` over chunks of targets.
 
-  `at` i32[B, C] are columns, targets first; the other three are [B, C, ...].
-  Behind the last column they are filled: at L, weight 0.
+  `at` i32[B, chunk] are columns, targets first; the other three are
+  [B, chunk, ...]. After the last column they are filled: at L, weight 0.
   """
   (B, L), V = weights.shape, len(embedding)
   shards = sharding.num_batch_shards(jax.sharding.get_abstract_mesh())
-  C = max(1, min(8, L, CHUNK * shards // (B * V)))
+  chunk = max(1, min(8, L, MAX_LOGITS * shards // (B * V)))
   order = jnp.argsort(weights == 0, axis=1, stable=True)
-  order = jnp.pad(order, ((0, 0), (0, -L % C)), constant_values=L)
-  num_chunks = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // C)
+  order = jnp.pad(order, ((0, 0), (0, -L % chunk)), constant_values=L)
+  num_chunks = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // chunk)
 
   def body(i, carry):
-    at = jax.lax.dynamic_slice_in_dim(order, i * C, C, axis=1)  # [B, C]
+    at = jax.lax.dynamic_slice_in_dim(order, i * chunk, chunk, 1)  # [B, chunk]
     chunks = (_gather(x, at) for x in (hidden, labels, weights))
-    return visit(carry, at, *chunks)
+    return add(carry, at, *chunks)
 
   return jax.lax.fori_loop(0, num_chunks, body, carry)
 

@@ -35,7 +35,7 @@ def schedule(kind, total, warmup):
 
   Args:
     kind: "cosine" (to 0 at `total`), "linear" (to 0), "rsqrt" or "constant",
-      each behind a linear warm-up from 0.
+      each after a linear warm-up from 0.
     total: int, steps in the run.
     warmup: int, steps of warm-up.
   """
@@ -59,7 +59,7 @@ def schedule(kind, total, warmup):
 
 
 def frozen(shapes, rules):
-  """Returns the tree of bools that says which parameters stay as they are."""
+  """Returns a tree of bools, True for parameters that are not trained."""
   return tree.map_named(lambda k, _: tree.match(rules, k) is None, shapes)
 
 
@@ -117,7 +117,7 @@ def make(c, shapes, total, num_examples=None):
 
 
 def stop_frozen(params, is_frozen):
-  """Cuts frozen parameters out of differentiation, so that it costs nothing."""
+  """Stops gradients of frozen parameters, so that they cost nothing."""
   stop = lambda p, f: jax.lax.stop_gradient(p) if f else p
   return jax.tree.map(stop, params, is_frozen)
 
@@ -137,8 +137,8 @@ def _by_count(function):
 
 def _map_named(function, updates, *rest):
   """Maps `function(name, update, ...)`; what is masked has no leaves."""
-  visit = lambda path, *leaves: function("/".join(k.key for k in path), *leaves)
-  return jax.tree_util.tree_map_with_path(visit, updates, *rest)
+  named = lambda path, *leaves: function("/".join(k.key for k in path), *leaves)
+  return jax.tree_util.tree_map_with_path(named, updates, *rest)
 
 
 def global_norm(updates, is_frozen):

@@ -1,1 +1,1 @@
-"""What is computed: SigLIP, Gemma and the two joined."""
+"""The model: SigLIP, Gemma, and PaliGemma, which joins them."""

@@ -1,4 +1,4 @@
-"""The one contraction of parameters and activations: precision per backend.
+"""Contractions of activations with parameters: precision per backend.
 
 Parameters are float32 masters; the activations' dtype is the compute dtype.
 bfloat16 operands are multiplied as they are on TPU and GPU, whose units add up
@@ -25,8 +25,8 @@ def dot(equation, x, w, out=None):
   """
   out = x.dtype if out is None else out
   w = w.astype(x.dtype)
-  if jax.default_backend() == "cpu":
-    y = _on_cpu(equation, x.astype(jnp.float32), w.astype(jnp.float32))
+  if _on_cpu():
+    y = jnp.einsum(equation, x.astype(jnp.float32), w.astype(jnp.float32))
   elif x.dtype == jnp.float32:
     # float32 means float32: no TF32, no bfloat16 passes.
     y = jnp.einsum(equation, x, w, precision=jax.lax.Precision.HIGHEST)
@@ -35,17 +35,31 @@ def dot(equation, x, w, out=None):
   return y.astype(out)
 
 
-def _on_cpu(equation, x, w):
-  """Contracts f32 arrays; batch and time of activations become one dimension.
+def dense(equation, x, w):
+  """Contracts each token of activations with parameters: a linear layer.
 
-  That is up to 1.7 times faster forward and backward (measured), and so is the
-  default precision, which is exact here.
+  On a CPU batch and time become one dimension: that is up to 1.7 times faster
+  forward and backward (measured).
+
+  Args:
+    equation: str, an einsum in which "..." stands for batch and time, such as
+      "...D,DF->...F".
+    x: f32 or bf16 [B, T, ...], activations.
+    w: [...], parameters; cast to `x.dtype`.
+
+  Returns:
+    [B, T, ...] of the dtype of `x`.
   """
-  inputs, _, result = equation.partition("->")
-  left, right = inputs.split(",")
-  rows = left[:2]
-  if len(left) < 3 or result[:2] != rows or set(rows) & set(right + left[2:]):
-    return jnp.einsum(equation, x, w)
-  flat = f"{left[1:]},{right}->{result[1:]}"
-  y = jnp.einsum(flat, x.reshape(-1, *x.shape[2:]), w)
+  if not _on_cpu():
+    return dot(equation, x, w)
+  y = dot(equation, x.reshape(-1, *x.shape[2:]), w)
   return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _on_cpu():
+  """Says whether the program is compiled for a CPU: the mesh's, if it is set.
+
+  A plan for a TPU is compiled on a CPU.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return (device.platform if device else jax.default_backend()) == "cpu"

@@ -1,7 +1,7 @@
 """The Gemma decoder, generations 1 and 2, with parameters stacked for a scan.
 
 Dimensions: B batch, T query positions, S key positions, D width, F mlp width,
-N query heads, K key/value heads, G = N / K, H head dim, V vocabulary, L layers.
+N query heads, K key/value heads, G = N / K, H head dim, V vocabulary.
 Parameter names are those of the released files (`llm/...`).
 
 Residual stream, keys and values are in the compute dtype; norms, RoPE angles,
@@ -18,7 +18,7 @@ from pg import sharding
 from pg.models import dot as dot_lib
 from pg.models import remat as remat_lib
 
-dot = dot_lib.dot
+dot, dense = dot_lib.dot, dot_lib.dense
 
 # The finite stand-in for minus infinity of the released models.
 BIG_NEGATIVE = -2.3819763e38
@@ -35,7 +35,7 @@ class Config:
   num_kv_heads: int = 1
   head_dim: int = 256
   vocab_size: int = 257_152
-  post_norms: bool = False  # Gemma 2: a norm behind attention and mlp, too
+  post_norms: bool = False  # Gemma 2: a norm after attention and mlp, too
   attn_softcap: float = 0.0  # Gemma 2: 50; 0 is off
   final_softcap: float = 0.0  # one number on every path; 0 is off
   query_scale: float | None = None  # None: head_dim ** -0.5
@@ -106,7 +106,7 @@ class Attention(nn.Module):
     else:
       w_q = Weight((N, D, H), D, name="q_einsum")()
       w = (w_q, *Weight((2, K, D, H), D, name="kv_einsum")())
-    return tuple(dot("BTD,NDH->BTNH", x, w_x) for w_x in w)
+    return tuple(dense("...D,NDH->...NH", x, w_x) for w_x in w)
 
   @nn.compact
   def __call__(self, x, positions, mask, cache=None):
@@ -143,32 +143,35 @@ class Attention(nn.Module):
     y = y.reshape(*y.shape[:2], cfg.num_heads, H)
     shape = (cfg.num_heads, H, cfg.width)
     w = Weight(shape, cfg.num_heads * H, name="attn_vec_einsum")()
-    return dot("BTNH,NHD->BTD", y, w), None if cache is None else (k, v)
+    return dense("...NH,NHD->...D", y, w), None if cache is None else (k, v)
 
 
 class Mlp(nn.Module):
   """The gated feed-forward layer (GeGLU, tanh approximation)."""
 
   cfg: Config
+  split_gates: bool = False  # parameters as the function of that name has them
 
   @nn.compact
   def __call__(self, x):  # [B, T, D]
     D, F = self.cfg.width, self.cfg.mlp_dim
     normal = nn.initializers.truncated_normal
-    if self.has_variable("params", "gate"):  # as `split_gates` leaves them
-      w_in = [self.get_variable("params", name) for name in ("gate", "up")]
+    if self.split_gates:
+      w_gate = self.param("gate", normal(D**-0.5), (D, F))
+      w_up = self.param("up", normal(D**-0.5), (D, F))
     else:
-      w_in = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
+      w_gate, w_up = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
     w_out = self.param("linear", normal(F**-0.5), (F, D))
-    gate, up = (dot("BTD,DF->BTF", x, w) for w in w_in)
-    return dot("BTF,FD->BTD", jax.nn.gelu(gate, approximate=True) * up, w_out)
+    gate, up = (dense("...D,DF->...F", x, w) for w in (w_gate, w_up))
+    y = jax.nn.gelu(gate, approximate=True) * up
+    return dense("...F,FD->...D", y, w_out)
 
 
 def split_gates(layer):
-  """Returns one layer's parameters with the two gates [D, F] apart.
+  """Splits `gating_einsum` [2, D, F] of one layer into `gate` and `up` [D, F].
 
-  Decoding wants them so: a product with half of a parameter copies that half,
-  which is 4.8 GB of a 3B model in float32.
+  Decoding uses them so (`Block(split_gates=True)`): a product with half of a
+  parameter copies that half, which is 4.8 GB of a 3B model in float32.
   """
   mlp = dict(layer["mlp"])
   gate, up = mlp.pop("gating_einsum")
@@ -180,6 +183,7 @@ class Block(nn.Module):
 
   cfg: Config
   train: bool = False  # dropout is on
+  split_gates: bool = False  # see `Mlp`
 
   @nn.compact
   def __call__(self, x, positions, masks, layer, cache=None):
@@ -204,9 +208,9 @@ class Block(nn.Module):
     if cfg.post_norms:
       y = RMSNorm(name="post_attention_norm")(y)
     x = x + drop(y)
-    y = Mlp(cfg, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
+    y = Mlp(cfg, self.split_gates, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
     if cfg.post_norms:
-      # In Gemma 2 dropout comes first here, unlike behind attention.
+      # In Gemma 2 dropout comes first here, unlike after attention.
       return x + RMSNorm(name="post_ffw_norm")(drop(y)), cache
     return x + drop(y), cache
 
@@ -225,7 +229,7 @@ class Embedder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """Embedding, scanned layers, final norm and the tied vocabulary head."""
+  """The decoder: embedding, scanned layers, final norm, tied head."""
 
   cfg: Config
   dtype: str = "float32"

@@ -1,11 +1,11 @@
-"""PaliGemma: the image tower, the projector inside it, and the decoder.
+"""The PaliGemma model: image tower with projector, and decoder.
 
 The sequence is [image tokens][bos prefix "\n"][suffix eos][padding]. Image and
 prefix see each other fully, the suffix is causal: `pg/data/prefix_lm.py` holds
 the contract of the batch.
 
-Dimensions: B batch, F images per example, I tokens per image, L text tokens,
-T = F * I + L, D width.
+Dimensions: B batch, M images per example, R pixels per side, I tokens per
+image, L text tokens, T = M * I + L positions, D width, V vocabulary.
 """
 
 import dataclasses
@@ -130,7 +130,7 @@ _KEYS = {
 
 
 def attention_masks(valid, ar, positions, window=None):
-  """Says which key each query of a prefix-LM may see.
+  """Builds the attention mask of a prefix-LM: which key each query may see.
 
   A query sees a key when both are real tokens and the key's running count of
   `ar` is not larger than its own. Three image or prefix tokens, two suffix
@@ -179,10 +179,10 @@ class PaliGemma(nn.Module):
     self.llm = gemma.Decoder(cfg.llm, cfg.dtype, cfg.remat, self.train)
 
   def embed_image(self, image):
-    """Maps u8[B, F, R, R, 3] to image tokens [B, F * I, D]."""
-    B, F = image.shape[:2]
-    x = self.img(image.reshape(B * F, *image.shape[2:]))
-    return x.reshape(B, F * x.shape[1], x.shape[2])
+    """Maps u8[B, M, R, R, 3] to image tokens [B, M * I, D]."""
+    B, M = image.shape[:2]
+    x = self.img(image.reshape(B * M, *image.shape[2:]))
+    return x.reshape(B, M * x.shape[1], x.shape[2])
 
   def embed(self, image, mask_image, tokens, mask_input, mask_ar):
     """Builds the decoder's input of a batch (see `pg/data/prefix_lm.py`).
@@ -190,10 +190,10 @@ class PaliGemma(nn.Module):
     Returns:
       x [B, T, D], valid bool[B, T] and ar bool[B, T].
     """
-    soft = self.embed_image(image)  # [B, F * I, D]
-    x = jnp.concatenate([soft, self.llm.embed(tokens)], axis=1)
+    image_tokens = self.embed_image(image)  # [B, M * I, D]
+    x = jnp.concatenate([image_tokens, self.llm.embed(tokens)], axis=1)
     I = self.cfg.img.num_tokens
-    shown = jnp.repeat(mask_image, I, axis=1)  # [B, F * I]
+    shown = jnp.repeat(mask_image, I, axis=1)  # [B, M * I]
     valid = jnp.concatenate([shown, mask_input], axis=1)
     ar = jnp.concatenate([jnp.zeros_like(shown), mask_ar], axis=1)
     return x, valid, ar
@@ -212,7 +212,7 @@ class PaliGemma(nn.Module):
 
 
 def init(cfg, rng):
-  """Draws parameters, f32; jit or `eval_shape` it.
+  """Initialises parameters, f32; jit or `eval_shape` it.
 
   Returns:
     Nested dict with the released names.

@@ -1,4 +1,4 @@
-"""Stacks of layers: scanned, with a policy of what backward may keep.
+"""Scanned stacks of layers, and what the backward pass may keep of them.
 
 `nothing` keeps only block inputs (least memory, about 1.31 times the FLOPs),
 `dots` keeps the results of products without a batch dimension, `everything`
@@ -29,7 +29,7 @@ def scan(block, depth, policy, in_axes=nn.broadcast):
     block: module class, called as `(x, ...) -> (x, out)`.
     depth: int, number of layers.
     policy: str, a key of POLICIES.
-    in_axes: for each argument behind `x`, 0 to split it over the layers or
+    in_axes: for each argument after `x`, 0 to split it over the layers or
       `nn.broadcast`.
 
   Returns:

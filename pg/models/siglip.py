@@ -1,7 +1,8 @@
 """The SigLIP image tower: a ViT without pooling, and the linear projector.
 
-Dimensions: B images, I patches (image tokens), D width, F mlp width, N heads,
-H head dim. Parameter names are those of the released files (`img/...`).
+Dimensions: B batch, I image tokens (patches), T and S the same as query and key
+positions, D width, F mlp width, N heads, H head dim, R pixels per side.
+Parameter names are those of the released files (`img/...`).
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from pg import sharding
 from pg.models import dot as dot_lib
 from pg.models import remat as remat_lib
 
-dot = dot_lib.dot
+dot, dense = dot_lib.dot, dot_lib.dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +63,9 @@ def sincos_2d(rng, shape, dtype=jnp.float32):
 
 
 class Linear(nn.Module):
-  """A contraction with a kernel and a bias of any rank."""
+  """A linear layer whose kernel and bias have any rank."""
 
-  equation: str
+  equation: str  # see `dot.dense`
   kernel_shape: tuple
   bias_shape: tuple
   fan_in: int
@@ -75,7 +76,7 @@ class Linear(nn.Module):
     init = self.init or nn.initializers.truncated_normal(self.fan_in**-0.5)
     kernel = self.param("kernel", init, self.kernel_shape)
     bias = self.param("bias", nn.initializers.zeros, self.bias_shape)
-    return dot(self.equation, x, kernel) + bias.astype(x.dtype)
+    return dense(self.equation, x, kernel) + bias.astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -88,13 +89,13 @@ class Attention(nn.Module):
     D, N = x.shape[-1], self.num_heads
     H = D // N
     q, k, v = (
-      Linear("BTD,DNH->BTNH", (D, N, H), (N, H), D, name=name)(x)
+      Linear("...D,DNH->...NH", (D, N, H), (N, H), D, name=name)(x)
       for name in ("query", "key", "value")
     )
     logits = dot("BTNH,BSNH->BNTS", q * H**-0.5, k, out=jnp.float32)
     probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
     y = dot("BNTS,BSNH->BTNH", probs, v)
-    return Linear("BTNH,NHD->BTD", (N, H, D), (D,), D, name="out")(y)
+    return Linear("...NH,NHD->...D", (N, H, D), (D,), D, name="out")(y)
 
 
 class Mlp(nn.Module):
@@ -105,9 +106,9 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x):  # [B, I, D]
     D, F = x.shape[-1], self.mlp_dim
-    x = Linear("BTD,DF->BTF", (D, F), (F,), D, name="Dense_0")(x)
+    x = Linear("...D,DF->...F", (D, F), (F,), D, name="Dense_0")(x)
     x = jax.nn.gelu(x, approximate=True)
-    return Linear("BTF,FD->BTD", (F, D), (D,), F, name="Dense_1")(x)
+    return Linear("...F,FD->...D", (F, D), (D,), F, name="Dense_1")(x)
 
 
 class Block(nn.Module):
@@ -141,7 +142,7 @@ class Transformer(nn.Module):
 
 
 class Tower(nn.Module):
-  """Images to soft tokens of the decoder's width.
+  """Maps images to image tokens of the decoder's width.
 
   The projector is `head`, zero-initialised as in the paper (section 3.1): an
   untrained tower tells the decoder nothing.
@@ -153,8 +154,8 @@ class Tower(nn.Module):
   remat: str = "nothing"
 
   @nn.compact
-  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, out_width]
-    cfg, P = self.cfg, self.cfg.patch
+  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, E]
+    cfg, patch = self.cfg, self.cfg.patch
     B, height, width, _ = image.shape
     if (height, width) != (cfg.res, cfg.res):
       raise ValueError(
@@ -163,12 +164,15 @@ class Tower(nn.Module):
         " `pp` to the same number"
       )
     x = image.astype(jnp.float32) / 127.5 - 1.0
-    x = x.astype(self.dtype).reshape(B, height // P, P, width // P, P, 3)
+    # [B, rows, patch, columns, patch, 3]; p and q are pixels of a patch, c
+    # their colours.
+    x = x.astype(self.dtype)
+    x = x.reshape(B, height // patch, patch, width // patch, patch, 3)
     x = Linear(
-      "BhpwqC,pqCD->BhwD",
-      (P, P, 3, cfg.width),
+      "...pxqc,pqcD->...xD",
+      (patch, patch, 3, cfg.width),
       (cfg.width,),
-      P * P * 3,
+      patch * patch * 3,
       name="embedding",
     )(x)
     x = x.reshape(B, cfg.num_tokens, cfg.width)  # [B, I, D]
@@ -178,7 +182,7 @@ class Tower(nn.Module):
     x = x + position.astype(x.dtype)
     x = Transformer(cfg, self.remat, name="Transformer")(x)
     return Linear(
-      "BTD,DE->BTE",
+      "...D,DE->...E",  # E is the decoder's width
       (cfg.width, self.out_width),
       (self.out_width,),
       cfg.width,

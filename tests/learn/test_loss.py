@@ -64,7 +64,7 @@ def test_loss_and_gradients_equal_the_plain_formula(case, cap, label_smoothing):
 @pytest.mark.parametrize("columns", (1, 3))
 def test_the_size_of_a_chunk_changes_nothing(case, columns, monkeypatch):
   want = value_and_gradients(naive, case, 2.0, 0.1)
-  monkeypatch.setattr(loss_lib, "CHUNK", columns * B * V)
+  monkeypatch.setattr(loss_lib, "MAX_LOGITS", columns * B * V)
   have = value_and_gradients(loss_lib.weighted_nll, case, 2.0, 0.1)
   for x, y in zip(have, want, strict=True):
     np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
@@ -81,12 +81,12 @@ def test_a_chunk_holds_as_many_logits_as_a_device_may(case, monkeypatch):
     c["hidden"], c["table"], c["labels"], c["weights"]
   )
   assert logits_in(fn, case) == {f"{B}x8"}
-  monkeypatch.setattr(loss_lib, "CHUNK", B * V * 2 + 1)
+  monkeypatch.setattr(loss_lib, "MAX_LOGITS", B * V * 2 + 1)
   assert logits_in(fn, case) == {f"{B}x2"}
-  monkeypatch.setattr(loss_lib, "CHUNK", 1)
+  monkeypatch.setattr(loss_lib, "MAX_LOGITS", 1)
   assert logits_in(fn, case) == {f"{B}x1"}
   # What counts is the part of the batch that a device has.
-  monkeypatch.setattr(loss_lib, "CHUNK", B * V * 2 // 4 + 1)
+  monkeypatch.setattr(loss_lib, "MAX_LOGITS", B * V * 2 // 4 + 1)
   with jax.set_mesh(sharding.make_mesh(dict(fsdp=4, tensor=2))):
     assert logits_in(fn, case) == {f"{B}x2"}
 

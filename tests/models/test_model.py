@@ -444,6 +444,18 @@ def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):
   assert "f32[2,4]" not in program(out=jnp.float32)  # not widened before
 
 
+def test_products_follow_the_platform_of_the_mesh_that_is_compiled_for():
+  x = jnp.ones((2, 4), jnp.bfloat16)
+  tpu = jax.sharding.AbstractDevice("TPU v5e", None, platform="tpu")
+  mesh = jax.sharding.AbstractMesh((1,), ("fsdp_x",), abstract_device=tpu)
+  program = lambda: str(
+    jax.make_jaxpr(lambda x: dot.dense("...D,DF->...F", x[None], x.T))(x)
+  )
+  assert "preferred_element_type=float32" in program()
+  with jax.sharding.use_abstract_mesh(mesh):
+    assert "preferred_element_type=bfloat16" in program()
+
+
 def test_float32_products_are_not_rounded_on_accelerators(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   x = jnp.ones((2, 4))

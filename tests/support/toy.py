@@ -48,7 +48,7 @@ def batch(rows, num_images=1, text_len=8, vocab_size=24, seed=0):
   Args:
     rows: list of (images, prefix, suffix): which images are shown, a tuple of
       num_images bools, and the lengths of both texts.
-    num_images: int, F.
+    num_images: int, M.
     text_len: int, L.
     vocab_size: int; tokens of a row differ as far as it has enough of them,
       padding included.
