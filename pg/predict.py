@@ -156,7 +156,7 @@ def table(found):
 
 
 def picture(image, found):
-  """Draws boxes on an encoded image; returns u8[H, W, 3]."""
+  """Draws boxes on an encoded image; returns u8[height, width, 3]."""
   pixels = image_ops.to_rgb(image)
   large, scale = drawing.enlarge(pixels)
   boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale

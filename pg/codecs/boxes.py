@@ -107,9 +107,9 @@ def detect(boxes, labels, codes=None):
   """Returns the suffix that names several objects and their boxes.
 
   Args:
-    boxes: f32[N, 4], y1 x1 y2 x2 in 0..1.
-    labels: N strings; an empty one leaves the box alone.
-    codes: i32[N, 16], the codes of their masks; None writes none.
+    boxes: f32[boxes, 4], y1 x1 y2 x2 in 0..1.
+    labels: list of str, one per box; an empty one leaves the box alone.
+    codes: i32[boxes, 16], the codes of their masks; None writes none.
 
   Raises:
     ValueError: not as many labels or codes as boxes, or a label that could not
@@ -205,10 +205,10 @@ def raster(boxes):
   edge of the other.
 
   Args:
-    boxes: f32[N, 4], y1 x1 y2 x2 in any one unit.
+    boxes: f32[boxes, 4], y1 x1 y2 x2 in any one unit.
 
   Returns:
-    i32[N], indices of the boxes.
+    i32[boxes], indices of the boxes.
   """
   boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
   middle = (boxes[:, 0] + boxes[:, 2]) / 2
@@ -225,13 +225,13 @@ def raster(boxes):
 
 
 def to_pixels(boxes, height, width):
-  """Scales f32[N, 4] boxes (or one f32[4]) from 0..1 to pixels, not rounded."""
+  """Scales boxes f32[..., 4] from 0..1 to pixels, not rounded."""
   scale = np.array([height, width, height, width], np.float32)
   return np.asarray(boxes, np.float32) * scale
 
 
 def from_pixels(boxes, height, width):
-  """Scales f32[N, 4] boxes (or one f32[4]) from pixels to 0..1."""
+  """Scales boxes f32[..., 4] from pixels to 0..1."""
   scale = np.array([height, width, height, width], np.float32)
   return np.asarray(boxes, np.float32) / scale
 
@@ -240,11 +240,11 @@ def iou(a, b):
   """Returns intersection over union of every box of `a` with every one of `b`.
 
   Args:
-    a: f32[N, 4], y1 x1 y2 x2 in any one unit.
-    b: f32[M, 4], in the same unit.
+    a: f32[len(a), 4], y1 x1 y2 x2 in any one unit.
+    b: f32[len(b), 4], in the same unit.
 
   Returns:
-    f32[N, M] in 0..1; 0 where a box is empty (y1 >= y2 or x1 >= x2).
+    f32[len(a), len(b)] in 0..1; 0 where a box is empty (y1 >= y2 or x1 >= x2).
   """
   a = np.asarray(a, np.float32).reshape(-1, 1, 4)
   b = np.asarray(b, np.float32).reshape(1, -1, 4)

@@ -77,7 +77,7 @@ def encode(codec, mask, box):
 
   Args:
     codec: Codec.
-    mask: bool[H, W], of the whole image.
+    mask: bool[height, width], of the whole image.
     box: f32[4], y1 x1 y2 x2 in 0..1: what is outside of it is lost.
 
   Returns:
@@ -139,7 +139,7 @@ def crop(mask, box):
   """Cuts an object out of a mask, which becomes 64 x 64.
 
   Args:
-    mask: bool[H, W].
+    mask: bool[height, width].
     box: f32[4], y1 x1 y2 x2 in 0..1; its edges are rounded to pixels, but one
       pixel remains at least.
 
@@ -152,7 +152,7 @@ def crop(mask, box):
   mask = np.asarray(mask)
   if mask.ndim != 2 or mask.dtype != bool or not mask.size:
     raise ValueError(
-      f"wanted a mask bool[H, W], got {mask.dtype}{list(mask.shape)}"
+      f"wanted a mask bool[height, width], got {mask.dtype}{list(mask.shape)}"
     )
   sides = _sides(*mask.shape)
   y1, x1, y2, x2 = np.round(_box(box) * sides).astype(int).tolist()
@@ -181,7 +181,7 @@ def features(codec, crops):
 
 
 def _encoder(codec, x):
-  """f32[B, 64, 64, 1] -> f32[B, 4, 4, D]."""
+  """Maps f32[masks, 64, 64, 1] to f32[masks, 4, 4, D]."""
   for i in (0, 2, 4, 6):
     x = _relu(_apply(codec, f"encoder.{i}", _windows(x, 4, stride=2)))
   for i in (8, 9):
@@ -190,7 +190,7 @@ def _encoder(codec, x):
 
 
 def _decoder(codec, x):
-  """f32[B, 4, 4, D] -> f32[B, 64, 64]."""
+  """Maps f32[masks, 4, 4, D] to f32[masks, 64, 64]."""
   x = _relu(_apply(codec, "decoder.0", x))
   for i in (2, 3):
     x = _residual(codec, f"decoder.{i}", x)
@@ -220,7 +220,7 @@ def _double(codec, name, x):
 
 
 def _windows(x, size, stride=1):
-  """Returns the windows f32[B, h, w, size * size * C] of f32[B, H, W, C].
+  """Returns the windows f32[masks, rows, columns, size * size * channels].
 
   One row or column of zeros is put around.
   """
@@ -248,13 +248,13 @@ def _relu(x):
 
 
 def _chunked(function, codec, x):
-  """Applies a function of (codec, f32[B, ...]) to a few rows at a time."""
+  """Applies a function of (codec, f32[masks, ...]) to a few masks at a time."""
   parts = range(0, max(len(x), 1), _CHUNK)
   return np.concatenate([function(codec, x[i : i + _CHUNK]) for i in parts])
 
 
 def _matrix(weight):
-  """[out, in, k, k] -> [k * k * in, out]."""
+  """Reshapes a kernel [out, in, k, k] to a matrix [k * k * in, out]."""
   return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 

@@ -1,10 +1,10 @@
 """Where examples come from: random access to rows by index.
 
 A source has `len(source)`, `source[i]` -> dict, and `source.where(i)` -> str, a
-name of the row for messages. A row has "image" (encoded bytes, or u8[H, W, 3],
-or a list of those), "prefix" and "suffix" (or what the config's pp makes them
-from), and whatever else the data has. A config names a source by its key in
-SOURCES and gives it keyword arguments.
+name of the row for messages. A row has "image" (encoded bytes, or
+u8[height, width, 3], or a list of those), "prefix" and "suffix" (or what the
+config's pp makes them from), and whatever else the data has. A config names a
+source by its key in SOURCES and gives it keyword arguments.
 """
 
 from pg.data.formats import (

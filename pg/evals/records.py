@@ -108,7 +108,7 @@ def object_scores(tok, tokens, logp):
 
 
 def png(images):
-  """Encodes u8[F, H, W, 3], side by side, as base64 PNG text."""
+  """Encodes u8[M, R, R, 3], side by side, as base64 PNG text."""
   out = io.BytesIO()
   Image.fromarray(np.concatenate(images, axis=1)).save(out, "PNG")
   return base64.b64encode(out.getvalue()).decode()

@@ -73,7 +73,7 @@ class Clip:
     return range(begin, max(begin + 1, place(end)))
 
   def read(self, numbers):
-    """Returns frames, a list of u8[H, W, 3].
+    """Returns frames, a list of u8[height, width, 3].
 
     Args:
       numbers: list of int, which ones, in any order.

@@ -35,7 +35,7 @@ def random_crop(
   The recipe for COCO captions has "rc": `resize_small(256) | random_crop(224)`.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     size: pixels on a side.
     boxes: see the top of this file.
     visible: an object goes if less than this part of its box is in the crop.
@@ -77,7 +77,7 @@ def inception_crop(
   "very slight" and no number; 90 or 95 is.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     area_min: percent of the image that the part has at least.
     area_max: and at most.
     boxes: see the top of this file.
@@ -107,7 +107,7 @@ def random_flip(
   recipe does.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     p: 0 to 1.
     boxes: see the top of this file.
     rng: whether.

@@ -1,4 +1,4 @@
-"""Image files and arrays -> u8[H, W, 3], and boxes drawn into them.
+"""Image files and arrays -> u8[height, width, 3], and boxes drawn into them.
 
 All image ops take one image or a list of several under the key "image". What
 decoding makes of every kind of file, with the reader big_vision has:
@@ -57,7 +57,7 @@ def decode(example, precise: bool = False, exif: bool = False):
   See the top of this file for what becomes of each kind of image.
 
   Args:
-    example: dict with "image", bytes of a file or u8[H, W, 3].
+    example: dict with "image", bytes of a file or u8[height, width, 3].
     precise: JPEG with the accurate DCT, as Pillow does.
     exif: turn the image upright as its EXIF data say. Boxes stay as they are:
       most annotations are of the image as one sees it, so say True for them.
@@ -102,10 +102,10 @@ def draw_box(example, box: str):
 
 
 def to_rgb(image, *, precise=False, exif=False):
-  """Returns an encoded image (or an array as it is) as u8[H, W, 3].
+  """Returns an encoded image (or an array as it is) as u8[height, width, 3].
 
   Args:
-    image: bytes of an image file, or u8[H, W, 3].
+    image: bytes of an image file, or u8[height, width, 3].
     precise: JPEG with the accurate DCT.
     exif: turn it upright.
 
@@ -134,7 +134,7 @@ def each(images, function):
 
 
 def one(example):
-  """Returns the only image of an example, u8[H, W, 3].
+  """Returns the only image of an example, u8[height, width, 3].
 
   Raises:
     ValueError: none or several, or not decoded.
@@ -148,7 +148,7 @@ def one(example):
 
 
 def checked(image):
-  """Returns `image` if it is u8[H, W, 3], else raises ValueError."""
+  """Returns `image` if it is u8[height, width, 3], else raises ValueError."""
   if isinstance(image, bytes):
     raise ValueError('the image is not decoded; put "decode |" before this op')
   if not (
@@ -161,7 +161,9 @@ def checked(image):
     what = type(image).__name__
     if isinstance(image, np.ndarray):
       what = f"{image.dtype}{list(image.shape)}"
-    raise ValueError(f"an image should be bytes or u8[H, W, 3], but is {what}")
+    raise ValueError(
+      f"an image should be bytes or u8[height, width, 3], but is {what}"
+    )
   return image
 
 

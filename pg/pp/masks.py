@@ -31,8 +31,9 @@ def encode_masks(example, codec: str = "nano", masks: str = "masks"):
     example: dict with "boxes" and the masks; where those are polygons also with
       "height" and "width", their pixels, or else the decoded "image".
     codec: path or URL of a mask codec, or "nano", the one that pg has.
-    masks: the key of the masks: one bool[H, W] for each object, or what it can
-      be made from (see `mask_of`). A single array is the mask of one object.
+    masks: the key of the masks: one bool[height, width] for each object, or
+      what it can be made from (see `mask_of`). A single array is the mask of
+      one object.
 
   Returns:
     codes: list of one list of 16 ints for each object.
@@ -67,11 +68,11 @@ def network(codec="nano"):
 
 
 def mask_of(value, example):
-  """Returns the mask bool[H, W] of one object.
+  """Returns the mask bool[height, width] of one object.
 
   Args:
-    value: an array [H, W] or [H, W, 1], True or not 0 inside; bytes, such an
-      image as PNG; a list, polygons; or a dict, run lengths.
+    value: an array [height, width] or [height, width, 1], True or not 0 inside;
+      bytes, such an image as PNG; a list, polygons; or a dict, run lengths.
     example: dict, asked for the image's size if it is polygons.
 
   Raises:
@@ -85,14 +86,14 @@ def mask_of(value, example):
     try:
       value = np.asarray(Image.open(io.BytesIO(value)))
     except OSError as e:
-      raise ValueError(f"cannot decode the picture of a mask: {e}") from e
+      raise ValueError(f"cannot decode the image of a mask: {e}") from e
   array = np.asarray(value)
   if array.ndim == 3 and array.shape[2] == 1:
     array = array[..., 0]
   if array.ndim != 2 or array.dtype.kind not in "biu":
     raise ValueError(
-      "wanted a mask as array [H, W] of bool or int, picture, polygons or run"
-      f" lengths; got {str(value)[:80]}"
+      "wanted a mask as array [height, width] of bool or int, image, polygons"
+      f" or run lengths; got {str(value)[:80]}"
     )
   return array != 0
 

@@ -97,7 +97,7 @@ def classes(
 
 
 def boxes_of(example):
-  """Returns the boxes of an example, f64[N, 4], y1 x1 y2 x2 in 0..1.
+  """Returns the boxes of an example, f64[boxes, 4], y1 x1 y2 x2 in 0..1.
 
   Raises:
     ValueError: no "boxes", not that shape, a box outside of the image by more
@@ -136,7 +136,7 @@ def check_counts(**counts):
 
 
 def checked(value, key):
-  """Returns a list of boxes as f64[N, 4], or raises ValueError."""
+  """Returns a list of boxes as f64[boxes, 4], or raises ValueError."""
   boxes = np.asarray(value) if len(value) else np.zeros((0, 4))
   if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "iuf":
     raise ValueError(

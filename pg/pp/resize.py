@@ -1,4 +1,4 @@
-"""Resizing of u8[H, W, 3].
+"""Resizing of u8[height, width, 3].
 
 An output is a weighted sum of inputs, along one axis and then the other, so a
 resize is two sparse products. Weights, order and f32 arithmetic are those of
@@ -43,7 +43,7 @@ def resize(
       `SiglipImageProcessorPil`), of `decode(precise=True)`.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     size: pixels on a side.
     flavour: "bv" or "hf".
     antialias: of bv: average over all inputs that an output covers; False takes
@@ -83,10 +83,10 @@ def resize_small(example, size: int):
 
 
 def stretch(image, shape, method="bilinear", *, antialias=True):
-  """Resizes u8[H, W, 3] to u8[h, w, 3] as TensorFlow does, then truncates.
+  """Resizes an image as TensorFlow does, then truncates.
 
   Args:
-    image: u8[H, W, 3].
+    image: u8[height, width, 3].
     shape: (h, w).
     method: one of METHODS.
     antialias: widen the kernel when the image gets smaller; "area" always does.
@@ -112,7 +112,7 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
 
 
 def resize_hf(image, size):
-  """Resizes u8[H, W, 3] to u8[size, size, 3]: bicubic on u8."""
+  """Resizes u8[height, width, 3] to u8[size, size, 3]: bicubic on u8."""
   resized = Image.fromarray(image).resize(
     (size, size), Image.Resampling.BICUBIC
   )

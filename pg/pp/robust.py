@@ -25,7 +25,7 @@ def random_resize(example, size: int, *, rng):
   Several images are resized alike.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     size: pixels on a side.
     rng: which of `resize.METHODS`, and whether with antialias.
 
@@ -49,7 +49,7 @@ def random_jpeg(example, p: int | float, *, rng):
   image.py). Several images alike.
 
   Args:
-    example: dict with "image" u8[H, W, 3].
+    example: dict with "image" u8[height, width, 3].
     p: 0 to 1.
     rng: whether, the quality, and the DCT.
 
@@ -67,10 +67,10 @@ def random_jpeg(example, p: int | float, *, rng):
 
 
 def jpeg(image, quality, *, precise):
-  """Returns u8[H, W, 3] as it comes out of a JPEG file.
+  """Returns u8[height, width, 3] as it comes out of a JPEG file.
 
   Args:
-    image: u8[H, W, 3].
+    image: u8[height, width, 3].
     quality: 1 to 100; colours have half the resolution, as in TensorFlow.
     precise: decode with the accurate DCT.
   """

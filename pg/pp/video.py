@@ -35,7 +35,7 @@ def video(
     rng: where to begin.
 
   Returns:
-    image: list of `num` frames u8[H, W, 3].
+    image: list of `num` frames u8[height, width, 3].
 
   Raises:
     ValueError: num or stride below 1, no such key, or a video that does not
@@ -77,8 +77,8 @@ def frames(
   resize, as images are, which differs by less than one level.
 
   Args:
-    example: dict with the video: a list of images, encoded or u8[H, W, 3], or
-      u8[F, H, W, 3].
+    example: dict with the video: a list of images, encoded or
+      u8[height, width, 3], or u8[frames, height, width, 3].
     num: frames the model gets.
     stride: how many frames of the video from one to the next.
     random: begin at a random frame, where the clip is longer than needed (for
@@ -101,8 +101,8 @@ def frames(
     elif isinstance(video, list | tuple):
       what = "empty"
     raise ValueError(
-      f"{key!r} should be a video, a list of images or u8[F, H, W, 3], but is"
-      f" {what}"
+      f"{key!r} should be a video, a list of images or"
+      f" u8[frames, height, width, 3], but is {what}"
     )
   chosen = choose(len(video), num, stride, random=random, rng=rng)
   return {"image": [video[i] for i in chosen]}

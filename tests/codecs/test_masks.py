@@ -234,7 +234,7 @@ def test_a_mask_is_pasted_into_its_box_cut_off_to_pixels():
 def test_what_is_no_mask_box_or_code_is_refused():
   mask = np.ones((8, 8), bool)
   for wrong in (mask[0], mask.astype(int), mask[:0], mask[..., None]):
-    with pytest.raises(ValueError, match=r"wanted a mask bool\[H, W\]"):
+    with pytest.raises(ValueError, match=r"a mask bool\[height, width\]"):
       masks.encode(nano(), wrong, WHOLE)
   for wrong in ((0, 0, 1), (0, 0, 1, np.nan)):
     with pytest.raises(ValueError, match="wanted a box"):

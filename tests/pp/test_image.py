@@ -232,7 +232,7 @@ def test_a_thousand_damaged_images_are_images_or_value_errors():
   [GRAY, NOISE[None], NOISE / 255, NOISE[..., :2], NOISE[:0], "a.jpg", None],
 )
 def test_an_array_that_is_no_u8_rgb_image_is_refused(bad):
-  with pytest.raises(ValueError, match=r"should be bytes or u8\[H, W, 3\]"):
+  with pytest.raises(ValueError, match=r"bytes or u8\[height, width, 3\]"):
     apply("decode", bad)
 
 

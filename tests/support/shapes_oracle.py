@@ -26,7 +26,7 @@ def images(example):
 
 
 def nearest(image):
-  """Returns i64[H, W], the index in NAMES of each pixel's colour."""
+  """Returns i64[height, width], the index in NAMES of each pixel's colour."""
   apart = np.abs(image[:, :, None].astype(int) - PALETTE).sum(-1)
   return apart.argmin(-1)
 

@@ -72,7 +72,7 @@ class Shapes:
           by "+".
         answers: list of str, every right suffix, the row's own first; absent
           where boxes are the answer.
-        boxes, labels: f32[N, 4], y1 x1 y2 x2 in 0..1, and list of N str; only
+        boxes, labels: f32[boxes, 4], y1 x1 y2 x2 in 0..1, and list of str; only
           where boxes are the answer.
         mask: bool[res, res]; only for "segment", whose suffix has its codes by
           the codec that pg has (codecs/masks.py).

@@ -49,7 +49,7 @@ def segm(predictions, examples):
   """As `bbox`, of masks: objects without 16 codes are `unparsable`.
 
   Examples also have `segmentation` (polygons or run lengths), `masks` or `mask`
-  (bool[H, W]), and perhaps `codec`, see pg/evals/metrics/segment.py.
+  (bool[height, width]), and perhaps `codec`, see pg/evals/metrics/segment.py.
   """
   return _score(predictions, examples, _true_masks, _found_masks, "segm")
 

@@ -1,8 +1,8 @@
 """Scores masks that a model wrote as `<seg>` tokens, by their overlap.
 
-An example's true masks are its `mask` (bool[H, W]), `masks` (one for each
-object) or `segmentation` (polygons or run lengths, of one object or each of
-several), see `pp.masks.mask_of`. Predictions are drawn in the same size.
+An example's true masks are its `mask` (bool[height, width]), `masks` (one for
+each object) or `segmentation` (polygons or run lengths, of one object or each
+of several), see `pp.masks.mask_of`. Predictions are drawn in the same size.
 
 Which network the tokens are of is the example's `codec`, a path or URL, as the
 op encode_masks writes it; an op such as fmt("vae-oid.npz", out="codec") does
@@ -92,7 +92,7 @@ def segment(predictions, examples):
 
 
 def true_masks(example):
-  """Returns the true masks of an example, a list of bool[H, W].
+  """Returns the true masks of an example, a list of bool[height, width].
 
   Raises:
     ValueError: none, or one that is no mask.

@@ -196,7 +196,7 @@ def _side_by_side(row):
 
 
 def _encode(image):
-  """Encodes u8[H, W, 3] as base64 text, a large one with some loss."""
+  """Encodes u8[height, width, 3] as base64 text, a large one with some loss."""
   out, image = io.BytesIO(), Image.fromarray(image)
   if max(image.size) <= cards.PIXELATED:
     image.save(out, "PNG")

@@ -20,7 +20,7 @@ def enlarge(image, side=384):
   """Enlarges a small image by a whole factor, so that its pixels stay square.
 
   Args:
-    image: u8[H, W, 3].
+    image: u8[height, width, 3].
     side: int, the least length wanted of the longer side.
 
   Returns:
@@ -37,13 +37,13 @@ def boxes(image, boxes, labels, *, colors=None):
   writes them. For small images see `enlarge`.
 
   Args:
-    image: u8[H, W, 3].
-    boxes: f32[N, 4], y1 x1 y2 x2 in pixels.
-    labels: N strings; an empty one draws no plate.
-    colors: N colours (r, g, b) in 0..255; by default one for each label.
+    image: u8[height, width, 3].
+    boxes: f32[boxes, 4], y1 x1 y2 x2 in pixels.
+    labels: list of str, one per box; an empty one draws no plate.
+    colors: list of (r, g, b) in 0..255; by default one for each label.
 
   Returns:
-    u8[H, W, 3], a copy.
+    u8[height, width, 3], a copy.
 
   Raises:
     ValueError: not as many labels or colours as boxes.
