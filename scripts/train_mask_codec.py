@@ -56,7 +56,8 @@ def decoder(params, x):
 
 
 def _conv(params, name, x, stride=1):
-  weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+  weight = params[f"{name}.weight"]
+  bias = params[f"{name}.bias"][None, None, None]
   size = weight.shape[-1]
   if size > 1:
     x = _windows(x, size, stride)
@@ -65,7 +66,8 @@ def _conv(params, name, x, stride=1):
 
 def _double(params, name, x):
   """A transposed convolution; XLA has a slow one on CPUs, see masks.py."""
-  weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+  weight = params[f"{name}.weight"]
+  bias = params[f"{name}.bias"][None, None, None]
   x = _windows(x, 2, 1) @ masks.up_matrix(weight)
   b, h, w, _ = x.shape
   x = x.reshape(b, h, w, 2, 2, -1).swapaxes(2, 3)
@@ -113,7 +115,9 @@ def init(rng):
 def nearest(book, x):
   """Returns the numbers i32[...] of the codes next to f32[..., D]."""
   codes = book["_vq_vae._embedding"]
-  return jnp.argmin(jnp.square(codes).sum(1) - 2 * x @ codes.T, -1)
+  y = 2 * x @ codes.T
+  norms = jnp.broadcast_to(jnp.square(codes).sum(1), y.shape)
+  return jnp.argmin(norms - y, -1)
 
 
 def loss(params, book, x, quantized):

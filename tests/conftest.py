@@ -15,6 +15,8 @@ flags = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in flags:
   os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 
+# Broadcasting to more dimensions is written out, in subprocesses, too.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # What is compiled once is compiled once: for all tests and their subprocesses.
 cache = paths.ROOT / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

@@ -112,7 +112,7 @@ def prefill(cfg, params, batch, num_new):
   cache = ((slots, slots),) * cfg.llm.depth
   x, cache = _layers(cfg.llm, llm, x, positions, masks, cache, 0)
   T = valid.shape[1]
-  last = jnp.max(jnp.where(valid, jnp.arange(T), 0), axis=1)  # [B]
+  last = jnp.max(jnp.where(valid, jnp.arange(T)[None], 0), axis=1)  # [B]
   x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]  # [B, D]
   context = Context(cache, pad(valid), pad(positions), valid.sum(axis=1))
   return _logits(cfg.llm, llm, x), context
@@ -173,7 +173,7 @@ def generate(
   ban = jnp.isin(jnp.arange(cfg.llm.vocab_size), jnp.array(forbidden, int))
 
   def choose(logits, step, done):
-    allowed = jnp.where(ban, -jnp.inf, logits) if forbidden else logits
+    allowed = jnp.where(ban[None], -jnp.inf, logits) if forbidden else logits
     token = sampling.choose(allowed, sampler, ids, step)
     logp = jax.nn.log_softmax(logits)[jnp.arange(B), token]
     return jnp.where(done, 0, token), jnp.where(done, 0.0, logp)

@@ -61,7 +61,7 @@ def rope(x, positions):
   """
   half = x.shape[-1] // 2
   freq = 1e4 ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[..., None, None] * freq  # [B, T, 1, H/2]
+  angle = positions[..., None, None] * freq[None, None, None]  # [B, T, 1, H/2]
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(
@@ -89,7 +89,7 @@ class RMSNorm(nn.Module):
     scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
     x32 = x.astype(jnp.float32)
     x32 *= jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)
-    return (x32 * (1 + scale)).astype(x.dtype)
+    return (x32 * jnp.broadcast_to(1 + scale, x.shape)).astype(x.dtype)
 
 
 class Attention(nn.Module):

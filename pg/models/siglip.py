@@ -76,7 +76,8 @@ class Linear(nn.Module):
     init = self.init or nn.initializers.truncated_normal(self.fan_in**-0.5)
     kernel = self.param("kernel", init, self.kernel_shape)
     bias = self.param("bias", nn.initializers.zeros, self.bias_shape)
-    return dense(self.equation, x, kernel) + bias.astype(x.dtype)
+    y = dense(self.equation, x, kernel)
+    return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
 class Attention(nn.Module):
