@@ -19,7 +19,7 @@ import time
 import ml_collections
 import numpy as np
 
-from pg import command, config, pp, train
+from pg import command, config, pp, progress, train
 from pg.codecs import tokenizer
 from pg.data import options, pipeline
 from pg.evals import task as evals_task
@@ -38,7 +38,7 @@ PLAIN = dict(
 )
 
 
-def check(c, title, *, num_examples=None, step_time=None, tell=None):
+def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   """Reads the data of a config and reports on it.
 
   Args:
@@ -47,7 +47,7 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
     num_examples: int, rows of each dataset, evenly spread; None is as many as
       the run reads.
     step_time: float, seconds per step that the input should keep up with.
-    tell: function (rows read, rows to read) that is called now and then.
+    quiet: bool, prints no progress.
 
   Returns:
     doctor.Report.
@@ -68,11 +68,14 @@ def check(c, title, *, num_examples=None, step_time=None, tell=None):
   ]
   found = inspection.Doctor(parts, c.text_len)
   how = options.from_config(c)
-  with concurrent.futures.ThreadPoolExecutor(how.num_threads) as pool:
+  total = sum(map(len, rows))
+  with (
+    concurrent.futures.ThreadPoolExecutor(how.num_threads) as pool,
+    progress.Bar(total=total, unit=" rows", leave=False, disable=quiet) as bar,
+  ):
     for number, visited in visits(parts, rows, form, c.seed, pool):
       found.see(number, visited)
-      if tell:
-        tell(sum(p.num_read for p in parts), sum(map(len, rows)))
+      bar.update(sum(p.num_read for p in parts) - bar.n)
     found.close(how.bad.max_fraction if how.bad.skips else 0.0)
     count = min(MEASURE_ROWS, pipeline.num_examples(data))
     rows = list(draw(c.seed, data, count))
@@ -259,7 +262,7 @@ def main(args):
     title,
     num_examples=args.examples,
     step_time=args.step_time,
-    tell=terminal.Ticker(sys.stderr),
+    quiet=False,
   )
   print(terminal.render(report))
   if args.out:

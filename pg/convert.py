@@ -16,11 +16,10 @@ import json
 import os
 import shutil
 import sys
-import time
 
 import numpy as np
 
-from pg import command, config, tree
+from pg import command, config, progress, tree
 from pg.codecs import tokenizer
 from pg.weights import (
   hf,
@@ -48,7 +47,7 @@ def convert(
   model=None,
   seed=0,
   check=False,
-  show=None,
+  quiet=True,
 ):
   """Converts weights; `dst` appears when it is complete.
 
@@ -61,7 +60,7 @@ def convert(
     model: str or None, a SentencePiece file for `dst`.
     seed: int, of new rows of the embedding where `src` is two towers.
     check: bool, read `dst` again and compare every bit.
-    show: function of bytes done and bytes in all, called as it goes on.
+    quiet: bool, prints no progress.
 
   Raises:
     ValueError: what is at `src` cannot be read or written in this form; `dst`
@@ -86,9 +85,11 @@ def convert(
     _check_tokenizer(source, to)
     tensors.check_free(dst, tensors.size(specs))
     total = tensors.size(specs) * (2 if check else 1)
-    read = _counted(reader, specs, total, show)
     beside = load.beside(dst) if to == "npz" else None
     with contextlib.ExitStack() as stack:
+      bar = dict(total=total, unit="B", unit_scale=True, delay=0, disable=quiet)
+      bar = stack.enter_context(progress.Bar(**bar))
+      read = _counted(reader, specs, bar)
       if beside:
         beside = stack.enter_context(tensors.making(beside))
       partial = stack.enter_context(tensors.making(dst))
@@ -162,16 +163,13 @@ def _check_tokenizer(source, to):
     load.need_tokenizer(source)
 
 
-def _counted(reader, specs, total, show):
-  """Returns the reader's `read` that tells `show` how far it has come."""
-  done = 0
+def _counted(reader, specs, bar):
+  """Returns the reader's `read`, whose bytes a progress bar counts."""
 
   def read(name, layer=None):
-    nonlocal done
     array = reader.read(name, layer)
-    done += array.size * specs[name].dtype.itemsize
-    if show:
-      show(min(done, total), total)
+    num_bytes = array.size * specs[name].dtype.itemsize
+    bar.update(min(num_bytes, bar.total - bar.n))
     return array
 
   return read
@@ -192,29 +190,6 @@ def _compare(written, reader, specs, read):
           )
 
 
-class Bar:
-  """Prints how far a conversion is: a bar on a terminal, else the end alone."""
-
-  def __init__(self, stream=None):
-    self._stream, self._start = stream or sys.stderr, time.monotonic()
-    self._shown = -1
-
-  def __call__(self, done, total):
-    """Shows bytes done of bytes in all."""
-    percent = 100 * done // total
-    if percent == self._shown or not (self._stream.isatty() or done == total):
-      return
-    self._shown = percent
-    seconds = time.monotonic() - self._start
-    bar = "#" * (percent // 4)
-    start, end = ("\r", "") if self._stream.isatty() else ("", "\n")
-    self._stream.write(
-      f"{start}[{bar:25}] {percent:3}%  {done / 1e9:.2f} of {total / 1e9:.2f}"
-      f" GB  {done / 1e6 / max(seconds, 1e-3):.0f} MB/s{end}"
-    )
-    self._stream.flush()
-
-
 def main(args):
   convert(
     args.src,
@@ -225,10 +200,8 @@ def main(args):
     seed=args.seed,
     model=args.tokenizer,
     check=args.check,
-    show=Bar(),
+    quiet=False,
   )
-  if sys.stderr.isatty():
-    sys.stderr.write("\n")
   print(f"{args.dst}: written{' and compared' if args.check else ''}")
 
 

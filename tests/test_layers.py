@@ -22,7 +22,7 @@ PATHS = {
   for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-GROUND = r"pg\.(atomic|config|tree)"
+GROUND = r"pg\.(atomic|config|progress|tree)"
 STORAGE = r"pg\.data\.storage(\..+)?"
 CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"
@@ -44,10 +44,12 @@ CONFIGS = r"(configs|transfers)(\..+)?"
 ANY = r".+"
 NO_JAX = r"(?!(jax|jaxlib|flax|optax|orbax|chex|grain|tensorflow|torch)\b).+"
 CONFIG_ONLY = r"ml_collections\b.*"
+BAR_ONLY = r"tqdm\b.*"
 
 # From the ground up: the first row whose pattern is the module says which of
 # ours and which of other people's modules it may import.
 LAYERS = (
+  (r"pg\.progress", r"", BAR_ONLY),
   (GROUND, GROUND, CONFIG_ONLY),
   (CONFIGS, rf"pg\.config|{CONFIGS}", CONFIG_ONLY),
   (STORAGE, f"{GROUND}|{STORAGE}", NO_JAX),
@@ -172,7 +174,7 @@ def test_everything_that_is_imported_is_a_requirement():
 
 
 def test_data_workers_metrics_and_configs_never_load_jax():
-  modules = [m for m in PATHS if layer(m)[2] in (NO_JAX, CONFIG_ONLY)]
+  modules = [m for m in PATHS if layer(m)[2] in (NO_JAX, CONFIG_ONLY, BAR_ONLY)]
   code = (
     "import importlib, sys\n"
     f"for name in {modules}:\n"

@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 import textwrap
-import time
 
 import tqdm
 
@@ -14,37 +13,6 @@ from pg.inspect import findings, inspection
 HEAD = ("dataset", "rows", "read", "bad", "skipped", "images")
 HEAD += ("prefix", "suffix", "total")
 _BARS = "▁▂▃▄▅▆▇█"
-
-
-class Ticker:
-  """Prints how far a long check is: in place on a terminal, else now and then.
-
-  Args:
-    stream: where to print.
-    clock: returns seconds.
-  """
-
-  def __init__(self, stream, clock=time.monotonic):
-    self._stream, self._clock = stream, clock
-    self._in_place = stream.isatty()
-    self._every = 0.2 if self._in_place else 10.0
-    self._start = clock()
-    self._next = self._start + self._every
-
-  def __call__(self, done, total):
-    """Says that `done` of `total` rows are read, where a line is due."""
-    now = self._clock()
-    if now < self._next and done < total:
-      return
-    self._next = now + self._every
-    left = (now - self._start) / done * (total - done)
-    line = f"{done:,} of {total:,} rows, {tqdm.tqdm.format_interval(left)} left"
-    if not self._in_place:
-      if done < total:
-        self._stream.write(f"{line}\n")
-    else:
-      self._stream.write(f"\r\x1b[2K{line if done < total else ''}")
-    self._stream.flush()
 
 
 def render(report):

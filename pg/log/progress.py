@@ -1,147 +1,79 @@
 """Shows how a run goes: a progress line, and a table of the parameters."""
 
-import collections
 import math
-import shutil
-import sys
 import time
 
 import numpy as np
 
-from pg import tree
-
-# Speed and waiting are means over this many seconds.
-WINDOW = 30.0
+from pg import progress, tree
 
 
-class Progress:
-  """Prints how far a run is: in place on a terminal, else a line now and then.
+class Steps(progress.Bar):
+  """The progress line of training.
+
+    step 1200/3000 40% | loss 0.532 | 183 examples/s | data wait 2% | ETA 03:10
+
+  Speed and time left are by tqdm's moving mean, waiting is since the last line.
+  What is not known yet is left out.
 
   Args:
     total: int, the step at which the run ends.
     batch_size: int, examples per step.
-    every: float, seconds between two lines where they cannot be overwritten.
-    enabled: bool, False on all processes but the first: nothing is printed.
-    stream: where to print.
-    clock: returns seconds.
+    options: of tqdm; disable=True on all processes but the first.
   """
 
-  def __init__(
-    self,
-    total,
-    batch_size,
-    *,
-    every=10.0,
-    enabled=True,
-    stream=None,
-    clock=time.monotonic,
-  ):
-    self._total, self._batch_size, self._enabled = total, batch_size, enabled
-    self._stream, self._clock = stream or sys.stderr, clock
-    self._in_place = self._stream.isatty()
-    self._every = 0.2 if self._in_place else every
-    self._next = -math.inf
-    self._open = False
-    self._waited = 0.0
-    self._samples = collections.deque()
+  def __init__(self, total, batch_size, **options):
+    self._batch_size, self._loss, self._waited = batch_size, None, 0.0
+    self._stepped = 0.0
+    options |= dict(total=total, bar_format="{line}", smoothing=0.2)
+    super().__init__(**options)
 
-  def update(self, step, loss, waited=0.0):
+  def step(self, step, loss, waited):
     """Counts one step, and prints where a line is due.
 
     Args:
       step: int, steps done so far.
-      loss: f32[] or float; an array on a device is fetched only for a line.
+      loss: f32[]; an array on a device is fetched only for a line.
       waited: float, seconds that this step waited for data.
     """
-    now = self._clock()
+    first, self._loss = self._loss is None, loss
     self._waited += waited
-    self._samples.append((now, step, self._waited))
-    while self._samples[-1][0] - self._samples[0][0] > WINDOW:
-      self._samples.popleft()
-    if self._enabled and (now >= self._next or step >= self._total):
-      self._next = now + self._every
-      self._show(step, float(loss))
+    self._stepped = time.time()
+    if first:  # it compiled, and says nothing about the speed
+      self.initial = self.n = self.last_print_n = step
+      self.start_t = self.last_print_t = self._stepped
+      self.delay = 0
+      self.refresh()
+    if first or self.update(step - self.n):
+      self._waited = 0.0
 
-  def restart(self):
-    """Forgets the speed so far; call it after an evaluation or a checkpoint."""
-    self._samples.clear()
+  def unpause(self):
+    """Leaves the time since the last step, of an evaluation, out."""
+    if self._loss is not None:
+      pause = time.time() - self._stepped
+      self.start_t += pause
+      self.last_print_t += pause
 
-  def say(self, text):
-    """Prints lines that stay, above the progress line."""
-    if self._enabled:
-      self._stream.write(("\r\x1b[2K" if self._open else "") + f"{text}\n")
-      self._stream.flush()
-      self._open = False
+  @property
+  def format_dict(self):
+    """What tqdm formats: `line` is all of it."""
+    found = super().format_dict
+    return found | dict(line="" if self._loss is None else self._line(**found))
 
-  def close(self):
-    """Ends the progress line."""
-    if self._open:
-      self._stream.write("\n")
-      self._stream.flush()
-      self._open = False
-
-  def _show(self, step, loss):
-    line = format_line(step, self._total, loss, *self._rates(step))
-    if self._in_place:
-      # A line that wraps could not be overwritten.
-      width = shutil.get_terminal_size().columns - 1
-      self._stream.write(f"\r\x1b[2K{line[:width]}")
-      self._open = True
-    else:
-      self._stream.write(f"{line}\n")
-    self._stream.flush()
-
-  def _rates(self, step):
-    """Returns examples/s, the share spent waiting, seconds left; else nan."""
-    if not self._samples or self._samples[0][0] == self._samples[-1][0]:
-      return math.nan, math.nan, math.nan
-    (t0, step0, waited0), *_, (t1, step1, waited1) = self._samples
-    seconds = (t1 - t0) / (step1 - step0)
-    return (
-      self._batch_size / seconds,
-      (waited1 - waited0) / (t1 - t0),
-      (self._total - step) * seconds,
-    )
-
-
-def format_line(step, total, loss, speed, wait, eta):
-  """Returns the progress line; what is nan (not known yet) is left out.
-
-    format_line(1200, 3000, .5321, 183.2, .018, 190) ==
-      "step 1200/3000 40% | loss 0.532 | 183 examples/s | data wait 2% | "
-      "ETA 3m10s"
-
-  Args:
-    step, total: int.
-    loss: float; a loss that is nan is shown, as "nan".
-    speed: float, examples per second.
-    wait: float, share of the time spent waiting for data.
-    eta: float, seconds left.
-  """
-  # Rounded down: only the last step is 100%.
-  parts = [
-    f"step {step}/{total} {100 * step // max(total, 1)}%",
-    f"loss {loss:.3f}",
-  ]
-  if not math.isnan(speed):
-    parts.append(f"{speed:.{0 if speed >= 10 else 1}f} examples/s")
-  if not math.isnan(wait):
-    parts.append(f"data wait {wait:.0%}")
-  if not math.isnan(eta):
-    parts.append(f"ETA {duration(eta)}")
-  return " | ".join(parts)
-
-
-def duration(seconds):
-  """Returns seconds in two units: 45s, 3m10s, 2h05m, 3d04h."""
-  seconds = round(seconds)
-  if seconds < 60:
-    return f"{seconds}s"
-  if seconds < 3600:
-    return f"{seconds // 60}m{seconds % 60:02}s"
-  if seconds < 86400:
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
-  return f"{seconds // 86400}d{seconds % 86400 // 3600:02}h"
+  def _line(self, n, total, initial, elapsed, rate, **_):
+    # Rounded down: only the last step is 100%.
+    parts = [f"step {n}/{total} {100 * n // max(total, 1)}%"]
+    parts.append(f"loss {float(self._loss):.3f}")
+    if not rate and elapsed > 0:  # at the end: the mean of the whole run
+      rate = (n - initial) / elapsed
+    if rate:
+      speed = rate * self._batch_size
+      parts.append(f"{speed:.{0 if speed >= 10 else 1}f} examples/s")
+      since = time.time() - self.last_print_t
+      if since > 0 and not self.disable:
+        parts.append(f"data wait {self._waited / since:.0%}")
+      parts.append(f"ETA {self.format_interval((total - n) / rate)}")
+    return " | ".join(parts)
 
 
 def parameter_overview(params, *, stats=False):

@@ -39,7 +39,7 @@ class Log:
     self._num_bad = sum(v for k, v in counts.items() if k.endswith("/bad"))
     self._since = (time.monotonic(), step)
     self._writer = metrics.MetricWriter(workdir, step, enabled=first)
-    self._progress = progress.Progress(run.total, c.batch_size, enabled=first)
+    self._progress = progress.Steps(run.total, c.batch_size, disable=not first)
     if first:
       text = c.to_json(indent=2)
       atomic.write(os.path.join(workdir, "config.json"), text)
@@ -82,7 +82,7 @@ class Log:
     """
     self._record.add(rows, bad_rows)
     self._cut += int(prefix_lm.is_cut(rows).sum())
-    self._progress.update(step, measured["train/loss"], waited)
+    self._progress.step(step, measured["train/loss"], waited)
     if step % self._c.log_every and step != self._run.total:
       return
     values = {k: float(v) for k, v in measured.items()}
@@ -114,7 +114,7 @@ class Log:
       if result.num_bad:
         values[f"{name}/bad"] = result.num_bad
     self._writer.write(step, values)
-    self._progress.restart()
+    self._progress.unpause()
     self._since = time.monotonic(), step
 
   def end(self, results):

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pg import atomic, config
+from pg import atomic, config, progress
 from pg.data.formats import array_record
 from scripts.prepare import release_files
 
@@ -180,8 +180,8 @@ def _write(raw, split, path, allow_incomplete, quiet):
 
   def rows():
     try:
-      for row in split.rows():
-        _progress(split, sum(counts.values()), quiet)
+      bar = dict(desc=split.name, total=split.num, leave=False, disable=quiet)
+      for row in progress.Bar(split.rows(), **bar):
         if not raw.absent.isdisjoint(_paths(row)):
           counts["absent"] += 1
           continue
@@ -226,13 +226,6 @@ def _paths(row):
   media = [row.get("image"), row.get("video")]
   media = [y for x in media for y in (x if isinstance(x, list) else [x])]
   return [x for x in media if isinstance(x, str)]
-
-
-def _progress(split, num, quiet):
-  if quiet or num % 1000 or not sys.stderr.isatty():
-    return
-  of = f" of {split.num:,}" if split.num else ""
-  print(f"\r{split.name}: {num:,}{of}", end="\r", file=sys.stderr)
 
 
 def _jsonl(path, rows):

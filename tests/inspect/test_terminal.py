@@ -1,6 +1,5 @@
 """What a check reads, how it is started, and how it tells what it found."""
 
-import io
 import re
 
 import numpy as np
@@ -169,28 +168,6 @@ def test_quantiles_and_bars_are_those_of_the_lengths():
   assert terminal.bars([0, 0, 1, 0, 8]) == "▂ █"
   assert len(terminal.bars(counts)) <= 16
   assert inspection.add_up([[1], [0, 2, 3], []]) == [1, 2, 3]
-
-
-class Terminal(io.StringIO):
-  def isatty(self):
-    return True
-
-
-def test_a_long_check_says_how_far_it_is():
-  now = [0.0]
-  pipe, screen = io.StringIO(), Terminal()
-  tickers = [
-    terminal.Ticker(stream, clock=lambda: now[0]) for stream in (pipe, screen)
-  ]
-  for done in range(1, 31):
-    now[0] += 1
-    for tick in tickers:
-      tick(done, 30)
-  assert pipe.getvalue() == (
-    "10 of 30 rows, 00:20 left\n20 of 30 rows, 00:10 left\n"
-  )
-  assert screen.getvalue().count("\r") == 30
-  assert screen.getvalue().endswith("\x1b[2K")
 
 
 def test_the_worst_findings_come_first_and_then_the_commonest(folder):

@@ -9,9 +9,9 @@ import re
 import time
 
 import fsspec
-import tqdm
 from huggingface_hub import utils
 
+from pg import progress
 from pg.data.storage import index
 
 # What tells one version of a remote file from another, in all of fsspec.
@@ -131,7 +131,7 @@ def _append(fs, path, part, done, size):
   with (
     fs.open(path, "rb", **options) as source,
     open(part, "ab") as sink,
-    tqdm.tqdm(
+    progress.Bar(
       desc=posixpath.basename(path),
       total=size,
       initial=done,

@@ -5,11 +5,11 @@ import html
 import io
 
 import numpy as np
+import tqdm
 from PIL import Image
 
 from pg import atomic
 from pg.inspect import findings, inspection, terminal
-from pg.log import progress
 from pg.log.pages import cards, curves, page
 
 # The size a histogram has on the page.
@@ -54,7 +54,7 @@ def render(report):
   """Returns a doctor.Report as HTML."""
   found = report.doctor.found
   title = f"Check of {report.title}"
-  facts = f"{found.summary()} · {progress.duration(report.seconds)}"
+  facts = f"{found.summary()} · {tqdm.tqdm.format_interval(report.seconds)}"
   batch = f"A batch, as the model sees it: {len(report.shown)} rows"
   sections = [
     f"<style>{CSS}</style>",

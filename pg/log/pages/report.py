@@ -22,8 +22,10 @@ import pathlib
 import re
 import statistics
 
+import tqdm
+
 from pg import atomic
-from pg.log import metrics, progress
+from pg.log import metrics
 from pg.log.pages import cards, curves, page
 
 # Pictures of each evaluator, the first of its file.
@@ -226,7 +228,7 @@ def _timing(series):
     kind, _, label = name.partition("/")
     values = [v for _, v in points if math.isfinite(v)]
     if kind == "time" and values:
-      facts[label.replace("_", " ")] = progress.duration(values[-1])
+      facts[label.replace("_", " ")] = tqdm.tqdm.format_interval(values[-1])
     if kind == "speed" and values:
       median = float(f"{statistics.median(values):.3g}")
       facts[label.replace("_", " ")] = curves.label(median)

@@ -221,7 +221,7 @@ def test_speed_time_and_what_was_read_are_facts_and_not_curves(run):
   ]
   facts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", text))
   assert facts["examples per second"] == "183"
-  assert facts["train"] == "3m00s"
+  assert facts["train"] == "03:00"
   assert (facts["a/examples"], facts["a/epoch"]) == ("1,920", "1.88")
   assert facts["model.width"] == "128"
   assert "30 steps · 1,920 examples · batch size 64" in page.texts
