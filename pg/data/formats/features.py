@@ -18,6 +18,9 @@ from pg.data.formats import tf_example
 # kind in features.json -> what its values are
 _BYTES = {"image": "bytes", "video": "bytes", "text": "text"}
 _NUMBERS = ("tensor", "boundingBox", "classLabel")
+_CLASSES = (
+  "tensorflow_datasets.core.features."  # the others are a dataset's own
+)
 
 
 class Decoder:
@@ -48,7 +51,45 @@ class Decoder:
     Raises:
       ValueError: no Example, or a feature is missing or not as it should be.
     """
-    return _decode(self._root, tf_example.parse(record))
+    lists = tf_example.parse(record)
+    return _example(self._root, lambda leaf: _value(leaf, lists))
+
+  def from_tfds(self, row):
+    """Returns the example in a row that TensorFlow Datasets read.
+
+    Raises:
+      ValueError: a feature is not as it should be.
+    """
+    values = dict(_flat(row))
+    return _example(self._root, lambda leaf: _plain(leaf, values[leaf.key]))
+
+
+def tfds_reads(spec, depth=0):
+  """Says whether TensorFlow Datasets reads a feature without TensorFlow.
+
+  It keeps single images encoded, but no sequence of them; it imports TensorFlow
+  for the class of a video or sound; and sequences of arrays have limits.
+
+  Args:
+    spec: dict, a feature in features.json.
+    depth: int, how many sequences are around it.
+  """
+  name = spec.get("pythonClassName", _CLASSES)
+  if not name.startswith(_CLASSES) or name.endswith(".Dataset"):
+    return False
+  if "featuresDict" in spec:
+    inside = spec["featuresDict"].get("features", {})
+    return all(tfds_reads(feature, depth) for feature in inside.values())
+  if "sequence" in spec:
+    return tfds_reads(spec["sequence"]["feature"], depth + 1)
+  if "image" in spec:
+    return not depth
+  if "tensor" in spec:
+    sizes = spec["tensor"].get("shape", {}).get("dimensions", ())
+    is_encoded = spec["tensor"].get("encoding", "none") != "none"
+    unknown = [int(n) for n in sizes].count(-1)
+    return depth + is_encoded < 3 and depth + unknown < 3
+  return not {"text", "boundingBox", "classLabel"}.isdisjoint(spec)
 
 
 class _Leaf(NamedTuple):
@@ -121,11 +162,11 @@ def _names(key, folder):
     return None
 
 
-def _decode(node, lists):
-  """Returns the value of a feature, given dict from keys to lists."""
+def _example(node, value_of):
+  """Returns the value of a feature, given a function for those of leaves."""
   if isinstance(node, _Leaf):
-    return _value(node, lists)
-  values = {key: _decode(inner, lists) for key, inner in node.items()}
+    return value_of(node)
+  values = {key: _example(inner, value_of) for key, inner in node.items()}
   for key, inner in node.items():
     if isinstance(inner, _Leaf) and inner.names and f"{key}_name" not in node:
       values[f"{key}_name"] = _named(values[key], inner.names)
@@ -138,7 +179,31 @@ def _named(label, names):
   return names[label] if 0 <= label < len(names) else None
 
 
+def _flat(row, path=""):
+  """Yields the values in nested dicts, with the paths to them."""
+  for key, value in row.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f"{path}{key}/")
+    else:
+      yield f"{path}{key}", value
+
+
+def _plain(leaf, value, depth=0):
+  """Returns what TensorFlow Datasets read as Python values, text as str."""
+  if depth < leaf.depth:
+    return [_plain(leaf, item, depth + 1) for item in value]
+  if leaf.kind == "text":
+    return tf_example.text(leaf.key, value)
+  if leaf.kind == "string" and isinstance(value, np.ndarray):
+    texts = [tf_example.maybe_text(item) for item in value.flat]
+    return np.array(texts, object).reshape(value.shape)
+  if leaf.kind == "string":
+    return tf_example.maybe_text(value)
+  return value.item() if isinstance(value, np.generic) else value
+
+
 def _value(leaf, lists):
+  """Returns the value of a leaf, given dict from keys to lists."""
   if leaf.depth > 1:
     return _ragged(leaf, lists)
   key = leaf.key

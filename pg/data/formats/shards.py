@@ -80,6 +80,27 @@ def _files(path, suffixes):
   if not _is_one(path):
     return "", [os.fspath(p) for p in path]
   path = os.fspath(path)
+  root, names = listed(path, suffixes)
+  if not names:
+    raise ValueError(
+      f"there is no file {path}; wanted a folder, a file or a pattern of"
+      f" {' or '.join(suffixes)}"
+    )
+  if not os.path.isfile(path):
+    _check_complete(names)
+  return root, names
+
+
+def listed(path, suffixes):
+  """Returns the folder that names are relative to and a list of files, sorted.
+
+  Args:
+    path: str, a folder, file or pattern, or a URL of one.
+    suffixes: tuple of str, how the names of files end.
+
+  Raises:
+    ValueError: a URL that cannot be listed.
+  """
   if _is_remote(path):
     root, names = _remote_files(path, suffixes)
   elif os.path.isdir(path):
@@ -90,14 +111,7 @@ def _files(path, suffixes):
     return os.path.dirname(path), [path]
   else:
     root, names = _fixed(path), glob.glob(path, recursive=True)
-  if not names:
-    raise ValueError(
-      f"there is no file {path}; wanted a folder, a file or a pattern of"
-      f" {' or '.join(suffixes)}"
-    )
-  names = sorted(names)
-  _check_complete(names)
-  return root, names
+  return root, sorted(names)
 
 
 def _fixed(pattern):

@@ -1,20 +1,27 @@
 """Datasets that TensorFlow Datasets prepared, read without TensorFlow.
 
-Reads what is in the folder of a dataset, `<name>[/<config>]/<version>`:
+Needs what is in the folder of a dataset, `<name>[/<config>]/<version>`, and not
+the dataset's own code:
 
   dataset_info.json   splits, how many rows each shard has, the file format
   features.json       how a row is stored (features.py)
   *.labels.txt        the names of a class label, one a line
-  <name>-<split>.tfrecord-00000-of-00008    or array_record, or parquet
+  <name>-<split>.array_record-00000-of-00008    or tfrecord, or parquet
 
-so that the dataset's own code is not needed. `tensorflow_datasets` itself reads
-no TFRecord files without TensorFlow, and has no videos without it.
+ArrayRecord is read by `tensorflow_datasets` itself (as `tfds.data_source` does,
+with images left encoded), which needs no TensorFlow for it. Our own reader is
+for what does: TFRecord; videos, sequences of images and other features of which
+`features.tfds_reads` says so; and for Parquet, of which TFDS reads no slices.
+
+  python -m scripts.prepare.tfds coco_captions     prepares one, as ArrayRecord
 """
 
+import difflib
 import functools
 import json
 import os
 import pathlib
+import posixpath
 import re
 
 from pg import config
@@ -28,6 +35,7 @@ from pg.data.formats import (
 )
 from pg.data.storage import files
 
+_HOME = "~/tensorflow_datasets"
 FORMATS = {
   "tfrecord": tfrecord.records,
   "array_record": array_record.records,
@@ -62,27 +70,34 @@ class Tfds(splits.Sliced):
       ValueError: no such dataset, configuration, version, split or key; a file
         is missing or broken; or a feature is of a kind that is not known.
     """
-    root = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    folder = _folder(os.path.expanduser(root), name)
+    root = data_dir or os.environ.get("TFDS_DATA_DIR") or _HOME
+    where = _find(os.fspath(root), name)
+    folder = _local(where)
     info = _json(folder / "dataset_info.json", "name", "splits")
     spec = _json(folder / "features.json", "featuresDict")
     kind = info.get("fileFormat", "tfrecord")
-    read = config.lookup(FORMATS, kind, f"format of {folder}")
+    read = config.lookup(FORMATS, kind, f"format of {where}")
     if kind == "tfrecord":
       read = functools.partial(read, verify=verify)
     try:
-      decode = features.Decoder(spec, folder, keys)
+      decoder = features.Decoder(spec, folder, keys)
+      through_tfds = kind == "array_record" and features.tfds_reads(spec)
       stored = {s["name"]: s for s in info["splits"]}
     except (AttributeError, KeyError, TypeError) as e:
       raise ValueError(
-        f"{folder}: features.json or dataset_info.json is not as TensorFlow"
+        f"{where}: features.json or dataset_info.json is not as TensorFlow"
         f" Datasets writes it: {e!r}"
       ) from e
 
     def table(split):
-      names, lengths = _shards(folder, info["name"], kind, stored[split])
-      made = shards.Table(names, read, decode)
-      for path, got, wanted in zip(names, made.lengths, lengths):
+      names, lengths = _shards(info["name"], kind, stored[split])
+      paths = [os.path.join(_local(where, names), name) for name in names]
+      if through_tfds:
+        tfds_read = functools.partial(_Shard, split=split)
+        made = shards.Table(paths, tfds_read, decoder.from_tfds)
+      else:
+        made = shards.Table(paths, read, decoder)
+      for path, got, wanted in zip(paths, made.lengths, lengths):
         if got != wanted:
           raise ValueError(
             f"{path} has {got} records and dataset_info.json says {wanted};"
@@ -93,29 +108,115 @@ class Tfds(splits.Sliced):
     super().__init__(stored, table, split)
 
 
-def _folder(root, name):
-  """Returns the folder of a dataset, a pathlib.Path."""
+@functools.lru_cache(maxsize=1 << 7)  # each keeps its file open
+class _Shard:
+  """Rows of an ArrayRecord file as TensorFlow Datasets reads them."""
+
+  def __init__(self, shard, split):
+    folder, name = os.path.split(shard.path)
+    self._len = len(array_record.records(shard))
+    if self._len:
+      builder = _builder(folder)
+      i = sorted(builder.info.splits[split].filenames).index(name)
+      self._rows = builder.as_data_source(
+        f"{split}[{i}shard:{i + 1}shard]",
+        decoders=_keep_images(builder.info.features),
+      )
+
+  def __len__(self):
+    return self._len
+
+  def __getitem__(self, i):
+    return self._rows[i]
+
+
+@functools.lru_cache(maxsize=1 << 4)
+def _builder(folder):
+  import tensorflow_datasets  # only here: it takes 0.3 s
+
+  return tensorflow_datasets.builder_from_directory(folder)
+
+
+def _keep_images(feature):
+  """Returns the decoders that leave images as they are."""
+  import tensorflow_datasets as tfds
+
+  if isinstance(feature, tfds.features.FeaturesDict):
+    inside = {key: _keep_images(inner) for key, inner in feature.items()}
+    return {key: decoder for key, decoder in inside.items() if decoder}
+  if isinstance(feature, tfds.features.Image):
+    return tfds.decode.SkipDecoding()
+  return None
+
+
+def _find(root, name):
+  """Returns the folder of a dataset, a path or URL."""
   base, _, version = (name or "").partition(":")
-  where = os.path.join(root, base) if base else root
-  if "://" in where:
-    where = files.local(where)
-  found = [p.parent for p in pathlib.Path(where).rglob("dataset_info.json")]
+  where = os.path.join(os.path.expanduser(root), base).rstrip("/")
+  why = f"no dataset_info.json in {where}"
   if version:
-    found = [p for p in found if p.name == version]
-  if not found:
-    raise ValueError(
-      f"there is no dataset {name or ''} in {root} (no dataset_info.json in"
-      f" {where}{' of version ' + version if version else ''}); give the"
-      " folder of prepared datasets as data_dir"
-    )
-  inside = {os.path.relpath(p.parent, where) for p in found}
+    why += f" of version {version}"
+  try:
+    place, found = shards.listed(where, ("dataset_info.json",))
+  except ValueError as e:
+    place, found, why = where, (), str(e)
+  folders = [posixpath.dirname(path) for path in found]
+  if version:
+    folders = [f for f in folders if posixpath.basename(f) == version]
+  if not folders:
+    raise ValueError(_missing(root, name, why))
+  inside = {posixpath.dirname(f).removeprefix(place) for f in folders}
   if len(inside) > 1:
-    names = sorted(os.path.join(base, path) for path in inside)
-    raise ValueError(
-      f"there are several datasets in {where}, give the name of one:"
-      f" {', '.join(names)}"
+    names = ", ".join(
+      sorted(posixpath.join(base, i.strip("/")) for i in inside)
     )
-  return max(found, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
+    raise ValueError(
+      f"there are several datasets in {where}, give the name of one: {names}"
+    )
+  return max(folders, key=_version)
+
+
+def _version(folder):
+  return [int(n) for n in re.findall(r"\d+", posixpath.basename(folder))]
+
+
+def _missing(root, name, why):
+  """Returns what to say where a dataset was not found."""
+  if not name:
+    return f"there is no dataset in {root} ({why}); give the name of one"
+  where = "" if root == _HOME else f" --data-dir {root}"
+  return (
+    f"there is no dataset {name} in {root} ({why}); prepare it with\n"
+    f"  python -m scripts.prepare.tfds {name}{where}\nor give the folder of"
+    f" prepared datasets as data_dir{_did_you_mean(name)}"
+  )
+
+
+def _did_you_mean(name):
+  """Returns what to say of a name that TensorFlow Datasets does not know."""
+  import tensorflow_datasets as tfds
+
+  known = tfds.list_builders(with_community_datasets=False)
+  name = re.split("[/:]", name)[0]
+  if name in known:
+    return ""
+  near = difflib.get_close_matches(name, known, n=1)
+  return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _local(where, names=()):
+  """Returns the folder of a dataset here, a pathlib.Path.
+
+  Args:
+    where: str, path or URL, of which are downloaded: what describes it, and
+    names: the files of these names.
+  """
+  if "://" in where:
+    chosen = {*names}
+    about = (".json", ".txt")
+    only = lambda path: path.endswith(about) or path in chosen
+    where = files.local(where, only)
+  return pathlib.Path(where)
 
 
 def _json(path, *keys):
@@ -134,11 +235,11 @@ def _json(path, *keys):
   return made
 
 
-def _shards(folder, name, kind, split):
+def _shards(name, kind, split):
   """Returns the files of a split and how many records each should have."""
   lengths = [int(n) for n in split.get("shardLengths", ())]
   template = split.get("filepathTemplate", _TEMPLATE)
-  paths = []
+  names = []
   for i in range(len(lengths)):
     number, num = f"{i:05}", f"{len(lengths):05}"
     words = {
@@ -152,5 +253,5 @@ def _shards(folder, name, kind, split):
     path = template
     for word, value in words.items():
       path = path.replace(f"{{{word}}}", value)
-    paths.append(os.path.join(folder, path))
-  return paths, lengths
+    names.append(path)
+  return names, lengths

@@ -103,8 +103,13 @@ def resolve(name, root):
   return path
 
 
-def local(name):
+def local(name, only=None):
   """Returns the local path of a file or folder, downloaded if it is a URL.
+
+  Args:
+    name: str, path or URL.
+    only: for a folder: function that says whether to download a file, by its
+      path in there; None is all.
 
   Raises:
     ValueError: it cannot be read.
@@ -114,7 +119,7 @@ def local(name):
     if "://" in path:
       from pg.data.storage import remote  # it takes long to load
 
-      path = remote.fetch(path)
+      path = remote.fetch(path, only=only)
     os.stat(path)
   except OSError as e:
     raise ValueError(f"cannot read {name}: {e.strerror or e}") from e

@@ -21,7 +21,7 @@ _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds between two attempts
 
 
-def fetch(name, cache=None):
+def fetch(name, cache=None, only=None):
   """Returns the local path of a URL that fsspec reads, downloaded if need be.
 
   A download goes on where the last one broke off, is checked for its size and
@@ -31,6 +31,8 @@ def fetch(name, cache=None):
   Args:
     name: str, the URL of a file or folder; a file's may end in `#sha256=<hex>`.
     cache: folder, or None for `~/.cache/pg` ($PG_CACHE).
+    only: for a folder: function that says whether to download a file, by its
+      path in there; None is all.
 
   Raises:
     ValueError: the URL means nothing, or a library for it is missing.
@@ -42,8 +44,9 @@ def fetch(name, cache=None):
   with _url_errors(url):
     fs, path = fsspec.url_to_fs(url)
     info = fs.info(path)
-    is_folder = info["type"] == "directory"
-    files = fs.find(path, detail=True) if is_folder else {path: info}
+    # A web server's folder looks like a file: the list of what is in it.
+    is_folder = info["type"] == "directory" or only is not None
+    files = _inside(fs, path, only) if is_folder else {path: info}
   title = posixpath.basename(path.partition("?")[0].rstrip("/"))
   if title in ("", ".", "..") or not files or (sha256 and is_folder):
     raise ValueError(
@@ -81,6 +84,15 @@ def _url_errors(url):
       f"cannot read {url}: {type(cause).__name__} {one_line(cause)}; check the"
       " address, the network and who may read it"
     ) from error
+
+
+def _inside(fs, folder, only):
+  """Returns dict from the paths of a folder's files to their info."""
+  found = fs.find(folder, detail=True).items()
+  if only is not None:
+    found = [(p, i) for p, i in found if only(posixpath.relpath(p, folder))]
+  # Lists of web servers have no sizes.
+  return {p: fs.info(p) if i.get("size") is None else i for p, i in found}
 
 
 def _download_folder(fs, root, files, target):

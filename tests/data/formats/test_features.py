@@ -1,11 +1,13 @@
 """What features.json says about a record is what comes out of it."""
 
+import json
 import pathlib
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
 from pg.data.formats import features, tf_example
 from tests.support import records
@@ -140,6 +142,72 @@ def test_a_feature_that_is_not_as_it_should_be_is_named(spec, values, message):
     decoder(x=spec)(records.example(**values))
 
 
+F = tfds.features
+PACKED = dict(dtype=np.uint8, encoding="zlib")
+
+
+@pytest.mark.parametrize(
+  ("feature", "values"),
+  [
+    (F.Text(), ["é", ""]),
+    (np.str_, [b"\xff", "é"]),
+    (F.Tensor(shape=(None,), dtype=np.str_), [["a", b"\xff"], []]),
+    (F.Tensor(shape=(2, None), dtype=np.int32), [np.int32([[1], [2]])]),
+    (F.Tensor(shape=(None, None), **PACKED), [np.uint8([[1, 2]])]),
+    (F.Tensor(shape=(), dtype=np.int64, optional=True), [None, 3]),
+    (np.uint64, [2**64 - 1]),
+    (np.float64, [0.1]),
+    (F.Sequence(np.bool_), [[True, False], []]),
+    (F.Sequence(np.uint64), [[2**64 - 1]]),
+    (F.Sequence(np.str_, length=2), [["a", b"\xff"]]),
+    (F.Sequence(F.ClassLabel(num_classes=3)), [[0, 2]]),
+    (F.Sequence(F.Tensor(shape=(2,), dtype=np.int64)), [[[1, 2], [3, 4]], []]),
+    (F.Sequence(F.Tensor(shape=(None,), **PACKED)), [[np.uint8([1])], []]),
+    (F.Sequence({"a/b": np.int64, "c": F.Text()}), [[{"a/b": 1, "c": "é"}]]),
+  ],
+)
+def test_what_tensorflow_datasets_reads_becomes_the_same(feature, values):
+  kinds = F.FeaturesDict({"x": feature})
+  spec = json.loads(json_format.MessageToJson(kinds.to_proto()))
+  assert features.tfds_reads(spec)
+  read = features.Decoder(spec, pathlib.Path("nowhere"))
+  for value in values:
+    record = kinds.serialize_example({"x": value})
+    got = read.from_tfds(kinds.deserialize_example_np(record))
+    want = read(record)
+    np.testing.assert_equal(got, want)
+    assert repr(got) == repr(want)
+
+
+def of_class(name, spec):
+  return {
+    "pythonClassName": f"tensorflow_datasets.core.features.{name}",
+    **spec,
+  }
+
+
+@pytest.mark.parametrize(
+  ("spec", "reads"),
+  [
+    (IMAGE, True),
+    (sequence(TEXT), True),
+    (sequence(sequence(INT)), True),
+    (sequence(IMAGE), False),
+    (sequence({"featuresDict": {"features": {"a": IMAGE}}}), False),
+    ({"video": {}}, False),
+    ({"audio": {}}, False),
+    (of_class("audio_feature.Audio", {"audio": {}}), False),
+    ({**TEXT, "pythonClassName": "their.own.Text"}, False),
+    (of_class("dataset_feature.Dataset", sequence(INT)), False),
+    (ANY_SIZE, True),
+    (sequence(ANY_SIZE), False),
+  ],
+)
+def test_what_needs_tensorflow_is_known_without_it(spec, reads):
+  both = {"featuresDict": {"features": {"x": spec, "y": TEXT}}}
+  assert features.tfds_reads(spec) == features.tfds_reads(both) == reads
+
+
 @pytest.mark.parametrize("lengths", [[1], [2, 2], [-1, 4], ["a"], [3, 0.5]])
 def test_lengths_that_do_not_add_up_are_named(lengths):
   key = "x/ragged_row_lengths_0"
@@ -147,7 +215,7 @@ def test_lengths_that_do_not_add_up_are_named(lengths):
   lists = tf_example.parse(records.example(**values)) | {key: lengths}
   read = decoder(x=sequence(sequence(INT)))
   with pytest.raises(ValueError, match="feature 'x'"):
-    features._decode(read._root, lists)
+    features._example(read._root, lambda leaf: features._value(leaf, lists))
 
 
 @pytest.mark.parametrize(

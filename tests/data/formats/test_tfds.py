@@ -1,8 +1,7 @@
-"""Datasets of TensorFlow Datasets are read as it reads them, without it."""
+"""Datasets of TensorFlow Datasets are read as it reads them."""
 
 import io
 import json
-import pathlib
 import pickle
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from pg import pp
 from pg.data import pipeline
 from pg.data.formats import array_record, shards
 from pg.data.formats import tfds as source
-from tests.support import records
+from tests.support import records, web
 
 SKIP = tfds.decode.SkipDecoding()
 
@@ -52,6 +51,7 @@ class Toy(tfds.core.GeneratorBasedBuilder):
 
   __module__ = "__main__"  # so that nobody can import it
   VERSION = tfds.core.Version("1.0.0")
+  LEFT_OUT = ()
 
   def _info(self):
     f = tfds.features
@@ -78,6 +78,7 @@ class Toy(tfds.core.GeneratorBasedBuilder):
       "zipped": f.Tensor(shape=(None, None), dtype=np.uint8, encoding="zlib"),
       "big": f.Scalar(np.uint64),
     }
+    kinds = {k: kinds[k] for k in kinds if k not in self.LEFT_OUT}
     return tfds.core.DatasetInfo(builder=self, features=f.FeaturesDict(kinds))
 
   def _split_generators(self, dl_manager):
@@ -88,7 +89,15 @@ class Toy(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, start, stop):
     for i in range(start, stop):
-      yield i, example(i)
+      values = example(i)
+      yield i, {k: values[k] for k in values if k not in self.LEFT_OUT}
+
+
+class Plain(Toy):
+  """The same without what TensorFlow Datasets cannot keep encoded."""
+
+  __module__ = "__main__"
+  LEFT_OUT = ("frames",)
 
 
 def as_tfrecord(folder, target):
@@ -111,10 +120,11 @@ def prepared(tmp_path_factory):
   root = tmp_path_factory.mktemp("prepared")
   config = tfds.download.DownloadConfig(num_shards=2)
   for kind in ("array_record", "parquet"):
-    builder = Toy(data_dir=root / kind, file_format=kind)
-    builder.download_and_prepare(download_config=config)
-  inside = pathlib.Path("toy/1.0.0")
-  as_tfrecord(root / "array_record" / inside, root / "tfrecord" / inside)
+    for toy in (Toy, Plain):
+      builder = toy(data_dir=root / kind, file_format=kind)
+      builder.download_and_prepare(download_config=config)
+  for inside in ("toy/1.0.0", "plain/1.0.0"):
+    as_tfrecord(root / "array_record" / inside, root / "tfrecord" / inside)
   return root
 
 
@@ -193,14 +203,63 @@ def test_an_empty_sequence_of_dicts_is_a_dict_of_empty_lists(prepared, kind):
   ) == 4
 
 
-def test_tensorflow_datasets_is_not_needed(prepared):
+@pytest.mark.parametrize("keys", [None, ["image", "objects", "label"]])
+def test_both_readers_read_the_same_rows(prepared, keys):
+  read = lambda name, kind: source.Tfds(
+    name, "train[1:]+validation", data_dir=prepared / kind, keys=keys
+  )
+  through, own = read("plain", "array_record"), read("plain", "tfrecord")
+  toy = read("toy", "array_record")
+  assert len(through) == len(own) == 15
+  for i in range(15):
+    assert typed(through[i]) == typed(own[i])
+    assert typed({**toy[i], "frames": 0}) == typed({**own[i], "frames": 0})
+
+
+def typed(value):
+  """Returns a value with the types in it, to be compared with `==`."""
+  if isinstance(value, dict):
+    return {key: typed(item) for key, item in value.items()}
+  if isinstance(value, list):
+    return [typed(item) for item in value]
+  if isinstance(value, np.ndarray):
+    return str(value.dtype), value.shape, value.tolist()
+  return type(value), value
+
+
+def test_tensorflow_datasets_reads_what_it_can(prepared, monkeypatch):
+  builder, calls = tfds.core.DatasetBuilder, []
+  read = builder.as_data_source
+
+  def counted(self, split, decoders):
+    calls.append((self.info.name, split, decoders.keys()))
+    return read(self, split, decoders=decoders)
+
+  monkeypatch.setattr(builder, "as_data_source", counted)
+  source._Shard.cache_clear()
+  for name, kind in [("toy", "array_record"), ("plain", "tfrecord")]:
+    source.Tfds(name, "train", data_dir=prepared / kind)[0]
+  assert not calls
+  source.Tfds("plain", "train", data_dir=prepared / "array_record")[0]
+  shards = ("train[0shard:1shard]", "train[1shard:2shard]")
+  assert sorted(calls) == [("plain", split, {"image"}) for split in shards]
+
+
+def test_tensorflow_is_not_loaded_even_where_it_is_installed(
+  prepared, tmp_path, monkeypatch
+):
+  (tmp_path / "tensorflow.py").write_text("import os; os._exit(7)")
+  monkeypatch.setenv("PYTHONPATH", str(tmp_path))
   code = (
-    "import sys; sys.modules['tensorflow_datasets'] = None\n"
+    "import sys\n"
     "from pg.data.formats import tfds\n"
-    "for kind in tfds.FORMATS:\n"
-    f"  rows = tfds.Tfds('toy', 'train', {str(prepared)!r} + '/' + kind)\n"
+    "loaded = lambda *names: {*names} & set(sys.modules)\n"
+    "for kind in ('tfrecord', 'parquet', 'array_record'):\n"
+    "  assert not loaded('tensorflow_datasets'), kind\n"
+    f"  rows = tfds.Tfds('plain', 'train', {str(prepared)!r} + '/' + kind)\n"
     "  assert rows[3]['question'].startswith('wäs')\n"
-    "assert not {'tensorflow', 'jax', 'grain'} & set(sys.modules)\n"
+    "assert loaded('tensorflow_datasets')\n"
+    "assert not loaded('jax', 'grain')\n"
   )
   subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -231,12 +290,42 @@ def test_names_have_configurations_and_versions(folder, tmp_path, monkeypatch):
   assert len(source.Tfds("ds/b", "validation")) == 5
 
 
+def test_a_dataset_that_was_not_prepared_names_the_command(tmp_path):
+  command = "prepare it with\n  python -m scripts.prepare.tfds {}\nor give the"
+  with pytest.raises(ValueError) as e:
+    source.Tfds("coco_captions", "train")
+  assert command.format("coco_captions") in str(e.value)
+  assert "did you mean" not in str(e.value)
+  with pytest.raises(ValueError) as e:
+    source.Tfds("coco_caption/2014:1.1.0", "train", data_dir=tmp_path)
+  wanted = f"coco_caption/2014:1.1.0 --data-dir {tmp_path}"
+  assert command.format(wanted) in str(e.value)
+  assert str(e.value).endswith('(did you mean "coco_captions"?)')
+
+
 def test_a_dataset_in_a_bucket_is_read(prepared, kind):
   bucket = fsspec.filesystem("memory")
-  bucket.put(f"{prepared / kind}/toy", f"/{kind}/toy", recursive=True)
-  rows = source.Tfds("toy", "train[-1:]", data_dir=f"memory://{kind}")
-  want = source.Tfds("toy", "train[-1:]", data_dir=prepared / kind)
-  assert rows[0]["image"] == want[0]["image"]
+  for name in ("toy", "plain"):
+    bucket.put(f"{prepared / kind}/{name}", f"/{kind}/{name}", recursive=True)
+    rows = source.Tfds(name, "train[-1:]", data_dir=f"memory://{kind}")
+    want = source.Tfds(name, "train[-1:]", data_dir=prepared / kind)
+    assert rows[0]["image"] == want[0]["image"]
+
+
+@pytest.mark.parametrize("name", ["toy", "plain"])
+def test_only_the_shards_of_a_used_split_are_downloaded(prepared, kind, name):
+  with web.serve(prepared / kind) as (url, asked):
+    for split in ("validation", "validation", "validation[1:]"):
+      rows = source.Tfds(name, split, data_dir=url)
+      assert rows[0]["question"].startswith("wäs 2")
+    files = [path for path in asked if f"{name}-" in path]
+    shards = [f"{name}-validation.{kind}-0000{i}-of-00002" for i in range(2)]
+    wanted = {f"/{name}/1.0.0/{shard}" for shard in shards}
+    assert set(files) == wanted and len(files) == 2
+    rows = source.Tfds(name, "validation+train", data_dir=url)
+    assert len(rows) == 16 and "train" in rows.where(15)
+    with pytest.raises(ValueError, match="there is no dataset nothing in http"):
+      source.Tfds("nothing", "train", data_dir=url)
 
 
 def test_an_unknown_split_or_key_is_named(folder):
