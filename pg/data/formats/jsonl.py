@@ -11,13 +11,12 @@ pg/data/storage/files.py says how a line may name its images. A video stays the
 path of its file; the op `video` reads the frames it needs.
 """
 
-import bisect
 import itertools
 import json
 import os
 import re
 
-from pg.data.formats import rows, shards, splits
+from pg.data.formats import concat, rows, shards, splits
 from pg.data.storage import files, lines
 
 SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
@@ -59,12 +58,12 @@ class Jsonl(rows.Rows):
     for name, found, start, stop in _pieces(path, split, max_line_bytes):
       self._pieces.append((name, found, start))
       sizes.append(stop - start)
-    self._ends = list(itertools.accumulate(sizes))
+    self._rows = concat.Concatenation(sizes)
     if not len(self):
       raise ValueError(f"{path} has no rows, only blank lines or nothing")
 
   def __len__(self):
-    return self._ends[-1] if self._ends else 0
+    return len(self._rows)
 
   def where(self, i):
     """Returns the file and line (from 1) of row i: "train.jsonl:17"."""
@@ -73,12 +72,9 @@ class Jsonl(rows.Rows):
 
   def _locate(self, i):
     """Returns name and lines of the file of row i, and which line it is."""
-    if not -len(self) <= i < len(self):
-      raise IndexError(f"row {i} of {len(self)}")
-    i %= len(self)
-    piece = bisect.bisect_right(self._ends, i)
+    piece, row = self._rows.locate(i + len(self) if i < 0 else i)
     name, found, start = self._pieces[piece]
-    return name, found, start + i - (self._ends[piece - 1] if piece else 0)
+    return name, found, start + row
 
   def _root(self, i):
     if self.image_root is not None:

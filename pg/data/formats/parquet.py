@@ -11,15 +11,13 @@ fast. Shuffled reading is not: convert the data once to ArrayRecord
 (`array_record.write(path, rows)`), or to Arrow, whose rows lie in the file.
 """
 
-import bisect
 import functools
-import itertools
 import json
 import os
 import threading
 
 from pg import config
-from pg.data.formats import shards, splits
+from pg.data.formats import concat, shards, splits
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _GROUPS = 8  # of Parquet that are kept, in all files together
@@ -93,18 +91,17 @@ class _Parquet:
       self._decode = _Decoder(f.schema_arrow, columns, shard)
     numbers = range(self._metadata.num_row_groups)
     sizes = [self._metadata.row_group(n).num_rows for n in numbers]
-    self._ends = list(itertools.accumulate(sizes))
+    self._rows = concat.Concatenation(sizes)
 
   def __len__(self):
-    return self._ends[-1] if self._ends else 0
+    return len(self._rows)
 
   def __getitem__(self, i):
-    number = bisect.bisect_right(self._ends, i)
-    start = self._ends[number - 1] if number else 0
+    number, row = self._rows.locate(i)
     # Threads that read in order want the same group: one of them reads it.
     with _LOCKS[hash((self._shard, number)) % len(_LOCKS)]:
       table = _group(self._shard, number, self._columns)
-    return self._decode(table.slice(i - start, 1).to_pylist()[0])
+    return self._decode(table.slice(row, 1).to_pylist()[0])
 
 
 @functools.lru_cache(maxsize=_GROUPS)
@@ -131,19 +128,18 @@ class _Arrow:
     self._decode = _Decoder(table.schema, columns, shard)
     table = table.select(columns) if columns else table
     self._batches, self._sound = table.to_batches(), set()
-    self._ends = list(itertools.accumulate(b.num_rows for b in self._batches))
+    self._rows = concat.Concatenation(b.num_rows for b in self._batches)
 
   def __len__(self):
-    return self._ends[-1] if self._ends else 0
+    return len(self._rows)
 
   def __getitem__(self, i):
-    number = bisect.bisect_right(self._ends, i)
+    number, row = self._rows.locate(i)
     batch = self._batches[number]
     if number not in self._sound:
       batch.validate(full=True)  # an offset that is wrong would be a crash
       self._sound.add(number)
-    start = self._ends[number - 1] if number else 0
-    return self._decode(batch.slice(i - start, 1).to_pylist()[0])
+    return self._decode(batch.slice(row, 1).to_pylist()[0])
 
 
 class _Decoder:

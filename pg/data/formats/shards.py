@@ -10,15 +10,14 @@ and which of how many it is, as TensorFlow Datasets and Hugging Face write them:
 In Hugging Face's way, files whose names say nothing are "train".
 """
 
-import bisect
 import glob
-import itertools
 import os
 import posixpath
 import re
 from concurrent import futures
 from typing import NamedTuple
 
+from pg.data.formats import concat
 from pg.data.storage import files
 
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})")
@@ -216,7 +215,7 @@ class Table:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
       self.shards = list(pool.map(local, names))
       self.lengths = list(pool.map(self._length, self.shards))
-    self._ends = list(itertools.accumulate(self.lengths))
+    self._rows = concat.Concatenation(self.lengths)
 
   def _length(self, shard):
     try:
@@ -225,7 +224,7 @@ class Table:
       raise ValueError(f"cannot open {shard.name}: {e}") from e
 
   def __len__(self):
-    return self._ends[-1] if self._ends else 0
+    return len(self._rows)
 
   def __getitem__(self, i):
     """Returns row i.
@@ -246,6 +245,5 @@ class Table:
     return f"{shard.name} {self._noun} {row}"
 
   def _locate(self, i):
-    number = bisect.bisect_right(self._ends, i)
-    start = self._ends[number - 1] if number else 0
-    return self.shards[number], i - start
+    number, row = self._rows.locate(i)
+    return self.shards[number], row

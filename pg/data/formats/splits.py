@@ -10,13 +10,11 @@ ends at 20%, since a slice has one unit; and order is as written, so that the
 rows of "b+a" are those of b, then those of a.
 """
 
-import bisect
-import itertools
-import operator
 import re
 from typing import NamedTuple
 
 from pg import config
+from pg.data.formats import concat
 
 _PART = re.compile(r"([\w-]+)(?:\[(-?[\d_.]*)(%?):(-?[\d_.]*)(%?)\])?")
 
@@ -107,13 +105,13 @@ class Sliced:
     self.split = names[0] if text is None else text
     parts = parse(self.split, opened)
     self._parts = [(opened.get(p.split), p.start) for p in parts]
-    self._ends = list(itertools.accumulate(p.stop - p.start for p in parts))
+    self._rows = concat.Concatenation(p.stop - p.start for p in parts)
     if not len(self):
       sizes = ", ".join(f"{p.split} has {opened[p.split]}" for p in parts)
       raise ValueError(f"split {self.split!r} has no rows ({sizes})")
 
   def __len__(self):
-    return self._ends[-1]
+    return len(self._rows)
 
   def __getitem__(self, i):
     """Returns row i.
@@ -142,12 +140,9 @@ class Sliced:
         source.check(limit)
 
   def _locate(self, i):
-    i = operator.index(i)
-    if not 0 <= i < len(self):
-      raise IndexError(f"row {i} of {len(self)}")
-    part = bisect.bisect_right(self._ends, i)
+    part, row = self._rows.locate(i)
     source, start = self._parts[part]
-    return source, start + i - (self._ends[part - 1] if part else 0)
+    return source, start + row
 
 
 class _Opened(dict):
