@@ -1,6 +1,6 @@
-r"""Measures what evaluation costs beside the model: reading, decoding, scoring.
+"""Measures what evaluation costs beside the model: reading, decoding, scoring.
 
-python -m scripts.bench_eval [--examples 512] [--rounds 3]
+python -m scripts.bench eval [--examples 512] [--rounds 3]
 
 The nano model, with random parameters, answers each task of configs/nano.py as
 in a run. In each round, in turns: the evaluators as they are, and the compiled
@@ -8,16 +8,15 @@ functions alone on the same batches, which lie on the device already. What the
 first takes longer is spent outside of the model.
 """
 
-import argparse
 import functools
 import statistics
-import time
 
 import jax
 
 from pg import config, train
 from pg.data import cache, stream
 from pg.evals import run as evals_run
+from scripts import bench
 
 
 def model_alone(task, r, params, batches):
@@ -35,17 +34,7 @@ def model_alone(task, r, params, batches):
   return call
 
 
-def seconds(function):
-  start = time.perf_counter()
-  function()
-  return time.perf_counter() - start
-
-
-def main():
-  parser = argparse.ArgumentParser()
-  parser.add_argument("--examples", type=int, default=512)
-  parser.add_argument("--rounds", type=int, default=3)
-  args = parser.parse_args()
+def main(args):
   c = config.load("configs/nano.py")
   for spec in c.evals.values():
     with spec.unlocked():
@@ -71,14 +60,12 @@ def main():
       "again": functools.partial(run, task),
       "model": model_alone(task, r, weights, batches),
     }
-    for call in calls.values():
-      call()  # compiles
-    spent = {name: [] for name in calls}
-    for i in range(args.rounds):
-      for name, call in calls.items():
-        spent[name].append(seconds(call))
-        total[name][i] += spent[name][-1]
+    jobs = {k: functools.partial(bench.seconds, v) for k, v in calls.items()}
+    bench.in_turns(jobs, 1)  # compiles
+    spent = bench.in_turns(jobs, args.rounds)
     _tell(task.name, spent)
+    for name, values in spent.items():
+      total[name] = [a + b for a, b in zip(total[name], values)]
   _tell("all", total)
 
 
@@ -93,5 +80,8 @@ def _tell(name, spent):
   print(f"{name:16} {model:7.2f} {'  '.join(shares)}")
 
 
-if __name__ == "__main__":
-  main()
+FLAGS = dict(
+  with_config=False,
+  examples=dict(type=int, default=512, help="of each evaluator"),
+  rounds=dict(type=int, default=3, help="of each evaluator"),
+)

@@ -1,6 +1,6 @@
-r"""Measures how fast images are decoded and resized, beside other ways.
+"""Measures how fast images are decoded and resized, beside other ways.
 
-python -m scripts.bench_data [--rounds 15]
+python -m scripts.bench data [--rounds 15]
 
 Every way runs in a process of its own, in one thread, because who shares a
 process shares warm memory. They take turns, on the same JPEGs of 500 x 400
@@ -10,13 +10,11 @@ medians over rounds. Then the same work in one and in two processes, by the
 clock on the wall.
 """
 
-import argparse
 import contextlib
 import functools
 import io
 import multiprocessing
 import os
-import statistics
 import time
 
 for name in ("OMP", "OPENBLAS", "MKL"):
@@ -28,6 +26,7 @@ from sklearn import datasets  # noqa: E402
 
 from pg import pp  # noqa: E402
 from pg.pp import parse  # noqa: E402
+from scripts import bench  # noqa: E402
 
 SIZE, HEIGHT, WIDTH = 224, 400, 500
 BV = f"decode | resize({SIZE})"
@@ -107,70 +106,61 @@ def work(name, num=16):
   return time.process_time() - start
 
 
+def speed(name, pool, num=32):
+  """Returns the images per second that a process preprocesses."""
+  return num / pool.apply(work, (name, num))
+
+
 def rates(rounds):
   """Returns {name: [images per second in each round]}."""
   spawn = multiprocessing.get_context("spawn")
-  found = {}
   with contextlib.ExitStack() as stack:
-    pools = {name: stack.enter_context(spawn.Pool(1)) for name in WAYS}
-    for name, pool in pools.items():
+    jobs = {}
+    for name in WAYS:
+      pool = stack.enter_context(spawn.Pool(1))
       try:
-        pool.apply(work, (name, 32))  # fills caches
-        found[name] = []
+        speed(name, pool)  # fills caches
+        jobs[name] = functools.partial(speed, name, pool)
       except ImportError as e:
         print(f"{name} is not measured: {str(e).splitlines()[0]}")
-    for _ in range(rounds):
-      for name, values in found.items():
-        values.append(32 / pools[name].apply(work, (name, 32)))
-  return found
-
-
-def ratio(found, name, other):
-  """Returns the median over rounds of how much faster one is."""
-  return statistics.median(a / b for a, b in zip(found[name], found[other]))
+    return bench.in_turns(jobs, rounds)
 
 
 def scaling(rounds, num=400):
-  """Returns how much faster two processes are than one, one per round."""
-  found = []
+  """Returns {name: [images per second]} of one and of two processes."""
   with multiprocessing.get_context("spawn").Pool(2) as pool:
+
+    def job(num_processes):
+      share = ("pg, bv", num // num_processes)
+      work_all = functools.partial(
+        pool.starmap, work, [share] * num_processes, 1
+      )
+      return num / bench.seconds(work_all)
+
     pool.starmap(work, [("pg, bv", 100)] * 2, 1)
-    for _ in range(rounds):
-      times = []
-      for num_processes in (1, 2):
-        start = time.perf_counter()
-        share = ("pg, bv", num // num_processes)
-        pool.starmap(work, [share] * num_processes, 1)
-        times.append(time.perf_counter() - start)
-      found.append(times[0] / times[1])
-  return found
+    names = {"one process": 1, "two processes": 2}
+    jobs = {name: functools.partial(job, n) for name, n in names.items()}
+    return bench.in_turns(jobs, rounds)
 
 
 def main(args):
-  files = photos()
-  size = sum(map(len, files)) / len(files) / 1000
+  size = sum(map(len, photos())) / len(photos()) / 1000
   print(f"{WIDTH} x {HEIGHT} JPEGs of {size:.0f} kB")
   found = rates(args.rounds)
-  for name, values in found.items():
-    middle, low, high = statistics.median(values), min(values), max(values)
-    print(f"{name:26} {middle:6.0f} images/s (from {low:.0f} to {high:.0f})")
+  bench.show(found, "images/s of the processor's time")
   for name, other in (
     ("pg, bv", "Pillow, decode only"),
     ("pg, hf", "transformers, PIL"),
     ("pg, hf", "transformers, torchvision"),
   ):
     if other in found:
-      print(f"{name} is {ratio(found, name, other):.2f} x {other}")
-  values = scaling(max(args.rounds // 3, 1))
-  print(
-    f"two processes are {statistics.median(values):.2f} x one (from"
-    f" {min(values):.2f} to {max(values):.2f}) on {os.cpu_count()} CPUs"
-  )
+      bench.show_ratio(found, name, other)
+  found = scaling(max(args.rounds // 3, 1))
+  bench.show(found, f"images/s on {os.cpu_count()} CPUs")
+  bench.show_ratio(found, "two processes", "one process")
 
 
-if __name__ == "__main__":
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--rounds", type=int, default=15, help="of each way")
-  main(parser.parse_args())
+FLAGS = dict(
+  with_config=False,
+  rounds=dict(type=int, default=15, help="of each way"),
+)

@@ -1,20 +1,18 @@
-r"""Measures how fast a large JSON-lines file opens.
+"""Measures how fast a large JSON-lines file opens.
 
-python -m scripts.bench_lines [--lines 10000000]
+python -m scripts.bench lines [--lines 10000000]
 
 Writes a file of short lines to the folder for temporary files, and deletes it.
 Prints the seconds of opening it for the first time and again, the memory that
 the process then has, and the first as a multiple of Python's loop over lines.
 """
 
-import argparse
+import functools
 import os
-import resource
-import sys
 import tempfile
-import time
 
 from pg.data.storage import lines
+from scripts import bench
 
 _PIECE = 100_000  # lines that are written together
 _LIMIT = 16 << 20
@@ -35,36 +33,22 @@ def loop(path):
     return sum(1 for line in f if line.strip())
 
 
-def seconds(function, *args):
-  start = time.perf_counter()
-  function(*args)
-  return time.perf_counter() - start
-
-
-def memory():
-  """Returns the most memory that this process had, in MiB."""
-  unit = 1 if sys.platform == "darwin" else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def main():
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--lines", type=int, default=10_000_000)
-  num = parser.parse_args().lines
+def main(args):
+  num = args.lines
   with tempfile.TemporaryDirectory() as folder:
     os.environ["PG_CACHE"] = folder
     path = os.path.join(folder, "train.jsonl")
     write(path, num)
-    seconds(loop, path)  # so that the file is in memory for all of them
-    before = memory()
-    first = seconds(lines.Lines, path, _LIMIT)
-    again = seconds(lines.Lines, path, _LIMIT)
-    after, plain = memory(), seconds(loop, path)
-    assert len(lines.Lines(path, _LIMIT)) == num
+    read = functools.partial(lines.Lines, path, _LIMIT)
+    loop(path)  # so that the file is in memory for all of them
+    before = bench.peak_gib()
+    first, again = bench.seconds(read), bench.seconds(read)
+    after = bench.peak_gib()
+    plain = bench.seconds(functools.partial(loop, path))
+    assert len(read()) == num
   print(f"{num} lines: first {first:.2f} s, again {again:.4f} s")
   print(f"first / Python's loop: {first / plain:.2f}")
-  print(f"most memory: {after:.0f} MiB, before {before:.0f} MiB")
+  print(f"most memory: {after:.3f} GiB, before {before:.3f} GiB")
 
 
-if __name__ == "__main__":
-  main()
+FLAGS = dict(with_config=False, lines=dict(type=int, default=10_000_000))

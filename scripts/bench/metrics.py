@@ -1,22 +1,21 @@
-r"""Measures how fast captions and answers are scored.
+"""Measures how fast captions and answers are scored.
 
-python -m scripts.bench_metrics [--images 5000] [--rounds 3]
+python -m scripts.bench metrics [--images 5000] [--rounds 3]
 
 Prints seconds, and where pycocoevalcap and Java are installed the same of the
 reference and the ratio of the two. All are measured in turns in one run, so
 that a machine that is busy with something else slows all of them.
 """
 
-import argparse
+import functools
 import importlib.util
 import shutil
-import statistics
-import time
 
 import numpy as np
 
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
+from scripts import bench
 
 # Words of captions, frequent ones first.
 WORDS = """a on of the in with and is man to sitting an two at standing people
@@ -36,10 +35,6 @@ def captions(n, seed):
   drawn = rng.choice(words, size=sizes.sum(), p=shares / shares.sum())
   parts = np.split(drawn, np.cumsum(sizes)[:-1])
   return [" ".join(part) + "." * (i % 2) for i, part in enumerate(parts)]
-
-
-def ours(predictions, examples):
-  return metrics_lib.METRICS["cider"](predictions, examples)["cider"]
 
 
 def reference(predictions, examples):
@@ -70,56 +65,38 @@ def answers(n, seed):
   ]
 
 
-def measure(jobs, rounds):
-  """Returns {name: median seconds} and {name: result}."""
-  times, results = {name: [] for name in jobs}, {}
-  for _ in range(rounds):
-    for name, job in jobs.items():
-      start = time.perf_counter()
-      results[name] = job()
-      times[name].append(time.perf_counter() - start)
-  return {k: statistics.median(v) for k, v in times.items()}, results
-
-
-def report(seconds, results, n):
-  """Yields the lines of what was measured on n images and n questions."""
-  yield "CIDEr-D", f"{seconds['cider']:.2f} s"
-  if "reference" in seconds:
-    yield "CIDEr-D, pycocoevalcap", f"{seconds['reference']:.2f} s"
-    ratio = seconds["reference"] / seconds["cider"]
-    yield "ratio", f"{ratio:.1f}"
-    difference = results["reference"] - results["cider"]
-    yield "difference of the scores", f"{difference:.1e}"
-  yield "CIDEr-D, BLEU, ROUGE-L", f"{seconds['captions']:.2f} s"
-  yield "1000 draws for intervals", f"{seconds['interval']:.2f} s"
-  # Ten answers of people and that of the model.
-  yield "VQA accuracy", f"{11 * n / seconds['vqav2']:,.0f} answers/s"
-
-
-def main(n, rounds):
+def main(args):
+  n, metrics = args.images, metrics_lib.METRICS
   predictions, texts = captions(n, 0), captions(5 * n, 1)
   examples = [{"answers": texts[5 * i : 5 * i + 5]} for i in range(n)]
   said, questions = answers(n, 2)
-  made = metrics_lib.METRICS["captions"](predictions, examples)
+  made = metrics["captions"](predictions, examples)
   jobs = {
-    "cider": lambda: ours(predictions, examples),
-    "captions": lambda: metrics_lib.METRICS["captions"](predictions, examples),
-    "vqav2": lambda: metrics_lib.METRICS["vqav2"](said, questions),
-    "interval": lambda: interval.bootstrap(made),
+    "CIDEr-D": lambda: metrics["cider"](predictions, examples),
+    "CIDEr-D, BLEU, ROUGE-L": lambda: metrics["captions"](
+      predictions, examples
+    ),
+    "VQA accuracy": lambda: metrics["vqav2"](said, questions),
+    "1000 draws for intervals": lambda: interval.bootstrap(made),
   }
   if importlib.util.find_spec("pycocoevalcap") and shutil.which("java"):
-    jobs["reference"] = lambda: reference(predictions, examples)
-  seconds, results = measure(jobs, rounds)
-  print(f"{n} images of 5 references, median of {rounds} rounds")
-  for name, value in report(seconds, results, n):
-    print(f"{name:25} {value:>18}")
+    jobs["pycocoevalcap"] = lambda: reference(predictions, examples)
+    want = reference(predictions, examples)
+    wrong = metrics["cider"](predictions, examples)["cider"] - want
+    print(f"difference of CIDEr-D from pycocoevalcap's: {wrong:.1e}")
+  jobs = {k: functools.partial(bench.seconds, v) for k, v in jobs.items()}
+  found = bench.in_turns(jobs, args.rounds)
+  print(f"{n} images of 5 references, {n} questions")
+  bench.show(found, "s", digits=2)
+  # Ten answers of people and that of the model.
+  rates = [11 * n / s for s in found["VQA accuracy"]]
+  bench.show({"VQA accuracy": rates}, "answers/s")
+  if "pycocoevalcap" in found:
+    bench.show_ratio(found, "pycocoevalcap", "CIDEr-D")
 
 
-if __name__ == "__main__":
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--images", type=int, default=5000)
-  parser.add_argument("--rounds", type=int, default=3)
-  args = parser.parse_args()
-  main(args.images, args.rounds)
+FLAGS = dict(
+  with_config=False,
+  images=dict(type=int, default=5000),
+  rounds=dict(type=int, default=3),
+)

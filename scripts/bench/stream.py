@@ -1,6 +1,6 @@
-r"""Measures what the stream of batches costs beside reading its rows.
+"""Measures what the stream of batches costs beside reading its rows.
 
-python -m scripts.bench_stream [--rounds 5]
+python -m scripts.bench stream [--rounds 5]
 
 First, in a new process: a mixture of ten million rows is opened, shuffled and
 read from step 1,000,000 on. Then, in turns in one run: steps that take their
@@ -8,10 +8,8 @@ batch to the device themselves, and steps for which a thread has done that while
 the step before was running; a step only waits, as for an accelerator.
 """
 
-import argparse
+import functools
 import multiprocessing
-import resource
-import statistics
 import time
 
 import jax
@@ -21,6 +19,7 @@ from pg import sharding
 from pg.codecs import tokenizer
 from pg.data import options, pipeline, stream
 from pg.pp import parse
+from scripts import bench
 
 SIZES = (5_000_000, 3_000_000, 1_500_000, 500_000)
 RES, BATCH, STEP, JUMP = 224, 64, 0.05, 1_000_000
@@ -64,8 +63,7 @@ def jump(queue):
   next(batches)
   seconds = time.perf_counter() - start
   batches.close()
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  queue.put((seconds, peak))
+  queue.put((seconds, bench.peak_gib()))
 
 
 def in_new_process(function):
@@ -126,23 +124,13 @@ def main(args):
     f" {seconds:.2f} s, with {peak:.2f} GiB in use at most"
   )
   mesh = sharding.make_mesh(dict(fsdp=-1))
-  found = {False: [], True: []}
-  for _ in range(args.rounds):
-    for ahead, values in found.items():
-      values.append(steps_per_second(ahead, mesh))
-  for ahead, values in found.items():
-    name = "one batch ahead" if ahead else "in turn"
-    print(
-      f"{name:15} {statistics.median(values):5.1f} steps/s of {1 / STEP:.0f}"
-      f" (from {min(values):.1f} to {max(values):.1f})"
-    )
-  ratio = statistics.median(b / a for a, b in zip(found[False], found[True]))
-  print(f"one batch ahead is {ratio:.2f} x in turn")
+  jobs = {
+    name: functools.partial(steps_per_second, ahead, mesh)
+    for name, ahead in (("in turn", False), ("one batch ahead", True))
+  }
+  found = bench.in_turns(jobs, args.rounds)
+  bench.show(found, f"steps/s of {1 / STEP:.0f}", digits=1)
+  bench.show_ratio(found, "one batch ahead", "in turn")
 
 
-if __name__ == "__main__":
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--rounds", type=int, default=5)
-  main(parser.parse_args())
+FLAGS = dict(with_config=False, rounds=dict(type=int, default=5))

@@ -1,6 +1,6 @@
-r"""Converts, loads and asks a random PaliGemma 3B at its real size.
+"""Converts, loads and asks a random PaliGemma 3B at its real size.
 
-python -m scripts.bench_weights --tokenizer gemma.model [--variant pg1_3b]
+python -m scripts.bench weights --tokenizer gemma.model [--variant pg1_3b]
 
 Makes a Hugging Face folder of random bfloat16 weights (5.8 GB), converts it to
 npz and to a checkpoint of ours and back, compares bits, and lets `pg.predict`
@@ -20,9 +20,9 @@ import time
 import numpy as np
 from PIL import Image
 
-from pg import command
 from pg.models import paligemma
 from pg.weights import hf, hf_config, hf_tokenizer, tensors
+from scripts import bench
 
 PROMPT, NUM_TOKENS = "caption en", 16
 
@@ -87,7 +87,7 @@ def step(name, *words):
   )
   said = process.stdout.read().strip().splitlines()
   _, status, usage = os.wait4(process.pid, 0)
-  seconds, peak = time.monotonic() - start, usage.ru_maxrss / 2**20
+  seconds, peak = time.monotonic() - start, bench.peak_gib(usage)
   if status:
     raise ValueError(f"{name} failed, see above")
   print(f"{name:24} {seconds:7.1f} s {peak:6.2f} GiB  python -m", *words)
@@ -96,7 +96,7 @@ def step(name, *words):
   sys.stdout.flush()
 
 
-def main(args):
+def run_all(args):
   specs = tensors.shapes(paligemma.VARIANTS[args.variant])
   largest = max(
     np.prod(x.shape[tensors.is_stacked(name) :]) for name, x in specs.items()
@@ -111,7 +111,7 @@ def main(args):
     Image.fromarray(
       np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     ).save(folder / "image.png")
-    me = ("scripts.bench_weights", "--variant", args.variant)
+    me = ("scripts.bench", "weights", "--variant", args.variant)
     step("make", *me, "--tokenizer", args.tokenizer, "--make", a)
     step("hf -> npz, compared", "pg.convert", a, npz, "--to", "npz", "--check")
     step("npz -> hf", "pg.convert", npz, b, "--to", "hf")
@@ -142,24 +142,21 @@ def same(a, b):
   print(f"{'':24} {len(names)} files, bit for bit the same")
 
 
-def start(args):
+def main(args):
   """Runs the step that is asked for, or all of them."""
   if args.make:
     make(args.make, args.variant, args.tokenizer)
   elif args.theirs:
     theirs(*args.theirs)
   else:
-    main(args)
+    run_all(args)
 
 
-if __name__ == "__main__":
-  command.run(
-    start,
-    __doc__,
-    with_config=False,
-    tokenizer=dict(help="SentencePiece file, Gemma's"),
-    variant=dict(default="pg1_3b", choices=tuple(paligemma.VARIANTS)),
-    folder=dict(help="where the files go; default is the temporary folder"),
-    make=dict(help="only this step: folder to make"),
-    theirs=dict(nargs=2, help="only this step: folder and image"),
-  )
+FLAGS = dict(
+  with_config=False,
+  tokenizer=dict(help="SentencePiece file, Gemma's"),
+  variant=dict(default="pg1_3b", choices=tuple(paligemma.VARIANTS)),
+  folder=dict(help="where the files go; default is the temporary folder"),
+  make=dict(help="only this step: folder to make"),
+  theirs=dict(nargs=2, help="only this step: folder and image"),
+)

@@ -1,0 +1,82 @@
+"""Measures how fast the main job trains, and what its input costs.
+
+python -m scripts.bench train [--config configs/nano.py] [--steps 30]
+
+Prints examples per second of three things that are measured in turns in one
+run, so that a machine that is busy with something else slows all of them: the
+step alone on one batch, the input pipeline alone, and both as in training.
+Then the seconds from the start of a new process to the end of its first step.
+"""
+
+import functools
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+
+from pg import config, sharding, train
+from pg.data import stream
+from scripts import bench
+
+CONFIG = "configs/nano.py"
+
+
+def rates(c, num_steps, rounds):
+  """Returns {name: [examples per second in each round]}, and parameters."""
+  r = train.open_run(c)
+  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  step = train.compile_update(c, r)
+  batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
+  fixed, _ = next(batches)
+
+  def job(name):
+    nonlocal state
+    start = time.perf_counter()
+    for _ in range(num_steps):
+      rows = fixed if name == "step" else next(batches)[0]
+      if name != "input":
+        with jax.set_mesh(r.mesh):
+          state, _ = step(state, sharding.put(rows, r.mesh))
+    jax.block_until_ready(state)
+    return num_steps * c.batch_size / (time.perf_counter() - start)
+
+  names = ("step", "input", "training")
+  jobs = {name: functools.partial(job, name) for name in names}
+  bench.in_turns(jobs, 1)  # compiles
+  found = bench.in_turns(jobs, rounds)
+  return found, sum(x.size for x in jax.tree.leaves(state["params"]))
+
+
+def first_step(name):
+  """Returns seconds from the start of a process to its first step's end."""
+  with tempfile.TemporaryDirectory() as workdir:
+    words = [sys.executable, "-m", "pg.train", "--config", name]
+    words += ["--workdir", workdir]
+    start = time.perf_counter()
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
+      for line in child.stderr:
+        if line.startswith("step 1/"):
+          break
+      seconds = time.perf_counter() - start
+      child.kill()
+  return seconds
+
+
+def main(args):
+  c = args.config or config.load(CONFIG)
+  found, size = rates(c, args.steps, args.rounds)
+  print(f"{size:,} parameters, {c.res} px, batch {c.batch_size}")
+  bench.show(found, "examples/s")
+  bench.show_ratio(found, "training", "step")
+  bench.show_ratio(found, "input", "step")
+  words = args.config_file if args.config else CONFIG
+  print(f"first step after {first_step(words):.1f} s")
+
+
+FLAGS = dict(
+  with_config="optional",
+  steps=dict(type=int, default=30, help="steps per round"),
+  rounds=dict(type=int, default=5),
+)

@@ -1,0 +1,60 @@
+"""The entry to the benchmarks; what they measure is in docs/results.md."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from scripts import bench
+from scripts.bench import __main__ as entry
+from tests.support import paths
+
+
+def run(*words):
+  return subprocess.run(
+    [sys.executable, "-m", "scripts.bench", *words],
+    cwd=paths.ROOT,
+    capture_output=True,
+    text=True,
+  )
+
+
+def test_a_list_says_what_each_measures():
+  lines = run().stdout.splitlines()
+  assert {line.split()[0] for line in lines[1:]} == set(entry.FILES)
+  assert all(line.endswith(".") for line in lines[1:])
+
+
+def test_an_unknown_one_is_answered_with_the_nearest():
+  done = run("line")
+  assert done.returncode == 1
+  assert 'unknown benchmark "line"; did you mean "lines"?' in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(entry.FILES))
+def test_each_says_how_it_is_called(name):
+  module = importlib.import_module(f"scripts.bench.{name}")
+  assert f"python -m scripts.bench {name}" in module.__doc__
+  assert callable(module.main) and "with_config" in module.FLAGS
+
+
+def test_one_runs_with_its_flags():
+  done = run("lines", "--lines", "1000")
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith("1000 lines: first ")
+
+
+def test_jobs_take_turns_and_ratios_are_of_rounds(capsys):
+  calls = []
+  jobs = {k: lambda k=k: calls.append(k) or len(calls) for k in "ab"}
+  found = bench.in_turns(jobs, 3)
+  assert calls == list("ababab")
+  assert found == {"a": [1, 3, 5], "b": [2, 4, 6]}
+  bench.show(found, "s", digits=1)
+  bench.show_ratio(found, "b", "a")
+  assert capsys.readouterr().out.splitlines() == [
+    "a      3.0 s (from 1.0 to 5.0)",
+    "b      4.0 s (from 2.0 to 6.0)",
+    "b is 1.33 x a",
+  ]
