@@ -234,7 +234,7 @@ def plain(args):
   c = ml_collections.ConfigDict(PLAIN)
   c.update({k: getattr(args, k) for k in PLAIN if getattr(args, k) is not None})
   c.seed, c.init, c.blind, c.total = 0, "", False, "1ep"
-  c.pp = f"decode | resize({c.res})"
+  c.pp = f"decode(exif=True) | resize({c.res})"
   c.data = dict(train=dict(source="jsonl", path=args.train))
   c.evals, c.input, c.bad = {}, {}, {}
   if args.val:

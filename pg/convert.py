@@ -7,8 +7,9 @@ python -m pg.convert pt_224.npz runs/start --to orbax --tokenizer gemma.model
 SRC is an .npz, a Hugging Face folder, a run or a checkpoint in it, the hf:// or
 other URL of one, or a new PaliGemma, `img=SIGLIP,llm=GEMMA` (see
 pg/weights/load.py). A layer at a time is in memory. What an .npz has no place
-for (config.json, tokenizer, the embedding's rows behind the vocabulary) lies
-beside it in a folder, `pt_224.hf`, and comes back from there.
+for (config.json, tokenizer, how images were seen in training, the embedding's
+rows behind the vocabulary) lies beside it in a folder, `pt_224.hf`, and comes
+back from there.
 """
 
 import contextlib
@@ -115,7 +116,7 @@ def _write_hf(path, _, source, specs, read):
     specs = tensors.cast(specs, tensors.DTYPES["float32"])
   os.mkdir(path)
   hf.write(path, source.raw, specs, read, source.padding)
-  _copy_files(source, path)
+  _write_processor(path, source)
   if not os.path.exists(os.path.join(path, "tokenizer.json")):
     hf_tokenizer.write(path, source.tokenizer)
 
@@ -129,7 +130,7 @@ def _write_beside(folder, source):
   os.mkdir(folder)
   with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
     json.dump(source.raw, f, indent=2)
-  _copy_files(source, folder)
+  _write_processor(folder, source)
   if source.tokenizer:
     target = os.path.join(folder, "tokenizer.model")
     shutil.copyfile(source.tokenizer, target)
@@ -138,8 +139,9 @@ def _write_beside(folder, source):
     np.save(os.path.join(folder, load.PADDING), padding)
 
 
-def _copy_files(source, target):
+def _write_processor(target, source):
   """Copies tokenizer and processor; not the size of images if it is new."""
+  hf.write_processor(target, source.cfg.img, load.images(source))
   files, made = source.files, _MADE + _SIZED * source.resampled
   for name in sorted(os.listdir(files)) if files else ():
     path = os.path.join(files, name)

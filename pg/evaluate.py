@@ -8,6 +8,11 @@ to look through all predictions, into --workdir, by default the folder of the
 checkpoint's run. With --compare OTHER it also tests whether the checkpoint is
 better than another one, or than the run whose predictions are in OTHER.
 
+A checkpoint with a record of how it saw images sees them so here, too, in the
+evaluators where the config does not tell them apart from its own training;
+without a record, as the config says. --pp names another way for all evaluators
+(bv, hf, ops; see pg/pp/flavours.py), or `config`: as the config says.
+
 Without a config it works on predictions that are there: files of them, folders
 of such files, or runs.
 
@@ -29,20 +34,23 @@ from pg import command, train
 from pg.codecs import masks
 from pg.evals import compare as compare_lib
 from pg.evals import records, submit
+from pg.evals import task as evals_task
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
-from pg.weights import checkpoint
+from pg.pp import flavours
+from pg.weights import checkpoint, load
 
 PAGE = "predictions.html"
 
 
-def evaluate(c, path, workdir):
+def evaluate(c, path, workdir, pp=None):
   """Scores a checkpoint.
 
   Args:
     c: the config; its tokenizer is, if it names none, that of the checkpoint.
     path: str, a run, a checkpoint in it, or released weights.
     workdir: str, where results go.
+    pp: str or None, see `see_as`.
 
   Returns:
     {evaluator: evals.run.Result}.
@@ -50,8 +58,10 @@ def evaluate(c, path, workdir):
   Raises:
     ValueError: nothing to evaluate, or a checkpoint of another model.
   """
+  c = c.copy_and_resolve_references()
   with c.unlocked():
     c.init = path
+    see_as(c, pp)
   r = train.open_run(c)
   if not r.tasks:
     raise ValueError("the config has no evaluators; add one to c.evals")
@@ -70,6 +80,35 @@ def evaluate(c, path, workdir):
   )
   log_run.finish(workdir, results)
   return results
+
+
+def see_as(c, pp):
+  """Makes the evaluators of a config see images as its checkpoint does.
+
+  Args:
+    c: the config, unlocked; `c.init` is the checkpoint.
+    pp: str, "config" to leave all as they are, or for all evaluators a name
+      that `flavours.named` takes; None is the checkpoint's record, if it has
+      one, for those that see images as the config's training does: published
+      recipes differ where they mean to.
+
+  Raises:
+    ValueError: pp is nothing that flavours.named takes.
+  """
+  if pp == "config":
+    return
+  way, mine = pp and flavours.named(pp, c.res), flavours.of_run(c)
+  if not pp:
+    weights = load.open(c.init)
+    weights.reader.close()
+    old = weights.cfg.img.res
+    way = weights.pp and flavours.at_resolution(weights.pp, old, c.res)
+  for name, how in c.evals.items():
+    string = evals_task.pipeline_of(c, how)
+    seen = flavours.of_pipeline(string, c.res)
+    if way not in (None, seen) and (pp or seen == mine):
+      how.pp = flavours.replaced(string, way)
+      print(f"{name} sees images by {way}; the config has {seen}")
 
 
 def step_of(path):
@@ -139,7 +178,7 @@ def _evaluate(args):
         f"{error}. Released weights have no folder for results: add --workdir"
       ) from error
   other = args.compare and _other(args.compare)
-  results = evaluate(c, path, workdir)
+  results = evaluate(c, path, workdir, args.pp)
   found = {name: r.records for name, r in results.items() if r.records}
   out = os.path.join(workdir, PAGE)
   print(f"predictions: {predictions.write(out, found, args.mask_codec)}")
@@ -147,7 +186,7 @@ def _evaluate(args):
     return
   if other is None:
     folder = os.path.join(workdir, "compared")
-    results = evaluate(c, args.compare[0], folder)
+    results = evaluate(c, args.compare[0], folder, args.pp)
     other = {name: r.records for name, r in results.items() if r.records}
   metrics = {k: how.get("metric", "exact") for k, how in c.evals.items()}
   compare((args.compare[0], other), (path, found), metrics)
@@ -238,6 +277,7 @@ if __name__ == "__main__":
     with_config="optional",
     checkpoint=dict(help="a run, or released weights"),
     workdir=dict(help="folder for the results"),
+    pp=dict(help="how images are seen: bv, hf, ops or config; see above"),
     compare=dict(nargs="+", metavar="RUN", help="another one; or two of them"),
     mask_codec=dict(
       default=masks.NANO,

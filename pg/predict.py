@@ -7,8 +7,14 @@ python -m pg.predict --checkpoint hf://google/paligemma-3b-mix-224 \
 
 --checkpoint is a run, or released weights in any form (see pg/weights/load.py).
 
-Prints the text, and a table of boxes in pixels; --out draws them, --json prints
-one object with everything: text, token ids, their log probabilities, boxes.
+The model sees images as it did in training, which is part of a checkpoint. A
+file without a record of it is taken for big_vision's (bv), a folder for Hugging
+Face's (hf); both see photos upright. --pp names another way: bv, hf, or ops
+such as "decode | resize(224, antialias=False)" (see pg/pp/flavours.py).
+
+Prints the text, and a table of boxes in pixels of the image as the model saw
+it, turned upright or not; --out draws them, --json prints one object with
+everything: text, token ids, their log probabilities, boxes.
 """
 
 import contextlib
@@ -28,8 +34,9 @@ from pg.data import pipeline
 from pg.decode import loop, sampling
 from pg.log.pages import drawing
 from pg.models import paligemma
+from pg.pp import flavours, parse
 from pg.pp import image as image_ops
-from pg.pp import parse
+from pg.pp import resize as resize_ops
 from pg.weights import load as load_lib
 
 # Text positions where the weights do not say with how many they were trained.
@@ -42,6 +49,7 @@ class Model(NamedTuple):
   cfg: paligemma.Config
   params: dict  # as `loop.unroll` returns them
   form: pipeline.Form
+  pp: str  # how it sees images
 
 
 class Prediction(NamedTuple):
@@ -53,7 +61,7 @@ class Prediction(NamedTuple):
   boxes: list  # {"label", "box": [y1, x1, y2, x2] in pixels}
 
 
-def load(name, *, tokenizer_path=None, dtype=None, res=None):
+def load(name, *, tokenizer_path=None, dtype=None, res=None, pp=None):
   """Loads a model to ask.
 
   Args:
@@ -63,24 +71,25 @@ def load(name, *, tokenizer_path=None, dtype=None, res=None):
       "float32" or "bfloat16"; None is float32 on a CPU, which is much faster
       there, and bfloat16 elsewhere.
     res: int or None, pixels per side; None is the model's own.
+    pp: str or None, how it is to see images (see `flavours.named`); None is as
+      it was trained.
 
   Raises:
-    ValueError, OSError: no weights there, or without a tokenizer.
+    ValueError, OSError: no weights there, or without a tokenizer; no such pp.
   """
   weights = load_lib.open(name)
   with contextlib.closing(weights.reader):
     tok = tokenizer.Tokenizer(
       tokenizer_path or load_lib.need_tokenizer(weights)
     )
-    cfg = dataclasses.replace(weights.cfg, dtype=train.compute_dtype(dtype))
     if res:
-      img = dataclasses.replace(cfg.img, res=res)
-      cfg = dataclasses.replace(cfg, img=img)
+      weights = load_lib.at_resolution(weights, res)
+    cfg = dataclasses.replace(weights.cfg, dtype=train.compute_dtype(dtype))
+    pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
     params = load_lib.unrolled(weights, cfg)
   rows = dict(num_images=1, text_len=TEXT_LEN) | weights.rows
-  return Model(
-    cfg, params, pipeline.Form(tok, cfg.img.res, **rows, form="decode")
-  )
+  form = pipeline.Form(tok, cfg.img.res, **rows, form="decode")
+  return Model(cfg, params, form, pp)
 
 
 def predict(model, images, prompt, *, max_len=None, sampler=None):
@@ -94,15 +103,15 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     sampler: sampling.Sampler, greedy by default.
 
   Returns:
-    Prediction; boxes are in pixels of the first image.
+    Prediction; boxes are in pixels of the first image as it was seen.
 
   Raises:
     ValueError: an image that cannot be read, too many of them, or a prompt that
       is too long.
   """
   form = model.form
-  ops = parse.build(f"decode | resize({form.res})")
-  done = ops({"image": images, "prefix": prompt, "suffix": ""}, pp.Turn())
+  shown, last = seen(model, images)
+  done = parse.run(last, {"image": shown, "prefix": prompt}, pp.Turn())
   rows = pipeline.stack([pipeline.row(form, done, 0, 0)])
   need = len(form.tok.encode(prompt)) + 2
   if need > form.text_len:
@@ -120,7 +129,7 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
   tokens, logp = answer.tokens[0].tolist(), answer.logp[0].tolist()
   end = tokens.index(eos) + 1 if eos in tokens else max_len
   text = form.tok.decode(tokens[:end])
-  height, width = image_ops.to_rgb(images[0]).shape[:2]
+  height, width = shown[0].shape[:2]
   objects, _ = box_codec.parse(text)
   pixels = box_codec.to_pixels(
     np.array([box for box, _ in objects]).reshape(-1, 4), height, width
@@ -130,6 +139,23 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     for (_, label), box in zip(objects, pixels, strict=True)
   ]
   return Prediction(text, tokens[:end], logp[:end], found)
+
+
+def seen(model, images):
+  """Returns images as the model sees them, before they are made a square.
+
+  Args:
+    model: Model.
+    images: list of encoded bytes.
+
+  Returns:
+    list of u8[height, width, 3], and the steps that are left of the pipeline.
+  """
+  (steps,) = parse.build(model.pp).args
+  num_last = int(steps[-1].function is resize_ops.resize)
+  steps, last = steps[: len(steps) - num_last], steps[len(steps) - num_last :]
+  shown = parse.run(steps, {"image": images}, pp.Turn())["image"]
+  return [image_ops.checked(image) for image in shown], last
 
 
 def _options():
@@ -156,9 +182,8 @@ def table(found):
 
 
 def picture(image, found):
-  """Draws boxes on an encoded image; returns u8[height, width, 3]."""
-  pixels = image_ops.to_rgb(image)
-  large, scale = drawing.enlarge(pixels)
+  """Draws boxes on an image that `seen` returns; u8[height, width, 3]."""
+  large, scale = drawing.enlarge(image)
   boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
   return drawing.boxes(large, boxes, [item["label"] for item in found])
 
@@ -176,6 +201,7 @@ def main(args):
     tokenizer_path=args.tokenizer,
     dtype=args.dtype,
     res=args.res,
+    pp=args.pp,
   )
   sampler = sampling.Sampler(
     args.temperature, args.top_k, args.top_p, args.seed
@@ -190,7 +216,8 @@ def main(args):
     if answer.boxes:
       print(table(answer.boxes))
   if args.out:
-    Image.fromarray(picture(images[0], answer.boxes)).save(args.out)
+    shown, _ = seen(model, images)
+    Image.fromarray(picture(shown[0], answer.boxes)).save(args.out)
 
 
 if __name__ == "__main__":
@@ -206,6 +233,7 @@ if __name__ == "__main__":
       choices=("float32", "bfloat16"), help="default: float32 on a CPU"
     ),
     res=dict(type=int, help="pixels per side; default the model's own"),
+    pp=dict(help="how it sees images: bv, hf or ops; default as trained"),
     out=dict(help="file to draw the boxes into"),
     json=dict(action="store_true", help="print one JSON object"),
     max_len=dict(type=int, help="tokens in the answer"),

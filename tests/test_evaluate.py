@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import json
 import os
 import re
@@ -9,10 +10,15 @@ import re
 import ml_collections
 import pytest
 
+from pg import config as config_lib
 from pg import evaluate
 from pg.codecs import masks
-from pg.evals import records
+from pg.evals import records, task
 from pg.evals import run as evals_run
+from pg.models import paligemma
+from pg.pp import flavours
+from pg.weights import load
+from tests.support import paths
 
 
 def answers(prediction="x", num=4, **more):
@@ -40,6 +46,7 @@ def runs(tmp_path):
 def call(config=None, **given):
   """Calls the verb as its command line does."""
   names = ("checkpoint", "workdir", "compare", "predictions", "submit", "out")
+  names += ("pp",)
   args = dict.fromkeys(names) | dict(mask_codec=masks.NANO) | given
   evaluate.main(argparse.Namespace(config=config, **args))
 
@@ -142,7 +149,7 @@ def evaluated(monkeypatch):
   """Stands in for running models; lists what was evaluated where."""
   calls = []
 
-  def run(c, path, workdir):
+  def run(c, path, workdir, pp):
     calls.append((path, workdir))
     os.makedirs(workdir, exist_ok=True)
     found = answers("y" if path == "other" else "x")
@@ -180,3 +187,51 @@ def test_a_checkpoint_is_compared_with_predictions_that_are_there(
     with pytest.raises((ValueError, OSError), match="takes one|nowhere"):
       call(config(), checkpoint="new", workdir=out, compare=wrong)
   assert len(evaluated) == 1  # before anything is run
+
+
+COARSE = "decode | resize(224, antialias=False)"
+BICUBIC = "decode(exif=True) | resize(224, flavour='hf')"
+
+
+@pytest.fixture
+def seen(monkeypatch):
+  """Returns {evaluator: how it sees images} of a config and a checkpoint."""
+
+  def call(name, record, pp=None, res=224):
+    weights = load.Weights("x", io.BytesIO(), paligemma.VARIANTS["pg1_3b"])
+    weights.pp = record
+    monkeypatch.setattr(load, "open", lambda _: weights)
+    c = config_lib.load(f"{paths.ROOT}/transfers/{name}.py:res={res}")
+    with c.unlocked():
+      evaluate.see_as(c, pp)
+    strings = {k: task.pipeline_of(c, how) for k, how in c.evals.items()}
+    return {k: flavours.of_pipeline(s, res) for k, s in strings.items()}
+
+  return call
+
+
+def test_an_evaluator_sees_images_as_its_checkpoint_does(seen):
+  assert seen("forkme", BICUBIC) == dict(val=BICUBIC, nll=BICUBIC)
+  at_448 = BICUBIC.replace("224", "448")
+  assert seen("forkme", BICUBIC, res=448) == dict(val=at_448, nll=at_448)
+
+
+def test_without_a_record_or_with_its_own_a_config_is_as_published(seen):
+  published = seen("cococap", None)
+  assert set(published.values()) == {COARSE}
+  assert seen("cococap", COARSE) == published
+
+
+def test_what_a_recipe_evaluates_otherwise_than_it_trains_stays(seen):
+  # Trained with antialias and evaluated without, by other people.
+  assert seen("ai2d", BICUBIC)["test"] == COARSE
+  assert seen("vqav2", BICUBIC)["pope"] == COARSE
+  assert seen("vqav2", BICUBIC)["test"] == BICUBIC
+
+
+def test_a_way_that_is_named_is_that_of_all_evaluators(seen):
+  assert set(seen("vqav2", COARSE, "hf").values()) == {
+    flavours.named("hf", 224)
+  }
+  assert set(seen("vqav2", None, BICUBIC).values()) == {BICUBIC}
+  assert seen("vqav2", BICUBIC, "config") == seen("vqav2", None)

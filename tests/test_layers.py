@@ -63,7 +63,11 @@ LAYERS = (
   (MODELS, rf"{GROUND}|pg\.sharding|{MODELS}", ANY),
   (ARRAYS, f"{GROUND}|{ARRAYS}", ANY),
   (DECODE, f"{GROUND}|{ARRAYS}|{DECODE}", ANY),
-  (WEIGHTS, f"{GROUND}|{STORAGE}|{CODECS}|{ARRAYS}|{DECODE}|{WEIGHTS}", ANY),
+  (
+    WEIGHTS,
+    f"{GROUND}|{STORAGE}|{CODECS}|{PP}|{ARRAYS}|{DECODE}|{WEIGHTS}",
+    ANY,
+  ),
   (BATCHES, rf"{GROUND}|{PP}|{SPINE}|pg\.sharding|{BATCHES}", ANY),
   (
     EVALS,

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pg import convert, tree
+from pg import convert, pp, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip
+from pg.pp import parse
 from pg.weights import hf, hf_config, load, npz
 from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
@@ -194,6 +195,21 @@ def test_their_processor_opens_our_folder_with_our_ids(tmp_path):
   for text in ("detect  cat ; <loc0012><seg003>\n", "été 猫 🙂", " a\n\nb"):
     got = processor.tokenizer.encode(text, add_special_tokens=False)
     assert got == mine.encode(text)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+def test_their_processor_sees_an_image_as_our_flavour(tmp_path, method):
+  way = f"decode(precise=True) | resize(48, flavour='hf', method='{method}')"
+  hf.write_processor(tmp_path, NANO.img, way)
+  # Pillow's, as in the flavour; with torchvision some values are 1 off.
+  theirs = transformers.SiglipImageProcessorPil.from_pretrained(tmp_path)
+  noise = np.random.default_rng(0).integers(256, size=(60, 90, 3))
+  noise = noise.astype(np.uint8)
+  got = theirs(noise, return_tensors="np")["pixel_values"][0]
+  mine = parse.build(way)({"image": noise}, pp.Turn())["image"]
+  pixels = mine.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
+  np.testing.assert_allclose(got, pixels, atol=1e-6)
+  assert hf_config.pp(tmp_path, 48) == way
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -48,7 +48,7 @@ def verb(name, *args):
 
 def test_evaluate_gives_the_scores_of_training(run, tmp_path, capsys):
   args = dict(checkpoint=run, workdir=str(tmp_path), compare=[run])
-  args |= dict(predictions=None, mask_codec=masks.NANO)
+  args |= dict(predictions=None, mask_codec=masks.NANO, pp=None)
   config = tiny.nano(batch_size=8)
   evaluate.main(
     argparse.Namespace(config=config, out=None, submit=None, **args)
@@ -93,13 +93,13 @@ def test_predict_finds_boxes_in_pixels_and_draws_them(run, photo, monkeypatch):
   padded = np.array([tokens + [0, 0]])
   answer = predict.loop.Answer(padded, np.zeros(padded.shape, np.float32))
   monkeypatch.setattr(predict.loop, "generate", lambda *_, **__: answer)
-  image = predict.read(photo)
-  said = predict.predict(model, [image], "detect red ring")
+  said = predict.predict(model, [predict.read(photo)], "detect red ring")
   found = said.boxes
   assert said.tokens == tokens and len(said.logp) == len(tokens)
   # 60 pixels high, 90 wide.
   assert found == [{"label": "red ring", "box": [0.0, 22.5, 30.0, 90.0]}]
   assert "22.5" in predict.table(found)
+  (image,), _ = predict.seen(model, [predict.read(photo)])
   plain = predict.picture(image, [])
   assert (predict.picture(image, found) != plain).any()
 

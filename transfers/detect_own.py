@@ -8,7 +8,8 @@ python -m pg.train --workdir runs/mine --config \
 With coco, pictures lie beside the JSON files, or in `images` and `val_images`;
 without `val` the boxes of training are evaluated on, as `seen_val`. With voc
 and yolo, `val` may be another folder, and `train_split` and `val_split` name
-what they are called there. Nothing needs to be prepared.
+what they are called there. Nothing needs to be prepared. Photos are turned
+upright by their EXIF data: boxes are those of the image as one sees it.
 
 As coco_det.py: the prompt is "detect all classes", `num` boxes are written, and
 the score is COCO's average precision. All numbers are ours. `num` should be
@@ -38,7 +39,7 @@ def get_config(arg=None):
   # What goes in, what should come out.
   c.data = data(c, c.arg.train, c.arg.images, c.arg.train_split)
   noise = "~" if c.arg.model.startswith("nano") else "<unused0>"
-  image = f"decode | resize({c.res})"
+  image = f"decode(exif=True) | resize({c.res})"
   crowd = "objects(crowd=False) | " if c.arg.source == "coco" else ""
   c.pp = f"{image} | {crowd}detect_all({c.arg.num}, {noise!r})"
 

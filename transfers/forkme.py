@@ -57,9 +57,10 @@ def get_config(arg=None):
   )
 
   # What goes in, what should come out. The ops of `pp` make `image`, `prefix`
-  # and `suffix` from a row; see pg/pp.
+  # and `suffix` from a row; see pg/pp. Photos are turned upright by their EXIF
+  # data; `predict` sees images as these ops make them.
   c.data = dict(source="jsonl", path=arg.train)
-  c.pp = f"decode | resize({c.res})"
+  c.pp = f"decode(exif=True) | resize({c.res})"
 
   # How rows are read; none of it changes which ones, or their order.
   c.input = dict(

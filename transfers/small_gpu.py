@@ -42,7 +42,7 @@ def get_config(arg=None):
   # What goes in, what should come out.
   c.data = dict(source="jsonl", path=c.arg.train, keys=("suffix",))
   prompt = f" | fmt({c.arg.prefix!r}, out='prefix')"
-  c.pp = f"decode | resize({c.res}){prompt}"
+  c.pp = f"decode(exif=True) | resize({c.res}){prompt}"
   c.input.cache = "raw"
 
   # The recipe.

@@ -113,9 +113,23 @@ def _open(c, name, spec):
     raise ValueError(config.unknown(how["metric"], known, "metric"))
   if how["submit"]:
     config.lookup(submit.FORMATS, how["submit"], "submission format")
-  train = dict(c.data) if isinstance(c.data.get("source"), str) else {}
-  if "source" in spec and spec["source"] != train.get("source"):
-    train = {}
-  pp = how["pp"] or train.get("pp") or c.pp
-  (data,) = pipeline.datasets({**train, **spec, "pp": pp}, pp)
+  pp = pipeline_of(c, {**how, **spec})
+  (data,) = pipeline.datasets({**_training(c, spec), **spec, "pp": pp}, pp)
   return how, data._replace(name=f"evals.{name}")
+
+
+def pipeline_of(c, spec):
+  """Returns the pipeline string of an evaluator, its own or that of training.
+
+  Args:
+    c: the config.
+    spec: the evaluator's group in it.
+  """
+  return spec.get("pp") or _training(c, spec).get("pp") or c.pp
+
+
+def _training(c, spec):
+  """Returns the spec of the training data that an evaluator starts from."""
+  source = c.data.get("source")
+  same = isinstance(source, str) and spec.get("source", source) == source
+  return dict(c.data) if same else {}

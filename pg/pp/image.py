@@ -63,10 +63,20 @@ def decode(example, precise: bool = False, exif: bool = False):
       most annotations are of the image as one sees it, so say True for them.
 
   Raises:
-    ValueError: not an image that can be decoded, see there.
+    ValueError: not an image that can be decoded, see there; or the "height" and
+      "width" of its annotation are those of the image turned.
   """
   convert = lambda image: to_rgb(image, precise=precise, exif=exif)
-  return {"image": each(pp.get(example, "image"), convert)}
+  images = each(pp.get(example, "image"), convert)
+  said = example.get("height"), example.get("width")
+  if isinstance(images, np.ndarray) and said[0] != said[1]:
+    if said == images.shape[1::-1]:
+      raise ValueError(
+        f"the image is {images.shape[:2]} pixels high and wide and its"
+        f" annotation says {said}: its boxes are of the image turned by EXIF;"
+        f" say decode(exif={not exif})"
+      )
+  return {"image": images}
 
 
 @pp.op

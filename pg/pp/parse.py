@@ -62,7 +62,7 @@ def build(string):
       op; the message shows where.
   """
   code = string.strip()
-  steps = [_step(node, code) for node in _ops(_tree(code))]
+  steps = [_step(node, code) for node in nodes(code)]
   return functools.partial(run, steps)
 
 
@@ -132,24 +132,32 @@ def _tree(code):
     raise _error(code, 1, 0, f"cannot be parsed ({e})") from e
 
 
-def _ops(node):
-  """Returns the nodes of `a | b | c` in order."""
-  nodes = []
+def nodes(string):
+  """Returns the ast nodes of a pipeline string's ops, which may be unknown.
+
+  Raises:
+    ValueError: not a Python expression.
+  """
+  node, found = _tree(string.strip()), []
   while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-    nodes.append(node.right)
+    found.append(node.right)
     node = node.left
-  return [node, *reversed(nodes)]
+  return [node, *reversed(found)]
+
+
+def name(node):
+  """Returns the name of an op's node, None if it has none."""
+  node = node.func if isinstance(node, ast.Call) else node
+  return node.id if isinstance(node, ast.Name) else None
 
 
 def _step(node, code):
   """Checks one `name` or `name(...)` and returns its Step."""
-  call = isinstance(node, ast.Call)
-  name = node.func if call else node
-  if not isinstance(name, ast.Name):
+  if name(node) is None:
     raise _at(node, code, "wanted an op: name or name(...)")
   try:
-    function = config.lookup(pp.OPS, name.id, "op")
-    args, kwargs = _arguments(node) if call else ([], {})
+    function = config.lookup(pp.OPS, name(node), "op")
+    args, kwargs = _arguments(node) if isinstance(node, ast.Call) else ([], {})
     wants = _check(function, args, kwargs)
   except ValueError as e:
     raise _at(node, code, str(e)) from e
@@ -206,7 +214,7 @@ def _fits(value, annotation):
     return True
   if typing.get_origin(annotation) is typing.Literal:
     return value in typing.get_args(annotation)
-  if isinstance(annotation, types.UnionType):
+  if typing.get_origin(annotation) in (types.UnionType, typing.Union):
     return any(_fits(value, one) for one in typing.get_args(annotation))
   # True is an int to Python, but not to who writes resize(True).
   return type(value) is annotation

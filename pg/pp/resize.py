@@ -25,6 +25,10 @@ from pg.pp import image as image_ops
 from pg.pp import kernels
 
 METHODS = ("bilinear", "bicubic", "lanczos3", "area", "mitchellcubic")
+METHOD_OF = dict(bv="bilinear", hf="bicubic")  # flavour -> its own method
+_PILLOW = dict(
+  bilinear=Image.Resampling.BILINEAR, bicubic=Image.Resampling.BICUBIC
+)
 
 
 @pp.op
@@ -33,12 +37,13 @@ def resize(
   size: int,
   flavour: typing.Literal["bv", "hf"] = "bv",
   antialias: bool = True,
+  method: typing.Literal[METHODS] | None = None,
 ):
   """Resizes the image to a square; the aspect ratio is not kept.
 
   Flavours, each as in the implementation whose numbers it reproduces:
     bv: bilinear in f32, then truncated to u8 (google-research/big_vision,
-      `resize(size, antialias=...)`, whose own default is False).
+      `resize(size, method, antialias)`, where antialias is False by default).
     hf: bicubic on u8, rounded after each axis (Hugging Face transformers,
       `SiglipImageProcessorPil`), of `decode(precise=True)`.
 
@@ -48,18 +53,26 @@ def resize(
     flavour: "bv" or "hf".
     antialias: of bv: average over all inputs that an output covers; False takes
       the four next to it, however far apart outputs are.
+    method: of METHODS, hf has the first two; None is the flavour's own.
 
   Raises:
-    ValueError: a size below 1, hf without antialias, or an image that was not
-      decoded.
+    ValueError: a size below 1, hf without antialias or with another method, or
+      an image that was not decoded.
   """
   check_size(size)
+  method = method or METHOD_OF[flavour]
   if flavour == "hf":
     if not antialias:
       raise ValueError('flavour="hf" always has antialias; leave it out')
-    function = lambda image: resize_hf(image_ops.checked(image), size)
+    if method not in _PILLOW:
+      raise ValueError(
+        f'flavour="hf" is {" or ".join(_PILLOW)}, got method={method!r}'
+      )
+    function = lambda image: resize_hf(image_ops.checked(image), size, method)
   else:
-    function = lambda image: stretch(image, (size, size), antialias=antialias)
+    function = lambda image: stretch(
+      image, (size, size), method, antialias=antialias
+    )
   return {"image": image_ops.each(pp.get(example, "image"), function)}
 
 
@@ -111,12 +124,9 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
   return out.reshape(h, w, 3)
 
 
-def resize_hf(image, size):
-  """Resizes u8[height, width, 3] to u8[size, size, 3]: bicubic on u8."""
-  resized = Image.fromarray(image).resize(
-    (size, size), Image.Resampling.BICUBIC
-  )
-  return np.array(resized)
+def resize_hf(image, size, method):
+  """Resizes u8[height, width, 3] to u8[size, size, 3] on u8, as Pillow does."""
+  return np.array(Image.fromarray(image).resize((size, size), _PILLOW[method]))
 
 
 def check_size(size):

@@ -149,7 +149,7 @@ def is_folder(path):
 
 
 def write(folder, raw, specs, read, padding=None, shard=None):
-  """Writes the weights and the JSON files of a folder, a layer at a time.
+  """Writes the weights and their JSON files, a layer at a time.
 
   Args:
     folder: str, exists and is empty.
@@ -184,7 +184,17 @@ def write(folder, raw, specs, read, padding=None, shard=None):
     _dump(folder, "model.safetensors.index.json", index)
   _dump(folder, "config.json", raw | dict(torch_dtype=str(dtype)))
   _dump(folder, "generation_config.json", hf_config.generation_config())
-  images = hf_config.preprocessor_config(cfg.img)
+
+
+def write_processor(folder, img, pp):
+  """Writes the `preprocessor_config.json`: how the model sees images.
+
+  Args:
+    folder: str, exists.
+    img: siglip.Config.
+    pp: str, see pg/pp/flavours.py.
+  """
+  images = hf_config.preprocessor_config(img, pp)
   _dump(folder, "preprocessor_config.json", images)
 
 

@@ -9,6 +9,7 @@ import os
 
 from pg import config
 from pg.models import gemma, paligemma, siglip
+from pg.pp import flavours
 
 _TEXT = {
   "gemma": dict(
@@ -50,6 +51,8 @@ _HINTS = {kind: _TOWER for kinds in _KINDS.values() for kind in kinds} | {
   "siglip2": "; that is a NaFlex model, whose images have no fixed size: take"
   " one with a fixed resolution, such as google/siglip2-so400m-patch14-224"
 }
+# Of Pillow's numbers for a method, those that a processor's "resample" may be.
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}
 # What this model cannot do otherwise; a key that is absent or null is fine.
 _GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu_new")
 _ONLY = {
@@ -229,22 +232,75 @@ def generation_config():
   )
 
 
-def preprocessor_config(img):
-  """Returns the `preprocessor_config.json` of a siglip.Config."""
-  return dict(
+def preprocessor_config(img, pp):
+  """Returns the `preprocessor_config.json` of a model.
+
+  Where its keys cannot say exactly what the images were, as of big_vision's
+  decoding and rounding, there is another one, "pp", that transformers keeps and
+  does not look at; `resample` is what comes nearest.
+
+  Args:
+    img: siglip.Config.
+    pp: str, how the model sees images, see pg/pp/flavours.py.
+  """
+  bilinear = flavours.method(pp) == "bilinear"
+  known = dict(
     processor_class="PaliGemmaProcessor",
     image_processor_type="SiglipImageProcessor",
     image_seq_length=img.num_tokens,
     size=dict(height=img.res, width=img.res),
     do_convert_rgb=True,
     do_resize=True,
-    resample=3,  # bicubic
+    resample=2 if bilinear else 3,
     do_rescale=True,
     rescale_factor=1 / 255,
     do_normalize=True,
     image_mean=[0.5, 0.5, 0.5],
     image_std=[0.5, 0.5, 0.5],
   )
+  return known if _pp_of(known, img.res) == pp else known | dict(pp=pp)
+
+
+def pp(folder, res):
+  """Returns how a folder's processor sees images, see pg/pp/flavours.py.
+
+  Args:
+    folder: str; None is returned where it has no file of a processor.
+    res: int, pixels per side that the model takes.
+
+  Raises:
+    ValueError: the file is not JSON, or names a way that there is not here.
+  """
+  for name, part in (
+    ("preprocessor_config.json", None),
+    ("processor_config.json", "image_processor"),  # since transformers 5
+  ):
+    path = os.path.join(folder, name)
+    if not os.path.isfile(path):
+      continue
+    try:
+      with open(path, encoding="utf-8") as f:
+        known = json.load(f)
+      known = known.get(part) if part else known
+      if known is not None:
+        return _pp_of(known, res)
+    except ValueError as error:
+      raise ValueError(f"{path}: {error}") from error
+  return None
+
+
+def _pp_of(known, res):
+  """Returns the pipeline string of a `preprocessor_config.json`."""
+  if "pp" in known:
+    return known["pp"]
+  resample = known.get("resample", 3)
+  if resample not in _RESAMPLE:
+    names = ", ".join(f"{k} ({v})" for k, v in _RESAMPLE.items())
+    raise ValueError(f"resample is {resample}; wanted one of {names}")
+  way = flavours.named("hf", res)
+  if _RESAMPLE[resample] == "bicubic":
+    return way
+  return way.replace("'hf')", "'hf', method='bilinear')")
 
 
 def _vocab_size(raw):

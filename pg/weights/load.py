@@ -22,6 +22,7 @@ import numpy as np
 from pg import config, tree
 from pg.codecs import tokenizer as tokenizer_lib
 from pg.models import gemma, paligemma
+from pg.pp import flavours
 from pg.weights import (
   checkpoint,
   hf,
@@ -56,6 +57,8 @@ class Weights:
   tower: str | None = None  # the only one there is; None is all
   run: str | None = None  # the run of ours, or a checkpoint in it
   rows: dict = dataclasses.field(default_factory=dict)  # text_len, num_images
+  pp: str | None = None  # how it sees images, as recorded; None: not recorded
+  flavour: str = "bv"  # of pg/pp/flavours.py, where it is not recorded
   resampled: bool = False  # for another resolution than that of the files
 
 
@@ -89,6 +92,7 @@ def open(name, *, seed=0):  # noqa: A001, it is load.open
     reader = hf.Reader(path)
     model = _file(path, "tokenizer.model")
     rest = dict(padding=reader.padding, files=path, tokenizer=model)
+    rest |= dict(pp=hf_config.pp(path, reader.cfg.img.res), flavour="hf")
     return Weights(name, reader, reader.cfg, reader.raw, **rest)
   return _open_run(name, path)
 
@@ -112,6 +116,11 @@ def need_tokenizer(weights):
   return weights.tokenizer
 
 
+def images(weights):
+  """Returns the pipeline string that makes images for a model."""
+  return weights.pp or flavours.named(weights.flavour, weights.cfg.img.res)
+
+
 def at_resolution(weights, res):
   """Returns the same weights with position embeddings for `res` pixels.
 
@@ -120,9 +129,10 @@ def at_resolution(weights, res):
   """
   if weights.tower == "llm" or res == weights.cfg.img.res:
     return weights
-  img = dataclasses.replace(weights.cfg.img, res=res)
+  old, img = weights.cfg.img.res, dataclasses.replace(weights.cfg.img, res=res)
   return dataclasses.replace(
     weights,
+    pp=weights.pp and flavours.at_resolution(weights.pp, old, res),
     reader=_Resampled(weights.reader, img.num_tokens),
     cfg=dataclasses.replace(weights.cfg, img=img),
     raw=weights.raw and hf_config.at_resolution(weights.raw, img),
@@ -242,14 +252,16 @@ def _file(folder, name):
 def _with_beside(name, reader, folder, **more):
   """Returns Weights whose config and tokenizer lie in a folder."""
   raw, padding = hf_config.read(folder), _file(folder, PADDING)
+  cfg = hf_config.config_of(raw)
   return Weights(
     name,
     reader,
-    hf_config.config_of(raw),
+    cfg,
     raw,
     np.load(padding, allow_pickle=False) if padding else None,
     folder,
     _file(folder, "tokenizer.model"),
+    pp=hf_config.pp(folder, cfg.img.res),
     **more,
   )
 
@@ -273,8 +285,9 @@ def _open_run(name, path):
     {**c["model"], "res": c["res"], "dtype": "float32"},
     tokenizer_lib.Tokenizer(model).vocab_size,
   )
-  rows = {k: c[k] for k in ("num_images", "text_len")}
-  return Weights(name, reader, cfg, tokenizer=model, run=path, rows=rows)
+  rest = dict(rows={k: c[k] for k in ("num_images", "text_len")})
+  rest |= dict(tokenizer=model, run=path, pp=flavours.of_run(c))
+  return Weights(name, reader, cfg, **rest)
 
 
 def _open_tower(name, tower):
@@ -288,6 +301,9 @@ def _open_tower(name, tower):
   folder = path if os.path.isdir(path) else beside(path)
   model = _file(folder, "tokenizer.model")
   rest = dict(tokenizer=model, tower=tower)
+  if tower == "img":
+    rest["pp"] = hf_config.pp(folder, reader.cfg.img.res)
+    rest["flavour"] = "hf" if folder == path else "bv"
   return Weights(f"{name}:{tower}", reader, reader.cfg, **rest)
 
 
@@ -306,4 +322,5 @@ def _open_towers(name, seed):
     num_pieces = tok.vocab_size - len(tokenizer_lib.ADDED)
   readers = [found[tower].reader for tower in _TOWERS]
   joined = towers.Joined(*readers, num_pieces, seed)
-  return Weights(name, joined, joined.cfg, tokenizer=model)
+  rest = dict(pp=found["img"].pp, flavour=found["img"].flavour)
+  return Weights(name, joined, joined.cfg, tokenizer=model, **rest)

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from pg.models import paligemma
+from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_tokenizer, tensors
 from scripts import bench
 
@@ -47,6 +48,7 @@ def make(folder, variant, tokenizer):
   os.mkdir(folder)
   raw = hf_config.raw_of(cfg)
   hf.write(folder, raw, specs, draw)
+  hf.write_processor(folder, cfg.img, flavours.named("hf", cfg.img.res))
   hf_tokenizer.write(folder, tokenizer)
 
 

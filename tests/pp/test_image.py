@@ -272,3 +272,20 @@ def test_draw_box_leaves_out_sides_beyond_the_image():
 def test_draw_box_refuses(pixels, box, message):
   with pytest.raises(ValueError, match=message):
     apply("draw_box('bbox')", pixels, bbox=box)
+
+
+def test_an_annotation_of_the_image_turned_is_not_taken_for_its_own():
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  data = encoded(smooth(20, 30), kind="JPEG", exif=exif)
+  stored, upright = dict(height=20, width=30), dict(height=30, width=20)
+  assert apply("decode", data, **stored).shape == (20, 30, 3)
+  assert apply("decode(exif=True)", data, **upright).shape == (30, 20, 3)
+  for string, said, other in (
+    ("decode", upright, "True"),
+    ("decode(exif=True)", stored, "False"),
+  ):
+    with pytest.raises(
+      ValueError, match=rf"annotation.*say decode\(exif={other}"
+    ):
+      apply(string, data, **said)

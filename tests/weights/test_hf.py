@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from pg import tree
 from pg.models import gemma, paligemma
+from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_names, npz
 from tests.support import hf_weights, toy
 from tests.weights.test_npz import (
@@ -287,6 +288,7 @@ def test_a_folder_of_something_else_is_an_error(tmp_path):
 
 def test_a_folder_has_what_the_processor_wants(tmp_path):
   _, cfg, folder = written(tmp_path / "hf", "pg1")
+  hf.write_processor(folder, cfg.img, flavours.named("hf", cfg.img.res))
   images = json.loads((folder / "preprocessor_config.json").read_text())
   assert images["size"] == {"height": 8, "width": 8}
   assert images["image_seq_length"] == cfg.img.num_tokens == 4

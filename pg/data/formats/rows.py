@@ -92,11 +92,13 @@ class Rows:
       if not decode or files.is_url(name, root):
         continue
       try:
-        image = image_ops.to_rgb(self._read(name, root))
+        encoded = self._read(name, root)
+        image = image_ops.to_rgb(encoded)
       except ValueError as e:
         raise ValueError(f"{files.short(name)}: {e}") from e
       said = (row["height"], row["width"]) if self.sized else image.shape[:2]
-      if said not in ((None, None), image.shape[:2]):
+      sizes = image.shape[:2], files.size(encoded)
+      if said not in ((None, None), *sizes):
         raise ValueError(
           f"{name} has height and width {image.shape[:2]}, and its annotation"
           f" says {said}; was it rotated or resized?"

@@ -31,6 +31,7 @@ from pg.data.storage import index, tar
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # an EXIF tag, and values of it
 _DATA = re.compile(r"data:[\w.+/-]*(;[\w.=-]+)*;base64,", re.ASCII)
 
 
@@ -145,14 +146,17 @@ def is_inline(name):
 
 
 def size(image):
-  """Returns height and width of an encoded image.
+  """Returns height and width of an encoded image, as one sees it (EXIF).
 
   Raises:
     ValueError: it is no image.
   """
   try:
     with Image.open(io.BytesIO(image)) as opened:
-      return opened.height, opened.width
+      # Not the PNG reader's own, which decodes all of the image.
+      orientation = Image.Image.getexif(opened).get(_ORIENTATION)
+      size = opened.height, opened.width
+      return size[::-1] if orientation in _SIDEWAYS else size
   except Exception as e:  # Pillow's readers raise nearly anything on bad files
     raise ValueError(f"no image that can be read: {e}") from e
 

@@ -261,6 +261,12 @@ def test_check_finds_images_of_another_size_than_annotated(tmp_path):
     ValueError, match=r"image 12 .*000002.jpg has height and "
   ):
     found.check(None)
+  turned = io.BytesIO()  # as it is stored; upright it is as annotated
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.new("RGB", (HEIGHT, WIDTH)).save(turned, "JPEG", exif=exif)
+  put(tmp_path / "000002.jpg", turned.getvalue())
+  found.check(None)
 
 
 BAD_COCO_FILES = [

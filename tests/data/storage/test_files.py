@@ -451,5 +451,12 @@ def test_the_size_of_an_image_is_read_from_its_start():
   sink = io.BytesIO()
   image.save(sink, "JPEG")
   assert files.size(sink.getvalue()[:-50]) == (40, 50)
+  for orientation in range(1, 9):  # from 5 on it lies on its side
+    for kind in ("JPEG", "PNG"):
+      sink, exif = io.BytesIO(), Image.Exif()
+      exif[0x0112] = orientation
+      image.save(sink, kind, exif=exif)
+      seen = (40, 50) if orientation < 5 else (50, 40)
+      assert files.size(sink.getvalue()) == seen
   with pytest.raises(ValueError, match="no image that can be read"):
     files.size(b"text")
