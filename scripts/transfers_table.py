@@ -133,9 +133,11 @@ def _status(name, data):
   with c.unlocked():
     c.num_images, c.text_len = 16, 512
   report = check.check(c, name)
-  rows = sum(part.num_read for part in report.doctor.parts)
+  rows = sum(d.num_read for d in report.inspection.datasets)
   # A recipe that trains on val, as published, is told so.
-  kinds = {f.kind for s, f in report.doctor.found.sorted() if s == "error"}
+  kinds = {
+    f.kind for s, f in report.inspection.findings.sorted() if s == "error"
+  }
   kinds -= {"shared_question"}
   return f"{rows} rows" + "".join(f", {kind}" for kind in sorted(kinds))
 

@@ -1,4 +1,4 @@
-"""Finds rows that share an image, a question or an answer.
+"""Finds rows that share an image, a question or an answer, by their hashes.
 
 What is compared is 8 bytes of a hash: 40 bytes a row, whatever its size. Two
 different things among n have the same hash with probability n**2 / 2**65: one
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def digest(*parts):
-  """Returns an int below 2**64 for bytes, texts, arrays, or ints below it."""
+  """Hashes bytes, texts, arrays and ints below 2**64 to one such int."""
   whole = hashlib.blake2b(digest_size=8)
   for part in parts:
     if isinstance(part, int):
@@ -26,8 +26,8 @@ def digest(*parts):
   return int.from_bytes(whole.digest(), "little")
 
 
-class Twins:
-  """The hashes of all rows of all datasets."""
+class RowIndex:
+  """Hashes of the images, questions and answers of all rows."""
 
   def __init__(self):
     columns = lambda n: tuple(array.array("Q") for _ in range(n))
@@ -36,7 +36,7 @@ class Twins:
     self._image_rows, self._images = columns(2)
 
   def add(self, dataset, index, images, prompt, answer):
-    """Remembers a row.
+    """Adds the hashes of a row.
 
     Args:
       dataset: int, its number.
@@ -53,9 +53,9 @@ class Twins:
     self._answers.append(digest(answer))
 
   def compare(self, training):
-    """Yields what is shared, as (kind, dataset, index, twin, count).
+    """Yields what is shared, as (kind, dataset, index, match, count).
 
-    `twin` is the (dataset, index) of a row with the same image, question or
+    `match` is the (dataset, index) of a row with the same image, question or
     suffix, or None; `count` is how many rows there are like this one.
 
     Args:
@@ -75,13 +75,13 @@ class Twins:
     trains = np.isin(rows >> np.uint64(40), list(training))
     image_trains = np.isin(image_rows >> np.uint64(40), list(training))
     same = list(_shared(questions, rows, trains))
-    for row, twin in same:
-      yield "shared_question", *_place(row), _place(twin), 1
+    for row, match in same:
+      yield "shared_question", *_place(row), _place(match), 1
     known = {row for row, _ in same}
-    for row, twin in _shared(images, image_rows, image_trains):
+    for row, match in _shared(images, image_rows, image_trains):
       if row not in known:  # a row of several images counts once
         known.add(row)
-        yield "shared_image", *_place(row), _place(twin), 1
+        yield "shared_image", *_place(row), _place(match), 1
     rows, questions, answers = (x[trains] for x in (rows, questions, answers))
     yield from _asked_again(rows, questions, answers)
     yield from _said_again(rows, answers)
@@ -120,8 +120,8 @@ def _asked_again(rows, questions, answers):
 
 def _pairs(kind, rows, later, earlier):
   for k in np.argsort(later):
-    row, twin = rows[later[k]], rows[earlier[k]]
-    yield kind, *_place(row), _place(twin), 1
+    row, match = rows[later[k]], rows[earlier[k]]
+    yield kind, *_place(row), _place(match), 1
 
 
 def _said_again(rows, answers):
