@@ -223,7 +223,7 @@ def test_few_cut_rows_are_a_warning_and_many_an_error(folder):
 
 
 def test_a_prompt_without_room_for_an_answer_is_an_error(folder):
-  prompt = "what is there in the picture to be result?"
+  prompt = "what is there in the picture to be seen?"
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   room = 1 + len(tok.encode(prompt)) + len(tok.sep)
   line = row("it", prompt)
