@@ -400,7 +400,7 @@ def check_finite(step, measured, manager):
   """Raises FloatingPointError when a measurement of a step is not finite.
 
   The loss is that of the parameters before the step; the norm of the update
-  tells whether those behind it may be kept.
+  tells whether those after it may be kept.
   """
   for name, value in jax.device_get(measured).items():
     if not np.isfinite(value):

@@ -27,7 +27,7 @@ of `transfers/` says what is known and what is not. Made by
 
 Data are made once from the official release, `python -m scripts.prepare.NAME
 --raw DIR --out data/NAME`; then `python -m pg.train --config CONFIG --workdir
-runs/mine`. Data behind a `+` are only evaluated on, where they are there.
+runs/mine`. Data after a `+` are only evaluated on, where they are there.
 Scores are what was published for PaliGemma 3B at each resolution, by these
 settings; none of them was reached here, for want of the weights. Where the test
 answers are not public, they are the test server's. An evaluator called `seen_*`

@@ -113,7 +113,7 @@ def train_batches(
 def train_texts(data, seed, options=DEFAULT):
   """Iterates over (prefix, suffix) of training, in the mixture's proportion.
 
-  Pictures are not decoded for that; so boxes are those before a random crop.
+  Images are not decoded for that; so boxes are those before a random crop.
   """
   data = tuple(
     d._replace(pp=functools.partial(parse.run_texts, *d.pp.args)) for d in data

@@ -60,7 +60,7 @@ class Schedule(NamedTuple):
   total: int
 
   def due(self, step):
-    """Returns whether it is run behind this step."""
+    """Returns whether it is run after this step."""
     if not self.start <= step <= self.end:
       return False
     periodic = self.every and (step - self.start) % self.every == 0

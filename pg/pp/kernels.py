@@ -1,4 +1,4 @@
-"""The weights of a resize along one axis, f32[out, in] sparse.
+"""Resampling weights along one axis, f32[out, in] sparse.
 
 In the f32 arithmetic of TensorFlow's `tf.image.resize`, step by step; see
 resize.py for why.
@@ -127,7 +127,7 @@ def area(num_in, num_out):
 
 
 def _sparse(weights, inputs, num_in):
-  """Returns f32[out, in] sparse; weights and inputs are [out, K]."""
+  """Returns f32[out, in] sparse; weights and inputs are [out, taps]."""
   kept = (weights != 0) & (inputs >= 0) & (inputs < num_in)
   starts = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32)
   parts = (weights[kept].astype(np.float32), inputs[kept].astype(np.int32))

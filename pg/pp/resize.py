@@ -1,4 +1,4 @@
-"""Resizing of u8[height, width, 3].
+"""Resizes images u8[height, width, 3] as TensorFlow or Pillow does.
 
 An output is a weighted sum of inputs, along one axis and then the other, so a
 resize is two sparse products. Weights, order and f32 arithmetic are those of

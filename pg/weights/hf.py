@@ -1,4 +1,4 @@
-"""Weights as Hugging Face has them: a folder, a tensor per layer and matrix.
+"""Hugging Face folders: reads and writes weights, a tensor per layer.
 
 The folder has a `config.json`, `*.safetensors` (in shards with an index where
 they are large), and the files of the processor. The mapping of names and shapes
@@ -40,7 +40,7 @@ class Reader:
   Attributes:
     raw: dict, the `config.json`.
     cfg: paligemma.Config.
-    padding: [rows, D], what the embedding has behind our vocabulary.
+    padding: [rows, D], rows of the embedding after our vocabulary.
   """
 
   def __init__(self, folder, tower=None):
@@ -156,7 +156,7 @@ def write(folder, raw, specs, read, padding=None, shard=None):
     raw: dict, the `config.json`.
     specs: {our name: shape and dtype} to write; all have one dtype.
     read: function (name, layer) -> array, of any dtype, as a reader's.
-    padding: [rows, D] for the rows behind our vocabulary; by default each is
+    padding: [rows, D] for the rows after our vocabulary; by default each is
       the mean row, which no token's logits can all be below: it never wins.
     shard: int, bytes of tensors in one file, at most; default `SHARD`.
 

@@ -1,4 +1,4 @@
-"""Draws held-out examples as cards: picture, prompt, truth and prediction.
+"""Renders examples as cards: image, prompt, truth and prediction.
 
 A card is made from one line of a predictions file:
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 from pg.codecs import boxes
 
-# Larger pictures are shrunk: a page of full photos would weigh 20 MB.
+# Larger images are shrunk: a page of full photos would weigh 20 MB.
 LONGEST = 448
 # Smaller ones are drawn with square pixels.
 PIXELATED = 128
@@ -106,7 +106,7 @@ def _picture(row):
   # Wide pale lines below make the coloured ones visible on any ground.
   halos = "".join(_rectangle("halo", box, "") for _, box, _ in shapes)
   lines = "".join(_rectangle(*shape) for shape in shapes)
-  # The drawing is one unit high and wide and stretched over the picture.
+  # The drawing is one unit high and wide and stretched over the image.
   drawing = '<svg viewBox="0 0 1 1" preserveAspectRatio="none">'
   return (
     f'<div class="picture"><img src="{source}" width="{width}"'

@@ -45,13 +45,13 @@ CSS = """
 
 
 def write(report, path):
-  """Writes a inspection.Report as a page; returns its path."""
+  """Writes an inspection.Report as a page; returns its path."""
   atomic.write(path, render(report))
   return path
 
 
 def render(report):
-  """Returns a inspection.Report as HTML."""
+  """Renders an inspection.Report as HTML."""
   found = report.inspection.findings
   title = f"Check of {report.title}"
   facts = f"{found.summary()} · {tqdm.tqdm.format_interval(report.seconds)}"

@@ -1,4 +1,4 @@
-"""Sets a page: one column, the system's own fonts, light and dark."""
+"""The HTML around every page: one column, system fonts, light and dark."""
 
 import html
 

@@ -51,7 +51,7 @@ const distinct = (values) => ["", ...new Set(values.filter((v) => v !== ""))];
 const order = select("Order", Object.keys(ORDERS));
 const evaluator = select("Evaluator", distinct(rows.map((r) => r.evaluator)));
 const kind = select("Kind", distinct(rows.map(kindOf)));
-const sees = select("Picture", ["", "in this page"]);
+const sees = select("Image", ["", "in this page"]);
 const words = make("input", { type: "search", id: "words" });
 const count = make("output", { id: "count" });
 const back = make("button", { type: "button" }, "← Back");

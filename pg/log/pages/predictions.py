@@ -1,8 +1,8 @@
-"""Makes `predictions.html`, a page to look through predictions, worst first.
+"""Writes `predictions.html`, a page to browse predictions, worst first.
 
 It is one file that needs no other and no network. All predictions are in it as
 JSON; browser.js draws those of one page at a time, from texts and never from
-HTML. What belongs to a picture (boxes, masks) is prepared here.
+HTML. What belongs to an image (boxes, masks) is prepared here.
 """
 
 import base64
@@ -65,7 +65,7 @@ def write(path, predictions, codec=masks.NANO):
     path.
 
   Raises:
-    ValueError: a picture or a codec that cannot be read.
+    ValueError: an image or a codec that cannot be read.
   """
   if jax.process_index() > 0:
     return path
@@ -120,7 +120,7 @@ def _row(evaluator, record, codec):
       source, height, width = cards.embed(record["image"])
     except (ValueError, OSError) as error:
       raise ValueError(
-        f"{evaluator}, {record['where']}: cannot read its picture: {error}"
+        f"{evaluator}, {record['where']}: cannot read its image: {error}"
       ) from error
     row["image"] = source
     row["sharp"] = max(height, width) <= cards.PIXELATED

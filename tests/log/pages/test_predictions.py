@@ -137,7 +137,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-  with pytest.raises(ValueError, match="val, val:7: cannot read its picture"):
+  with pytest.raises(ValueError, match="val, val:7: cannot read its image"):
     page(tmp_path, val=[record(7, image="AAAA")])
   assert not list((tmp_path / "run").iterdir())
 
