@@ -42,7 +42,7 @@ class Rows:
         row["height"], row["width"] = files.size(image)
       return {**row, "image": image}
 
-  def picture(self, i):
+  def image_ref(self, i):
     """Returns path or URL of row i's image, a list of several; None: inside."""
     row, root = self._row(i), self._root(i)
     names = row["video"] if "video" in row else row["image"]

@@ -76,8 +76,9 @@ def test_a_text_file_names_images_and_videos_where_they_lie(raw, tmp_path):
   lines = (tmp_path / "data/it/train.jsonl").read_text().splitlines()
   assert json.loads(lines[0])["image"] == "../../raw/train2014/0.png"
   source = prepared.find(tmp_path / "data/it", "train + test-dev + clips")
-  assert source.picture(2) == str(raw / "train2014/2.png")
-  assert source.picture(3) == [str(raw / f"train2014/{i}.png") for i in (0, 1)]
+  assert source.image_ref(2) == str(raw / "train2014/2.png")
+  files = [str(raw / f"train2014/{i}.png") for i in (0, 1)]
+  assert source.image_ref(3) == files
   assert source[4] == dict(video=str(raw / "clip/v_a_1.mp4"))
   assert source.where(4) == f"{tmp_path}/data/it/clips.jsonl:1"
 
