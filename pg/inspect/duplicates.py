@@ -83,8 +83,8 @@ class RowIndex:
         known.add(row)
         yield "shared_image", *_place(row), _place(match), 1
     rows, questions, answers = (x[trains] for x in (rows, questions, answers))
-    yield from _asked_again(rows, questions, answers)
-    yield from _said_again(rows, answers)
+    yield from _repeated_questions(rows, questions, answers)
+    yield from _repeated_answers(rows, answers)
 
 
 def _place(row):
@@ -97,20 +97,20 @@ def _shared(keys, rows, trains):
   known, owners = keys[trains][order], rows[trains][order]
   if not len(known):
     return
-  asked, askers = keys[~trains], rows[~trains]
-  at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-  for i in np.flatnonzero(known[at] == asked):
-    yield int(askers[i]), int(owners[at[i]])
+  eval_keys, eval_rows = keys[~trains], rows[~trains]
+  at = np.minimum(np.searchsorted(known, eval_keys), len(known) - 1)
+  for i in np.flatnonzero(known[at] == eval_keys):
+    yield int(eval_rows[i]), int(owners[at[i]])
 
 
-def _asked_again(rows, questions, answers):
+def _repeated_questions(rows, questions, answers):
   """Yields rows that repeat an earlier question, with its answer or another."""
   if not len(rows):
     return
   order = np.lexsort((answers, questions))
   same = questions[order][1:] == questions[order][:-1]
-  told = same & (answers[order][1:] == answers[order][:-1])
-  yield from _pairs("duplicate", rows, order[1:][told], order[:-1][told])
+  repeats = same & (answers[order][1:] == answers[order][:-1])
+  yield from _pairs("duplicate", rows, order[1:][repeats], order[:-1][repeats])
   starts = np.flatnonzero(np.r_[True, ~same])
   sizes = np.diff(np.r_[starts, len(rows)])
   first = np.repeat(np.minimum.reduceat(order, starts), sizes)
@@ -124,7 +124,7 @@ def _pairs(kind, rows, later, earlier):
     yield kind, *_place(row), _place(match), 1
 
 
-def _said_again(rows, answers):
+def _repeated_answers(rows, answers):
   """Yields each suffix of several rows of a dataset, the commonest first."""
   keys = answers ^ (rows >> np.uint64(40)) * np.uint64(0x9E3779B97F4A7C15)
   _, first, counts = np.unique(keys, return_index=True, return_counts=True)
