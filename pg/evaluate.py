@@ -30,11 +30,13 @@ import os
 import pathlib
 import re
 
-from pg import command, train
+from pg import command, experiment
 from pg.codecs import masks
+from pg.evals import blind, records, submit
 from pg.evals import compare as compare_lib
-from pg.evals import records, submit
+from pg.evals import run as evals_run
 from pg.evals import task as evals_task
+from pg.learn import state as state_lib
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
 from pg.pp import flavours
@@ -62,22 +64,16 @@ def evaluate(c, path, workdir, pp=None):
   with c.unlocked():
     c.init = path
     see_as(c, pp)
-  r = train.open_run(c)
-  if not r.tasks:
+  run = experiment.open(c)
+  if not run.tasks:
     raise ValueError("the config has no evaluators; add one to c.evals")
-  abstract = train.abstract_state(c, r.cfg, r.tx, r.mesh)["params"]
-  params = train.load_init(c, r.cfg, abstract, _no_draw)
+  abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
+  params = load.read(path, run.cfg, abstract["params"], _no_draw)
   os.makedirs(workdir, exist_ok=True)
-  results = train.evaluate(
-    r.tasks,
-    r.cfg,
-    params,
-    r.form,
-    r.mesh,
-    step=step_of(path),
-    workdir=workdir,
-    baseline=train.blind_baseline(r),
-  )
+  baseline = blind.fit(run.data, run.options) if run.total else None
+  model = run.cfg, params, run.form, run.mesh
+  step = step_of(path)
+  results = evals_run.evaluate(run.tasks, *model, step, workdir, baseline)
   log_run.finish(workdir, results)
   return results
 
@@ -172,7 +168,7 @@ def _evaluate(args):
     raise ValueError("nothing to evaluate; add --checkpoint, a run or weights")
   if workdir is None:
     try:
-      workdir = train.workdir_of(path)
+      workdir = checkpoint.workdir_of(path)
     except ValueError as error:
       raise ValueError(
         f"{error}. Released weights have no folder for results: add --workdir"

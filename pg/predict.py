@@ -27,10 +27,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from pg import command, pp, train
+from pg import command, pp
 from pg.codecs import boxes as box_codec
 from pg.codecs import tokenizer
-from pg.data import pipeline
+from pg.data import prefix_lm, stream
 from pg.decode import loop, sampling
 from pg.log.pages import drawing
 from pg.models import paligemma
@@ -48,7 +48,7 @@ class Model(NamedTuple):
 
   cfg: paligemma.Config
   params: dict  # as `loop.unroll` returns them
-  form: pipeline.Form
+  form: prefix_lm.Form
   pp: str  # how it sees images
 
 
@@ -84,11 +84,11 @@ def load(name, *, tokenizer_path=None, dtype=None, res=None, pp=None):
     )
     if res:
       weights = load_lib.at_resolution(weights, res)
-    cfg = dataclasses.replace(weights.cfg, dtype=train.compute_dtype(dtype))
+    cfg = dataclasses.replace(weights.cfg, dtype=paligemma.compute_dtype(dtype))
     pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
     params = load_lib.unrolled(weights, cfg)
   rows = dict(num_images=1, text_len=TEXT_LEN) | weights.rows
-  form = pipeline.Form(tok, cfg.img.res, **rows, form="decode")
+  form = prefix_lm.Form(tok, cfg.img.res, **rows)
   return Model(cfg, params, form, pp)
 
 
@@ -112,7 +112,7 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
   form = model.form
   shown, last = seen(model, images)
   done = parse.run(last, {"image": shown, "prefix": prompt}, pp.Turn())
-  rows = pipeline.stack([pipeline.row(form, done, 0, 0)])
+  rows = stream.stack([prefix_lm.decode_row(form, done)], [0], [0])
   need = len(form.tok.encode(prompt)) + 2
   if need > form.text_len:
     raise ValueError(

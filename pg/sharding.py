@@ -1,4 +1,4 @@
-"""The device mesh, and rules from parameter names to shardings.
+"""Where arrays live: the mesh, and rules from parameter names to shardings.
 
 A config names three sizes. `replica` and `fsdp` split the batch; `fsdp` also
 splits parameters and optimizer state, which are gathered layer by layer where
@@ -18,7 +18,6 @@ import itertools
 import math
 
 import jax
-import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -119,23 +118,6 @@ def spec(name, shape, mesh, rules):
 def replicated(mesh):
   """Returns the NamedSharding of a full copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
-
-
-def put(batch, mesh):
-  """Makes global arrays, split along the batch, of this process' rows.
-
-  Args:
-    batch: dict of np [b, ...], the rows of this process only.
-    mesh: the mesh.
-
-  Returns:
-    dict of jax arrays [B, ...].
-  """
-  sharding = NamedSharding(mesh, PartitionSpec(BATCH))
-  return {
-    k: jax.make_array_from_process_local_data(sharding, np.asarray(v))
-    for k, v in batch.items()
-  }
 
 
 def constrain(x):

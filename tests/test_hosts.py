@@ -26,7 +26,8 @@ import pytest
 assert jax.process_count() == int(hosts)
 """
 TRAIN = """
-from pg import train
+from pg import experiment, train
+from pg.evals import run as evals_run
 from pg.log import run as log_run
 from tests.support import numbers_run
 
@@ -42,16 +43,17 @@ with pytest.MonkeyPatch.context() as patch:
   train.fit(numbers_run.config(), workdir)
 """
 EVALUATE = """
-from pg import train
+from pg import experiment, train
+from pg.evals import run as evals_run
 from pg.log import run as log_run
 from tests.support import numbers_run
 
 with pytest.MonkeyPatch.context() as patch:
   numbers_run.register(patch)
   c = numbers_run.config()
-  r = train.open_run(c)
+  r = experiment.open(c)
   params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
-  results = train.evaluate(
+  results = evals_run.evaluate(
     r.tasks, r.cfg, params, r.form, r.mesh, step=0, workdir=workdir
   )
   log_run.finish(workdir, results)

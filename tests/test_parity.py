@@ -166,10 +166,15 @@ def images(case, num):
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def batch(case, texts, form):
-  """Returns our batch of (prefix, suffix) pairs."""
-  rows = [prefix_lm.make(*text, IDS, TEXT_LEN, form) for text in texts]
-  assert form == "decode" or not any(map(prefix_lm.is_cut, rows))
+def batch(case, texts, *, prompts=False):
+  """Returns our batch of (prefix, suffix) pairs; prompts have no eos."""
+  make = lambda prefix, suffix: prefix_lm.make(prefix, suffix, IDS, TEXT_LEN)
+  if prompts:
+    make = lambda prefix, start: prefix_lm.make_prompt(
+      prefix, IDS, TEXT_LEN, start
+    )
+  rows = [make(*text) for text in texts]
+  assert prompts or not any(map(prefix_lm.is_cut, rows))
   image = images(case, len(texts))
   return {k: np.stack([row[k] for row in rows]) for k in rows[0]} | dict(
     image=image, mask_image=np.ones(image.shape[:2], bool)
@@ -181,7 +186,7 @@ def num_soft(case):
   return F * (res // 14) ** 2
 
 
-def their_batch(case, texts, form, *, left=False, only=None):
+def their_batch(case, texts, *, prompts=False, left=False, only=None):
   """Returns the same for `transformers`, padded as long as needed.
 
   Args:
@@ -193,7 +198,7 @@ def their_batch(case, texts, form, *, left=False, only=None):
   for prefix, suffix in texts:
     given = [IMAGE] * num_soft(case)
     given += [IDS.bos, *IDS.encode(prefix), *IDS.sep]
-    answer = IDS.encode(suffix) + [IDS.eos] * (form == "train")
+    answer = IDS.encode(suffix) + [IDS.eos] * (not prompts)
     length = len(given) + len(answer)
     types = [0] * len(given) + [1] * len(answer)
     labels = [-100] * len(given) + answer
@@ -211,7 +216,7 @@ def their_batch(case, texts, form, *, left=False, only=None):
     key: torch.tensor([padded(row[i], (0, 0, -100, 0)[i]) for row in rows])
     for i, key in enumerate(keys)
   }
-  if form == "decode":
+  if prompts:
     del out["labels"]
   pixels = pixels.reshape(-1, *pixels.shape[2:]).transpose(0, 3, 1, 2)
   return out | dict(pixel_values=torch.from_numpy(pixels.copy()))
@@ -243,7 +248,7 @@ def run(cfg, p, rows, weigh):
 @functools.cache
 def our_output(case):
   """Runs the training batch, every target weighed alike as theirs are."""
-  rows = batch(case, EXAMPLES, "train")
+  rows = batch(case, EXAMPLES)
   _, _, mask = loss_lib.targets(rows)
   return run(*ours(case), rows, mask / np.float32(mask.sum()))
 
@@ -252,7 +257,7 @@ def our_output(case):
 def their_output(case):
   """Runs the training batch, backwards too: its outputs and its gradients."""
   model = reference(case)
-  output = model(**their_batch(case, EXAMPLES, "train"))
+  output = model(**their_batch(case, EXAMPLES))
   model.zero_grad()
   output.loss.backward()
   grads = {k: v.grad.numpy().copy() for k, v in model.named_parameters()}
@@ -287,7 +292,7 @@ def their_greedy(case, inputs, eos):
 def answered(case):
   """Returns our greedy Answer, and the eos that ends some of its rows early."""
   cfg, p = ours(case)
-  p, rows = loop.unroll(p), batch(case, PROMPTS, "decode")
+  p, rows = loop.unroll(p), batch(case, PROMPTS, prompts=True)
   free = np.asarray(greedy(cfg, p, rows, -1).tokens)
   assert len(np.unique(free)) > len(free)
   lengths = {int(t): first(free == t) for t in np.unique(free[free > 0])}
@@ -328,7 +333,7 @@ def test_logits_of_padded_rows_equal_theirs(case):
   _, _, got, _ = our_output(case)
   output, _ = their_output(case)
   want = output.logits.detach().numpy()[:, num_soft(case) :]
-  real = batch(case, EXAMPLES, "train")["mask_input"]
+  real = batch(case, EXAMPLES)["mask_input"]
   assert not real[:, want.shape[1] :].any()
   real = real[:, : want.shape[1]]
   got, want = got[:, : want.shape[1]][real], want[real]
@@ -356,13 +361,13 @@ def test_loss_and_gradients_equal_theirs(case):
 
 @every_case
 def test_training_loss_is_the_mean_of_their_losses_on_single_examples(case):
-  rows = batch(case, EXAMPLES, "train")
+  rows = batch(case, EXAMPLES)
   _, _, mask = loss_lib.targets(rows)
   weigh = loss_lib.mean_weights(mask, np.ones(len(mask), bool))
   loss, _, _, _ = run(*ours(case), rows, weigh)
   with torch.no_grad():
     want = [
-      reference(case)(**their_batch(case, EXAMPLES, "train", only=i)).loss
+      reference(case)(**their_batch(case, EXAMPLES, only=i)).loss
       for i in range(len(EXAMPLES))
     ]
   np.testing.assert_allclose(loss, np.mean(want), rtol=1e-5)
@@ -372,7 +377,7 @@ def test_training_loss_is_the_mean_of_their_losses_on_single_examples(case):
 def test_greedy_answers_of_a_batch_equal_theirs_one_by_one(case):
   _, eos = answered(case)
   alone = [
-    their_greedy(case, their_batch(case, PROMPTS, "decode", only=i), eos)
+    their_greedy(case, their_batch(case, PROMPTS, prompts=True, only=i), eos)
     for i in range(len(PROMPTS))
   ]
   assert_same_answer(case, *map(np.concatenate, zip(*alone)))
@@ -381,14 +386,14 @@ def test_greedy_answers_of_a_batch_equal_theirs_one_by_one(case):
 @every_case
 def test_greedy_answers_equal_theirs_with_padding_on_the_left(case):
   _, eos = answered(case)
-  inputs = their_batch(case, PROMPTS, "decode", left=True)
+  inputs = their_batch(case, PROMPTS, prompts=True, left=True)
   assert_same_answer(case, *their_greedy(case, inputs, eos))
 
 
 def test_a_window_narrows_the_sight_of_suffix_tokens_alone():
   case = "pg2_window_two_images_no_final_softcap"
   cfg, p = ours(case)
-  rows = batch(case, EXAMPLES, "train")
+  rows = batch(case, EXAMPLES)
   wide = dataclasses.replace(cfg.llm, window=None)
   _, near = jit(forward)(cfg, p, rows)
   _, far = jit(forward)(dataclasses.replace(cfg, llm=wide), p, rows)

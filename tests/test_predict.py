@@ -12,7 +12,7 @@ from PIL import Image
 
 from pg import convert, pp, predict, train
 from pg.codecs import tokenizer
-from pg.data import pipeline
+from pg.data import pipeline, prefix_lm, stream
 from pg.models import paligemma
 from pg.pp import parse
 from pg.weights import hf, load, npz
@@ -99,9 +99,9 @@ def trained_on(string, tmp_path):
   (tmp_path / "photo.jsonl").write_text(json.dumps(row))
   spec = dict(source="jsonl", path=str(tmp_path / "photo.jsonl"))
   (data,) = pipeline.datasets(spec, string)
-  form = pipeline.Form(tokenizer.Tokenizer(tokenizer.NANO), 48, 1, 32)
-  done = pipeline.example(data, 0, pp.Turn())
-  return spec, pipeline.row(form, done, 0, 0)["image"][0]
+  form = prefix_lm.Form(tokenizer.Tokenizer(tokenizer.NANO), 48, 1, 32)
+  example = stream.read(data, 0, pp.Turn(), dict)
+  return spec, prefix_lm.train_row(form, example)["image"][0]
 
 
 @pytest.mark.parametrize(

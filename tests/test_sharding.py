@@ -3,7 +3,6 @@
 import functools
 import math
 import re
-import types
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,10 @@ import pytest
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from pg import sharding, train, tree
+from pg.data import stream
 from pg.learn import loss as loss_lib
 from pg.learn import optim
+from pg.learn import state as state_lib
 from pg.models import paligemma
 from tests.support import toy
 
@@ -151,12 +152,11 @@ def step(sizes, devices=None):
   """
   cfg, tx = toy.config(), optax.trace(decay=0.0)
   mesh = sharding.make_mesh(sizes, devices)
-  c = types.SimpleNamespace(sharding=((".*", "fsdp"),))
-  place = train.abstract_state(c, cfg, tx, mesh)
+  place = state_lib.abstract(cfg, tx, mesh, ((".*", "fsdp"),))
   params = toy.params(paligemma.shapes(cfg))
   start = jax.tree.map(
     lambda x, at: jax.device_put(x, at.sharding),
-    train.state_of(params, tx),
+    state_lib.of_params(params, tx),
     place,
   )
   rows = [((b != 1,), 1 + b % 3, b % 5) for b in range(8)]
@@ -171,7 +171,7 @@ def step(sizes, devices=None):
     seed=0,
   )
   with jax.set_mesh(mesh):
-    end, measured = toy.jit(update)(start, sharding.put(batch, mesh))
+    end, measured = toy.jit(update)(start, stream.put(batch, mesh))
   return start, end, measured
 
 
@@ -219,7 +219,7 @@ def test_the_loss_moves_weights_and_no_rows_between_devices(spec):
 def test_a_batch_is_split_by_rows():
   mesh = sharding.make_mesh(dict(replica=2, fsdp=2, tensor=2))
   x = np.arange(24.0, dtype=np.float32).reshape(8, 3)
-  (out,) = sharding.put(dict(x=x), mesh).values()
+  (out,) = stream.put(dict(x=x), mesh).values()
   np.testing.assert_array_equal(out, x)
   assert {s.data.shape for s in out.addressable_shards} == {(2, 3)}
 

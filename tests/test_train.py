@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from pg import train, tree
+from pg import experiment, train, tree
+from pg.data import stream
 from pg.log import metrics
 from pg.weights import checkpoint
 from tests.support import tiny
@@ -60,7 +61,7 @@ def test_a_run_leaves_everything_behind(whole):
 
 def test_the_loss_falls():
   c = tiny.nano(total=30, evals={}, warmup=2)
-  r = train.open_run(c)
+  r = experiment.open(c)
   state = train.init_state(c, r.cfg, r.tx, r.mesh)
   losses = run_steps(c, r, state, 30)
   assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
@@ -69,7 +70,8 @@ def test_the_loss_falls():
 def run_steps(c, r, state, num_steps):
   """Takes steps outside of `fit`; returns their losses."""
   step = train.compile_update(c, r)
-  batches = train.train_batches(c, r)
+  batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
+  batches = stream.on_devices(batches, r.mesh)
   losses = []
   for _ in range(num_steps):
     _, _, batch = next(batches)
@@ -150,7 +152,7 @@ def test_a_checkpoint_of_another_model_is_refused(whole):
 
 def test_init_starts_from_the_parameters_of_a_run(whole, tmp_path):
   c = tiny.nano(init=whole[0])
-  r = train.open_run(c)
+  r = experiment.open(c)
   state = train.init_state(c, r.cfg, r.tx, r.mesh)
   flat = tree.flatten(jax.device_get(state["params"]))
   assert {k: v.tobytes() for k, v in flat.items()} == weights(whole[0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg import config, convert, evaluate, predict, train
+from pg import config, convert, evaluate, experiment, predict, train
 from pg.codecs import masks
 from pg.weights import checkpoint
 from tests.support import tiny
@@ -171,7 +171,7 @@ def test_a_run_goes_out_and_another_starts_from_it(
     c = forkme(mine, out)
     c.unlock()
     c.res = res
-    r = train.open_run(c)
+    r = experiment.open(c)
     state = train.init_state(c, r.cfg, r.tx, r.mesh)
     params = jax.device_get(state["params"])
     assert params["img"]["pos_embedding"].shape[1] == (res // 12) ** 2
@@ -186,7 +186,7 @@ def test_weights_without_a_tokenizer_say_where_there_is_one(
   convert.convert(run, out, "npz")
   shutil.rmtree(tmp_path / "out.hf")
   with pytest.raises(ValueError, match="comes without a tokenizer.*hf.co|http"):
-    train.open_run(forkme(mine, out))
+    experiment.open(forkme(mine, out))
 
 
 def test_a_broken_row_is_named_before_training(run, mine, tmp_path):

@@ -1,1 +1,1 @@
-"""Codecs between tokens and text, boxes, masks: numpy only, no jax."""
+"""Turn text, boxes and masks into tokens and back: numpy only, no jax."""

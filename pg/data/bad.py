@@ -31,6 +31,17 @@ class Bad(NamedTuple):
   message: str
 
 
+class BadRow(ValueError):
+  """A row cannot be used; `bad` is the Bad that says which one and why."""
+
+  def __init__(self, *bad):
+    super().__init__(*bad)
+    self.bad = Bad(*bad)
+
+  def __str__(self):
+    return self.bad.message
+
+
 class Policy(NamedTuple):
   """What becomes of bad rows."""
 
@@ -132,7 +143,7 @@ def read(path):
 
 
 def append(path, data):
-  """Appends lines to a file in one system call, after a torn one too."""
+  """Appends lines to a file in one system call, behind a torn one too."""
   os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
   with open(path, "a+b", buffering=0) as f:
     if f.seek(0, os.SEEK_END):

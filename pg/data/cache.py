@@ -5,10 +5,13 @@ likely than another to be wanted next: the first ones that fit stay, and
 nothing is ever thrown out.
 """
 
+import functools
 import sys
 import threading
 
 import numpy as np
+
+from pg import pp
 
 
 class Budget:
@@ -65,6 +68,45 @@ class Cached:
       if i not in self._rows and size <= self._budget.left:
         self._budget.left -= size
         self._rows[i] = row
+
+
+def cached(data, options):
+  """Returns the datasets with the cache that options ask for.
+
+  Args:
+    data: tuple of pipeline.Dataset.
+    options: options.Options.
+
+  Raises:
+    ValueError: examples are to be kept that an op makes anew each time.
+  """
+  budget = Budget(int(options.cache_gb * 2**30))
+  return tuple(_cached(d, budget, options.cache) for d in data)
+
+
+def _cached(dataset, budget, kind):
+  if kind == "raw":
+    source = Cached(dataset.source, budget, dataset.source.__getitem__)
+    return dataset._replace(source=source)
+  (steps,) = dataset.pp.args
+  random = [step.source for step in steps if step.wants]
+  if random:
+    raise ValueError(
+      f'input.cache = "examples" keeps rows as they are after the pp, but'
+      f" {random[0]} of {dataset.name} makes another one each time; take"
+      ' input.cache = "raw"'
+    )
+  read = functools.partial(_example, dataset)
+  source = Cached(dataset.source, budget, read)
+  return dataset._replace(source=source, pp=_unchanged)
+
+
+def _example(dataset, i):
+  return dataset.pp(dataset.source[i], pp.Turn(row=i))
+
+
+def _unchanged(example, turn):
+  return example
 
 
 class Replay:

@@ -1,10 +1,10 @@
-r"""The batch a model takes, and the text rows in it.
+r"""The batch a model takes, and the rows it is made of.
 
 The batch contract, referred to everywhere else:
 
-  image       u8[B, F, H, W, 3]  F images or frames per example (one number per
-                                 run; examples that need another F are bucketed)
-  mask_image  bool[B, F]         False: no such image; its tokens are neither
+  image       u8[B, M, R, R, 3]  M images or frames per example (one number per
+                                 run; examples that need another M are bucketed)
+  mask_image  bool[B, M]         False: no such image; its tokens are neither
                                  keys nor counted in positions
   tokens      i32[B, L]          bos prefix "\n" suffix eos pad...
   mask_input  bool[B, L]         a real token, not padding
@@ -17,11 +17,11 @@ The batch contract, referred to everywhere else:
 A config's `text_len` is the number of text positions the model runs on. There
 are two forms of the text rows:
 
-- "train" is for the loss, perplexity and the scoring of options. It has
+- `make` is for the loss, perplexity and the scoring of options. It has
   L = text_len + 1, because its last token is only a target; learn/loss.py does
   that one shift.
-- "decode" is what a model continues. It has L = text_len, no targets, no eos,
-  and no suffix or the given start of one.
+- `make_prompt` is what a model continues. It has L = text_len, no targets, no
+  eos, and no suffix or the given start of one.
 
 This is the training row of the prefix "caption en" and the suffix "a cat" at
 text_len 8, in Gemma's vocabulary:
@@ -33,14 +33,87 @@ text_len 8, in Gemma's vocabulary:
   mask_loss       0       0    0    0      1     1     1     0     0
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-FORMS = ("train", "decode")
 EOS = 1
 
 
-def make(prefix, suffix, tok, text_len, form, no_loss=()):
-  r"""Makes the text row of one example.
+class Form(NamedTuple):
+  """What a row looks like; the same for all datasets of a run."""
+
+  tok: object  # tokenizer
+  res: int  # R, pixels per side
+  num_images: int  # M
+  text_len: int
+  blind: bool = False  # hide all images
+
+
+def train_row(form, example):
+  """Makes the row to train on or to score.
+
+  Args:
+    form: Form.
+    example: dict after the ops, with `image` (one or a list), `prefix`,
+      `suffix`, and perhaps `no_loss` (see `make`).
+
+  Returns:
+    dict of the batch contract, one example, without `source` and `index`.
+
+  Raises:
+    ValueError: a key is missing, or images or texts do not fit the form.
+  """
+  _require(example, ("image", "prefix", "suffix"))
+  prefix, suffix = example["prefix"], example["suffix"]
+  no_loss = example.get("no_loss", ())
+  text = make(prefix, suffix, form.tok, form.text_len, no_loss)
+  return _images(example["image"], form) | text
+
+
+def decode_row(form, example):
+  """Makes the row that a model is to continue; it does not see the suffix.
+
+  Args, returns and raises: as `train_row`, without `suffix` and `no_loss`.
+  """
+  _require(example, ("image", "prefix"))
+  text = make_prompt(example["prefix"], form.tok, form.text_len)
+  return _images(example["image"], form) | text
+
+
+def _require(example, keys):
+  for key in keys:
+    if key not in example:
+      raise ValueError(
+        f'the pp left no "{key}" in the example, only'
+        f" {', '.join(sorted(example))}"
+      )
+
+
+def _images(images, form):
+  """Returns image u8[M, R, R, 3] and mask_image bool[M] of one or a list."""
+  images = images if isinstance(images, (list, tuple)) else [images]
+  if len(images) > form.num_images:
+    raise ValueError(
+      f"the example has {len(images)} images and the config num_images ="
+      f" {form.num_images}"
+    )
+  shape = (form.res, form.res, 3)
+  out = np.zeros((form.num_images, *shape), np.uint8)
+  for i, image in enumerate(images):
+    if image.shape != shape:
+      raise ValueError(
+        f"the image is {image.shape} after the pp and the model takes {shape};"
+        f" add resize({form.res}) to the pp"
+      )
+    if not form.blind:
+      out[i] = image
+  shown = 0 if form.blind else len(images)
+  return {"image": out, "mask_image": np.arange(form.num_images) < shown}
+
+
+def make(prefix, suffix, tok, text_len, no_loss=()):
+  r"""Makes the text row of one example to train on or to score.
 
   The separator "\n" is tokenised alone, so that no newline at the end of a
   prefix can merge with it. A row that is too long is cut at its end, as
@@ -48,47 +121,58 @@ def make(prefix, suffix, tok, text_len, form, no_loss=()):
 
   Args:
     prefix: str, what the model is told.
-    suffix: str, form "train": what it should say; form "decode": the start of
-      its answer that is given to it, normally "". Never pass a true answer
-      when decoding: the model would only continue it.
+    suffix: str, what it should say.
     tok: a Tokenizer.
     text_len: int, text positions the model runs on.
-    form: "train" or "decode".
     no_loss: (start, stop) pairs, characters of the suffix whose tokens are read
       but are no targets, such as the places of made-up boxes.
 
   Returns:
-    dict of numpy rows: tokens i32[L], mask_input, mask_ar, mask_loss bool[L];
-    L is text_len + 1 in form "train" and text_len in form "decode".
+    dict of numpy rows: tokens i32[L], mask_input, mask_ar, mask_loss bool[L],
+    with L = text_len + 1.
 
   Raises:
-    ValueError: an unknown form, a text_len below 1, a text that is not str, or
-      a span of `no_loss` that begins or ends within a token.
+    ValueError: a text_len below 1, a text that is not str, or a span of
+      `no_loss` that begins or ends within a token.
   """
-  if form not in FORMS:
-    raise ValueError(f"form {form!r} is not one of {', '.join(FORMS)}")
+  given = [tok.bos, *tok.encode(prefix), *tok.sep]
+  row = _text(
+    given, [*tok.encode(suffix), tok.eos], tok, text_len, text_len + 1
+  )
+  row["mask_loss"] = row["mask_input"] & row["mask_ar"]
+  if no_loss:
+    at = len(given) + np.array(_covered(suffix, tok, no_loss), int)
+    row["mask_loss"][at[at <= text_len]] = False
+  return row
+
+
+def make_prompt(prefix, tok, text_len, start=""):
+  """Makes the text row that a model is to continue.
+
+  Args:
+    prefix, tok, text_len: as for `make`.
+    start: str, the start of the answer that is given to the model. Never pass a
+      true answer: the model would only continue it.
+
+  Returns and raises: as `make`, with L = text_len and no targets.
+  """
+  given = [tok.bos, *tok.encode(prefix), *tok.sep]
+  row = _text(given, tok.encode(start), tok, text_len, text_len)
+  return row | {"mask_loss": np.zeros(text_len, bool)}
+
+
+def _text(given, answer, tok, text_len, size):
+  """Returns tokens, mask_input and mask_ar [size] of ids, cut or padded."""
   if text_len < 1:
     raise ValueError(f"text_len must be at least 1, got {text_len}")
-  train = form == "train"
-  given = [tok.bos, *tok.encode(prefix), *tok.sep]
-  answer = tok.encode(suffix) + [tok.eos] * train
-  num_given, num_real = len(given), len(given) + len(answer)
-
-  position = np.arange(text_len + train)
-  tokens = np.full(len(position), tok.pad, np.int32)
-  ids = (given + answer)[: len(position)]
+  ids = (given + answer)[:size]
+  tokens = np.full(size, tok.pad, np.int32)
   tokens[: len(ids)] = ids
-  mask_input = position < num_real
-  mask_ar = position >= num_given
-  mask_loss = mask_input & mask_ar & train
-  if no_loss and train:
-    given_up = num_given + np.array(_covered(suffix, tok, no_loss), int)
-    mask_loss[given_up[given_up < len(mask_loss)]] = False
+  position = np.arange(size)
   return {
     "tokens": tokens,
-    "mask_input": mask_input,
-    "mask_ar": mask_ar,
-    "mask_loss": mask_loss,
+    "mask_input": position < len(ids),
+    "mask_ar": position >= len(given),
   }
 
 

@@ -1,27 +1,32 @@
-"""The stream of batches: order, randomness, hosts, reading ahead.
+"""The stream of batches: order, randomness, hosts, workers, reading ahead.
 
 Training is an endless stream of examples. Which row of which dataset stands at
 a position, and what is drawn for it, is a function of the seed and the position
 alone: neither threads, worker processes nor hosts change it, and to resume is
 to start at another position. Batch j is the positions from j * B on, of which
-each host reads a block. Evaluation visits each row once, in order, and fills up
+each host reads a block. Evaluation reads each row once, in order, and fills up
 with padding examples (index -1).
 
-A row that an op skips, or a bad one under the policy `skip`, is replaced by
-another row of the same dataset, so that the mixture's weights stay exact.
+To read a row gives it as the batch has it, or raises `pp.Skip` (it does not
+belong to the task) or `bad.BadRow`. Training takes the next row of the same
+dataset for a skipped one, and under the policy `skip` for a bad one, so that
+the mixture's weights stay exact; evaluation leaves it out.
 """
 
 import functools
+import operator
 import os
 import sys
 from concurrent import futures
 
 import grain
 import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from pg import pp, sharding
 from pg.data import bad as bad_lib
-from pg.data import mixture, pipeline
+from pg.data import cache, mixture, prefix_lm
 from pg.data import options as options_lib
 from pg.pp import parse
 
@@ -30,51 +35,97 @@ MAX_TRIES = 10_000
 DEFAULT = options_lib.Options()
 
 
-class Stream:
-  """The endless stream of training over all hosts: position -> example."""
+def read(dataset, i, turn, make):
+  """Reads one row.
 
-  def __init__(self, data, finish, seed, *, skip_bad=False):
+  Args:
+    dataset: pipeline.Dataset.
+    i: int, the row.
+    turn: pp.Turn, which visit of the row this is.
+    make: function from the example after its ops to what is wanted of it.
+
+  Raises:
+    pp.Skip: the row does not belong to the task.
+    bad.BadRow: what the source, an op or `make` objects to.
+  """
+  try:
+    return make(dataset.pp(dataset.source[i], turn))
+  except (ValueError, OSError) as e:
+    where, text = dataset.source.where(i), str(e)
+    text = text if where in text else f"{where}: {text}"
+    raise bad_lib.BadRow(dataset.name, i, where, text) from e
+
+
+def first_usable(dataset, visits, make, skip_bad):
+  """Reads the first of some rows that can be used.
+
+  Args:
+    dataset, make: as for `read`.
+    visits: iterable of (row, pp.Turn), those to try.
+    skip_bad: bool, whether bad rows are passed over, or raised.
+
+  Returns:
+    The row's number and what `make` made of it, None and None where no row can
+    be used; and a list of bad.Bad, the bad rows before it.
+  """
+  bad = []
+  for i, turn in visits:
+    try:
+      return i, read(dataset, i, turn, make), bad
+    except pp.Skip:
+      pass
+    except bad_lib.BadRow as error:
+      if not skip_bad:
+        raise
+      bad.append(error.bad)
+  return None, None, bad
+
+
+class Stream:
+  """The endless stream of training over all hosts: position -> item."""
+
+  def __init__(self, data, make, seed, *, skip_bad=False):
     """Opens the stream; this takes no time, however long the datasets are.
 
     Args:
-      data: tuple of Dataset.
-      finish: function (example after its ops, dataset's number, row) -> item.
+      data: tuple of pipeline.Dataset.
+      make: as for `read`.
       seed: int.
       skip_bad: bool, whether bad rows are replaced.
     """
-    self._data, self._finish, self._seed = data, finish, seed
+    self._data, self._make, self._seed = data, make, seed
     self._skip_bad = skip_bad
     self._mixture = mixture.Mixture([d.weight for d in data])
     self._strides = [mixture.stride(len(d.source)) for d in data]
 
   def __getitem__(self, position):
-    """Returns the item at a position, and the Bad rows met on the way to it.
+    """Reads the item at a position.
+
+    Returns:
+      The dataset's number, the row in it, what `make` made of the row, and a
+      list of bad.Bad, the rows that it replaces.
 
     Raises:
-      ValueError: a bad row, or a dataset without a usable one.
+      bad.BadRow, ValueError: a bad row, or a dataset without a usable one.
     """
     number, nth = self._mixture[position]
-    dataset, bad = self._data[number], []
-    for i, epoch in self._tries(number, nth):
-      turn = pp.Turn((self._seed, number), i, epoch)
-      finish = lambda done: self._finish(done, number, i)  # noqa: B023
-      item = pipeline.use(
-        dataset, i, turn, finish, bad if self._skip_bad else None
+    dataset, visits = self._data[number], self._visits(number, nth)
+    i, item, bad = first_usable(dataset, visits, self._make, self._skip_bad)
+    if i is None:
+      last = f"; the last bad one: {bad[-1].message}" if bad else ""
+      raise ValueError(
+        f"dataset {dataset.name}: none of {min(MAX_TRIES, len(dataset.source))}"
+        f" rows in turn could be used; they are skipped by its pp or bad{last}"
       )
-      if item is not None:
-        return item, bad
-    last = f"; the last bad one: {bad[-1].message}" if bad else ""
-    raise ValueError(
-      f"dataset {dataset.name}: none of {min(MAX_TRIES, len(dataset.source))}"
-      f" rows in turn could be used; they are skipped by its pp or bad{last}"
-    )
+    return number, i, item, bad
 
-  def _tries(self, number, nth):
-    """Yields rows and their epoch: the nth of a dataset, then replacements."""
+  def _visits(self, number, nth):
+    """Yields the nth row of a dataset with its Turn, then replacements."""
     n = len(self._data[number].source)
     epoch, place = divmod(nth, n)
     for _ in range(min(n, MAX_TRIES)):
-      yield mixture.shuffled(place, n, self._seed, number, epoch), epoch
+      i = mixture.shuffled(place, n, self._seed, number, epoch)
+      yield i, pp.Turn((self._seed, number), i, epoch)
       place = (place + self._strides[number]) % n
 
 
@@ -84,12 +135,12 @@ def train_batches(
   """Iterates over this host's rows of the batches of training.
 
   Args:
-    data: tuple of Dataset.
-    form: Form.
+    data: tuple of pipeline.Dataset.
+    form: prefix_lm.Form.
     seed: int.
     batch_size: int, examples per step over all hosts.
     start: int, the position of the first example: where to resume.
-    stop: int, the position behind the last one; None never ends.
+    stop: int, the position after the last one; None never ends.
     options: Options.
 
   Returns:
@@ -98,16 +149,30 @@ def train_batches(
   """
   first, size = _share(batch_size)
   stop = sys.maxsize if stop is None else stop
-  data = tuple(pipeline.cached(data, options))
-  finish = functools.partial(pipeline.row, form)
-  stream = Stream(data, finish, seed, skip_bad=options.bad.skips)
+  if options.cache:
+    data = cache.cached(data, options)
+  make = functools.partial(prefix_lm.train_row, form)
+  stream = Stream(data, make, seed, skip_bad=options.bad.policy == "skip")
 
-  def make(j):
+  def batch(j):
     at = start + j * batch_size + first
-    rows, bad = zip(*(stream[at + r] for r in range(size)))
-    return pipeline.stack(rows), _Aside(sum(bad, []))
+    numbers, indices, rows, bad = zip(*(stream[at + k] for k in range(size)))
+    return stack(rows, numbers, indices), _Aside(sum(bad, []))
 
-  return _read((stop - start) // batch_size, make, options)
+  return _iterate((stop - start) // batch_size, batch, options)
+
+
+def stack(rows, sources, indices):
+  """Stacks rows to a batch and adds where they come from.
+
+  Args:
+    rows: list of dict of numpy arrays.
+    sources: list of int, the datasets' numbers in the mixture.
+    indices: list of int, the rows' numbers in them; -1 is a padding example.
+  """
+  batch = {k: np.stack([row[k] for row in rows]) for k in rows[0]}
+  ids = {"source": sources, "index": indices}
+  return batch | {k: np.array(v, np.int32) for k, v in ids.items()}
 
 
 def train_texts(data, seed, options=DEFAULT):
@@ -118,21 +183,24 @@ def train_texts(data, seed, options=DEFAULT):
   data = tuple(
     d._replace(pp=functools.partial(parse.run_texts, *d.pp.args)) for d in data
   )
-  text = lambda done, *_: (done["prefix"], done["suffix"])
-  stream = Stream(data, text, seed, skip_bad=options.bad.skips)
-  make = lambda k: (_Aside(*stream[k][0]),)
-  return _read(sys.maxsize, make, options._replace(num_workers=0))
+  texts = operator.itemgetter("prefix", "suffix")
+  stream = Stream(data, texts, seed, skip_bad=options.bad.skips)
+  text = lambda k: (_Aside(*stream[k][2]),)
+  return _iterate(sys.maxsize, text, options._replace(num_workers=0))
 
 
-def eval_batches(dataset, form, batch_size, num_examples=None, options=DEFAULT):
+def eval_batches(
+  dataset, form, make, batch_size, num_examples=None, options=DEFAULT
+):
   """Iterates over this host's rows of a dataset, every row once, in order.
 
   Skipped and bad rows become padding: where they stand depends on nothing but
   the data, so that all hosts get as many batches.
 
   Args:
-    dataset: Dataset.
-    form: Form.
+    dataset: pipeline.Dataset.
+    form: prefix_lm.Form.
+    make: prefix_lm.train_row to score, prefix_lm.decode_row to generate.
     batch_size: int, rows per batch over all hosts.
     num_examples: int, only the first rows; None is all.
     options: Options.
@@ -142,27 +210,32 @@ def eval_batches(dataset, form, batch_size, num_examples=None, options=DEFAULT):
     out of it, and the examples in it (padding left out) without their images.
   """
   first, size = _share(batch_size)
-  n = pipeline.num_rows(dataset, num_examples)
-  blank = {"image": [], "prefix": "", "suffix": ""}
+  n = len(dataset.source)
+  n = n if num_examples is None else min(n, num_examples)
+  padding = make(form, {"image": [], "prefix": "", "suffix": ""})
 
-  def visit(i, bad):
-    def finish(done):
-      text = {k: v for k, v in done.items() if k != "image"}
-      return pipeline.row(form, done, 0, i), text
+  def row_and_text(example):
+    text = {k: v for k, v in example.items() if k != "image"}
+    return make(form, example), text
 
-    item = None
-    if i < n:
-      kept = bad if options.bad.skips else None
-      item = pipeline.use(dataset, i, pp.Turn(row=i), finish, kept)
-    return item or (pipeline.row(form, blank, 0, -1), None)
+  def visit(i):
+    """Returns row i with its index, its text, and Bad rows; or padding."""
+    visits = [(i, pp.Turn(row=i))] if i < n else []
+    skip_bad = options.bad.skips
+    index, item, bad = first_usable(dataset, visits, row_and_text, skip_bad)
+    return (
+      (padding, -1, None, bad)
+      if item is None
+      else (item[0], index, item[1], bad)
+    )
 
-  def make(j):
-    bad, at = [], j * batch_size + first
-    rows, texts = zip(*(visit(at + r, bad) for r in range(size)))
-    texts = [t for t in texts if t is not None]
-    return pipeline.stack(rows), _Aside(bad, texts)
+  def batch(j):
+    at = j * batch_size + first
+    rows, indices, texts, bad = zip(*(visit(at + k) for k in range(size)))
+    texts = [text for text in texts if text is not None]
+    return stack(rows, [0] * size, indices), _Aside(sum(bad, []), texts)
 
-  return _read(-(-n // batch_size), make, options)
+  return _iterate(-(-n // batch_size), batch, options)
 
 
 class _Aside:
@@ -184,7 +257,7 @@ def _share(batch_size):
   return host * size, size
 
 
-def _read(num_items, make, options):
+def _iterate(num_items, make, options):
   """Iterates over make(0), make(1)... in order, read ahead by the options.
 
   Each is a tuple that ends with an _Aside, which is opened.
@@ -205,6 +278,21 @@ def _read(num_items, make, options):
     items.close()
 
 
+def put(rows, mesh):
+  """Makes global arrays, split along the batch, of this process' rows.
+
+  Args:
+    rows: dict of np [b, ...], the rows of this process only.
+    mesh: the mesh.
+
+  Returns:
+    dict of jax arrays [B, ...].
+  """
+  split = NamedSharding(mesh, PartitionSpec(sharding.BATCH))
+  array = jax.make_array_from_process_local_data
+  return {k: array(split, np.asarray(v)) for k, v in rows.items()}
+
+
 def on_devices(batches, mesh):
   """Yields what `batches` does and the rows on the devices, one batch ahead.
 
@@ -218,7 +306,9 @@ def on_devices(batches, mesh):
 
   def fetch():
     item = next(batches, None)
-    return item and (*item, sharding.put(item[0], mesh))
+    if item is None:
+      return None
+    return *item, put(item[0], mesh)
 
   with futures.ThreadPoolExecutor(1) as pool:
     try:
@@ -238,5 +328,6 @@ def record(data, options, workdir, num_examples=None):
   path = os.path.join(
     workdir, f"{name}-host{host}{end}" if host else name + end
   )
-  sizes = {d.name: pipeline.num_rows(d, num_examples) for d in data}
+  most = sys.maxsize if num_examples is None else num_examples
+  sizes = {d.name: min(len(d.source), most) for d in data}
   return bad_lib.Record(sizes, options.bad, path)

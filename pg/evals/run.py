@@ -87,6 +87,33 @@ class Result(NamedTuple):
   num_bad: int = 0  # rows that were left out
 
 
+def evaluate(tasks, cfg, params, form, mesh, step, workdir, baseline=None):
+  """Runs evaluators and writes what was predicted.
+
+  Args:
+    tasks: task.Tasks.
+    cfg: paligemma.Config.
+    params: the model's parameters, as they are trained.
+    form: prefix_lm.Form.
+    mesh: the mesh.
+    step: int, for the file names.
+    workdir: str.
+    baseline: blind.Majority or None, scored on the same examples.
+
+  Returns:
+    {evaluator: Result}.
+  """
+  results = {}
+  if any(task.generates for task in tasks):
+    unrolled = unroll(params, cfg.dtype)
+  for task in tasks:
+    weights = unrolled if task.generates else params
+    result = run(task, cfg, weights, form, mesh, baseline, workdir)
+    results[task.name] = result
+    write_predictions(workdir, task, step, result)
+  return results
+
+
 def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   """Evaluates a model on one task, every example once.
 
@@ -94,7 +121,7 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
     task: task.Task.
     cfg: paligemma.Config.
     params: the model's parameters; for a metric on generated text `unroll`ed.
-    form: pipeline.Form of training.
+    form: prefix_lm.Form.
     mesh: the mesh that `params` live on.
     baseline: None or an object whose `predict(prefixes)` sees no image.
     workdir: str, where bad rows are written down.
@@ -105,23 +132,28 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
   Raises:
     ValueError: a bad row, more of them than are allowed, or no other ones.
   """
-  n = task.how["num_examples"]
+  n = task.settings["num_examples"]
   record = stream.record((task.data,), task.options, workdir, n)
-  if task.how["metric"] == "perplexity":
-    result = _run_score(task, cfg, params, form, mesh, record)
-  else:
+  if task.generates:
     result = _run_generate(task, cfg, params, form, mesh, record, baseline)
+  else:
+    result = _run_score(task, cfg, params, form, mesh, record)
   num_bad = _gather(np.array([record.num_bad[task.data.name]])).sum()
-  return result._replace(num_bad=int(num_bad), published=task.how["published"])
+  return result._replace(
+    num_bad=int(num_bad), published=task.settings["published"]
+  )
 
 
 def _batches(task, form, mesh, record):
   """Yields this host's rows, the global batch, and examples of the rows."""
-  batch_size, n = task.how["batch_size"], task.how["num_examples"]
+  settings = task.settings
+  batch_size, n = settings["batch_size"], settings["num_examples"]
   sharding.check_batch(batch_size, mesh)
   batches = task.replay.batches(
     form,
-    lambda: stream.eval_batches(task.data, form, batch_size, n, task.options),
+    lambda: stream.eval_batches(
+      task.data, form, task.make_row, batch_size, n, task.options
+    ),
   )
   with contextlib.closing(stream.on_devices(batches, mesh)) as batches:
     for rows, bad, examples, batch in batches:
@@ -192,14 +224,13 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   answers = dict(sorted(answers.items()))
   texts = [text for _, _, text, *_ in answers.values()]
   examples = [example for *_, example in answers.values()]
-  metric = task.how["metric"]
   scores, blind = {}, {}
-  if metric != "none":
-    scores = metrics_lib.score(metric, texts, examples)
+  if task.metric:
+    scores = metrics_lib.score(task.metric, texts, examples)
     if baseline is not None:
       guesses = baseline.predict([e["prefix"] for e in examples])
       plain = [{k: e[k] for k in e if k != "scores"} for e in examples]
-      blind = metrics_lib.score(metric, guesses, plain)
+      blind = metrics_lib.score(task.metric, guesses, plain)
   found = [records.record(i, *answer) for i, answer in answers.items()]
   for kept, score in zip(found, getattr(scores, "each", None) or ()):
     kept["score"] = score
@@ -216,8 +247,8 @@ def _answers(task, cfg, params, form, mesh, record):
     {index: (name of the row, its picture's name, text, logp, example)}, and
     {index: PNG} of the first rows.
   """
-  tok, form = form.tok, form._replace(form="decode")
-  generate = _compiled(task.how, cfg, form)
+  tok = form.tok
+  generate = _compiled(task.settings, cfg, form)
   answers, pictures = {}, {}
 
   def keep(rows, examples, tokens, logp):
@@ -231,7 +262,7 @@ def _answers(task, cfg, params, form, mesh, record):
       if logp.ndim == 2:
         likely = records.object_scores(tok, tokens[j], logp[j])
         example = {**example, "scores": likely} if likely else example
-      name = getattr(task.data.source, "image_ref", lambda i: None)(i)
+      name = getattr(task.data.source, "picture", lambda i: None)(i)
       where = task.data.source.where(i)
       answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
       if len(pictures) < records.NUM_IMAGES:
@@ -249,20 +280,20 @@ def _answers(task, cfg, params, form, mesh, record):
   return answers, pictures
 
 
-def _compiled(how, cfg, form):
+def _compiled(settings, cfg, form):
   """Returns the jitted function that generates as an evaluator asks for.
 
   Raises:
     ValueError: a forbidden piece that is not one token.
   """
   names = ("temperature", "top_k", "top_p", "seed")
-  sampler = sampling.Sampler(**{k: how[k] for k in names})
-  forbidden = tuple(_piece(form.tok, text) for text in how["forbid"])
-  if forbidden and how["num_beams"] > 1:
+  sampler = sampling.Sampler(**{k: settings[k] for k in names})
+  forbidden = tuple(_piece(form.tok, text) for text in settings["forbid"])
+  if forbidden and settings["num_beams"] > 1:
     raise ValueError("forbid is for sampling: set num_beams to 1")
-  max_len = how["max_len"] or form.text_len
+  max_len = settings["max_len"] or form.text_len
   return _generate(
-    cfg, form.tok.eos, max_len, how["num_beams"], sampler, forbidden
+    cfg, form.tok.eos, max_len, settings["num_beams"], sampler, forbidden
   )
 
 
@@ -288,6 +319,6 @@ def write_predictions(workdir, task, step, result):
     return
   path = os.path.join(workdir, "predictions", f"{task.name}-{step:09d}.jsonl")
   records.write(path, result.records)
-  if task.how["submit"]:
+  if task.settings["submit"]:
     path = os.path.join(workdir, "submissions", f"{task.name}-{step:09d}.json")
-    submit.write(path, task.how["submit"], result.records)
+    submit.write(path, task.settings["submit"], result.records)

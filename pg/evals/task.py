@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pg import config
 from pg.data import cache as cache_lib
 from pg.data import options as options_lib
-from pg.data import pipeline
+from pg.data import pipeline, prefix_lm
 from pg.data.formats import prepared
 from pg.evals import metrics as metrics_lib
 from pg.evals import submit
@@ -38,17 +38,23 @@ KEYS = dict(
   submit="",  # of submit.FORMATS: also writes the file of a test server
   optional=False,  # left out, with a warning, where its data was not prepared
 )
-GENERATES_NOTHING = "perplexity"
 
 
 class Task(NamedTuple):
   """An evaluator, ready to run."""
 
   name: str
-  how: dict  # KEYS
+  settings: dict  # KEYS
+  generates: bool  # else it scores the suffix
+  metric: str  # of METRICS; "" where texts are not scored
   data: pipeline.Dataset  # called "evals." and the name
   options: options_lib.Options  # how the data is read
   replay: cache_lib.Replay  # its batches, once they were read
+
+  @property
+  def make_row(self):
+    """The function that makes rows of examples: form, example -> row."""
+    return prefix_lm.decode_row if self.generates else prefix_lm.train_row
 
 
 class Schedule(NamedTuple):
@@ -78,7 +84,9 @@ def schedule(task, period, total):
   Raises:
     ValueError: not a duration.
   """
-  every, start, end = (period(task.how[k]) for k in ("every", "start", "end"))
+  every, start, end = (
+    period(task.settings[k]) for k in ("every", "start", "end")
+  )
   return Schedule(every, start, end, total)
 
 
@@ -94,9 +102,14 @@ def tasks(c):
   budget = cache_lib.Budget(int(options.cache_gb * 2**30))
   for name, spec in c.evals.items():
     try:
-      how, data = _open(c, name, dict(spec))
+      settings, data = _open(c, name, dict(spec))
+      metric = settings["metric"]
+      generates = metric != "perplexity"
+      metric = metric if metric in metrics_lib.METRICS else ""
       replay = cache_lib.Replay(budget)
-      opened.append(Task(name, how, data, options, replay))
+      opened.append(
+        Task(name, settings, generates, metric, data, options, replay)
+      )
     except prepared.Missing as error:
       if not spec.get("optional"):
         raise
@@ -105,17 +118,17 @@ def tasks(c):
 
 
 def _open(c, name, spec):
-  how = {k: spec.pop(k, default) for k, default in KEYS.items()}
-  how["batch_size"] = how["batch_size"] or c.batch_size
-  how["published"] = dict(how["published"])
-  known = [*metrics_lib.METRICS, GENERATES_NOTHING, "none"]
-  if how["metric"] not in known:
-    raise ValueError(config.unknown(how["metric"], known, "metric"))
-  if how["submit"]:
-    config.lookup(submit.FORMATS, how["submit"], "submission format")
-  pp = pipeline_of(c, {**how, **spec})
+  settings = {k: spec.pop(k, default) for k, default in KEYS.items()}
+  settings["batch_size"] = settings["batch_size"] or c.batch_size
+  settings["published"] = dict(settings["published"])
+  known = [*metrics_lib.METRICS, "perplexity", "none"]
+  if settings["metric"] not in known:
+    raise ValueError(config.unknown(settings["metric"], known, "metric"))
+  if settings["submit"]:
+    config.lookup(submit.FORMATS, settings["submit"], "submission format")
+  pp = pipeline_of(c, {**settings, **spec})
   (data,) = pipeline.datasets({**_training(c, spec), **spec, "pp": pp}, pp)
-  return how, data._replace(name=f"evals.{name}")
+  return settings, data._replace(name=f"evals.{name}")
 
 
 def pipeline_of(c, spec):

@@ -1,1 +1,1 @@
-"""Logging of a run: metrics, progress, HTML pages."""
+"""What a run tells: metrics, progress, and pages to look at."""

@@ -1,4 +1,4 @@
-"""The progress line of training, and the table of parameters."""
+"""Shows how a run goes: a progress line, and a table of the parameters."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The log of a training run: progress, metrics, scores and the report.
+"""What a training run tells: progress, metrics, scores and the report.
 
 Everything is written by the first process only; the others run the same code.
 """
@@ -26,7 +26,7 @@ class Log:
 
     Args:
       c: the config.
-      run: `train.Run`.
+      run: experiment.Experiment.
       workdir: str.
       step: int, the step of the checkpoint the run goes on from, or 0.
       record: bad.Record, of the rows that training reads.

@@ -108,6 +108,8 @@ def from_config(c, vocab_size=None):
   groups = {"img": {}, "llm": {}, "": {}}
   for key, value in given.items():
     groups[config.lookup(_KEYS, key, "model key")][key] = value
+  if "dtype" in given:
+    groups[""]["dtype"] = compute_dtype(given["dtype"])
   if vocab_size is not None:
     groups["llm"]["vocab_size"] = vocab_size
   return dataclasses.replace(
@@ -116,6 +118,16 @@ def from_config(c, vocab_size=None):
     llm=dataclasses.replace(cfg.llm, **groups["llm"]),
     **groups[""],
   )
+
+
+def compute_dtype(name):
+  """Returns the dtype of activations; None and "auto" choose by the device.
+
+  That is float32 on a CPU, where bfloat16 is slow, and bfloat16 elsewhere.
+  """
+  if name not in (None, "auto"):
+    return name
+  return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 # Which part of the model a config's key belongs to.

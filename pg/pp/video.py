@@ -1,4 +1,4 @@
-"""Video ops: choose frames, which become a list of images."""
+"""Videos: which frames a model sees; from there on a list of images."""
 
 import numpy as np
 

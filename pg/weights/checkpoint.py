@@ -8,7 +8,7 @@ A workdir's `checkpoints/` has one folder per saved step, named by the step:
 The arrays are stored under flat names (`params/llm/final_norm/scale`), so a
 checkpoint knows neither the Python types nor the devices of the state it came
 from. A folder gets its final name when it is complete and loses it before it is
-deleted: a process killed at any moment leaves no half a checkpoint.
+deleted: a process killed at any moment leaves no half checkpoint behind.
 """
 
 import contextlib
@@ -206,6 +206,11 @@ def find(path):
     f"no checkpoint in {path}; wanted the workdir of a run that has saved one,"
     " its checkpoints/ or one folder in there"
   )
+
+
+def workdir_of(path):
+  """Returns the run's folder that a checkpoint path is in, or is."""
+  return str(find(path).parent.parent)
 
 
 def restore_params(path, abstract=None):

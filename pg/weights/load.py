@@ -1,4 +1,4 @@
-"""Opens weights of any format, local or remote, by one name.
+"""Weights of any form, wherever they lie, under one name.
 
 pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
                                   ours or one checkpoint in it
@@ -45,13 +45,13 @@ _PART = re.compile(r"(img|llm)=")
 
 @dataclasses.dataclass
 class Weights:
-  """Opened weights with their config, tokenizer and other files."""
+  """Opened weights, and what comes with them."""
 
   name: str
   reader: object  # see pg/weights/tensors.py
   cfg: paligemma.Config
   raw: dict | None = None  # as a config.json; None: what `cfg` says
-  padding: np.ndarray | None = None  # rows of the embedding after ours
+  padding: np.ndarray | None = None  # rows of the embedding behind ours
   files: str | None = None  # folder of tokenizer and processor files
   tokenizer: str | None = None  # SentencePiece file
   tower: str | None = None  # the only one there is; None is all
@@ -121,6 +121,22 @@ def images(weights):
   return weights.pp or flavours.named(weights.flavour, weights.cfg.img.res)
 
 
+def tokenizer_of(name):
+  """Returns the SentencePiece file that comes with named weights.
+
+  Args:
+    name: str, see above; "" for weights that are drawn: the tiny one.
+
+  Raises:
+    ValueError, OSError: they come without one, or cannot be opened.
+  """
+  if not name:
+    return tokenizer_lib.NANO
+  weights = open(name)
+  weights.reader.close()
+  return need_tokenizer(weights)
+
+
 def at_resolution(weights, res):
   """Returns the same weights with position embeddings for `res` pixels.
 
@@ -138,6 +154,13 @@ def at_resolution(weights, res):
     raw=weights.raw and hf_config.at_resolution(weights.raw, img),
     resampled=True,
   )
+
+
+def read(name, cfg, abstract, draw, seed=0):
+  """Opens weights and reads their parameters; see `params`."""
+  weights = open(name, seed=seed)
+  with contextlib.closing(weights.reader):
+    return params(weights, cfg, abstract, draw)
 
 
 def params(weights, cfg, abstract, draw):

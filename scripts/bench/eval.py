@@ -13,7 +13,7 @@ import statistics
 
 import jax
 
-from pg import config, train
+from pg import config, experiment, train
 from pg.data import cache, stream
 from pg.evals import run as evals_run
 from scripts import bench
@@ -21,10 +21,10 @@ from scripts import bench
 
 def model_alone(task, r, params, batches):
   """Returns a function that runs only what is compiled."""
-  if task.how["metric"] == "perplexity":
+  if task.settings["metric"] == "perplexity":
     function = evals_run._score(r.cfg)
   else:
-    function = evals_run._compiled(task.how, r.cfg, r.form)
+    function = evals_run._compiled(task.settings, r.cfg, r.form)
 
   def call():
     with jax.set_mesh(r.mesh):
@@ -39,18 +39,18 @@ def main(args):
   for spec in c.evals.values():
     with spec.unlocked():
       spec.num_examples = args.examples
-  r = train.open_run(c)
+  r = experiment.open(c)
   params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
   unrolled = evals_run.unroll(params, r.cfg.dtype)
   total = {k: [0.0] * args.rounds for k in ("first", "again", "model")}
   print("seconds, and the share of them that is spent outside of the model")
   print(f"{'evaluator':16} {'model':>7} {'first':>7}{'':8} {'again':>7}")
   for task in r.tasks:
-    scoring = task.how["metric"] == "perplexity"
-    weights = params if scoring else unrolled
-    form = r.form if scoring else r.form._replace(form="decode")
-    n, size = task.how["num_examples"], task.how["batch_size"]
-    read = stream.eval_batches(task.data, form, size, n, task.options)
+    weights = unrolled if task.generates else params
+    n, size = task.settings["num_examples"], task.settings["batch_size"]
+    read = stream.eval_batches(
+      task.data, r.form, task.make_row, size, n, task.options
+    )
     batches = [item[-1] for item in stream.on_devices(read, r.mesh)]
     run = functools.partial(
       evals_run.run, cfg=r.cfg, params=weights, form=r.form, mesh=r.mesh

@@ -17,7 +17,7 @@ import numpy as np
 
 from pg import sharding
 from pg.codecs import tokenizer
-from pg.data import options, pipeline, stream
+from pg.data import options, pipeline, prefix_lm, stream
 from pg.pp import parse
 from scripts import bench
 
@@ -51,7 +51,7 @@ def data(sizes, res):
 
 def form(res):
   tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res, num_images=1, text_len=16)
+  return prefix_lm.Form(tok, res, num_images=1, text_len=16)
 
 
 def jump(queue):
@@ -105,7 +105,7 @@ def steps_per_second(ahead, mesh, num=20):
   items = stream.on_devices(batches, mesh) if ahead else batches
   start, state = None, np.float32(0)
   for i, item in enumerate(items):
-    batch = item[-1] if ahead else sharding.put(item[0], mesh)
+    batch = item[-1] if ahead else stream.put(item[0], mesh)
     before, state = state, step(state, batch)
     jax.block_until_ready(before)
     if i == 2:  # the first ones fill the buffers

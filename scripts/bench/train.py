@@ -16,7 +16,7 @@ import time
 
 import jax
 
-from pg import config, sharding, train
+from pg import config, experiment, train
 from pg.data import stream
 from scripts import bench
 
@@ -25,7 +25,7 @@ CONFIG = "configs/nano.py"
 
 def rates(c, num_steps, rounds):
   """Returns {name: [examples per second in each round]}, and parameters."""
-  r = train.open_run(c)
+  r = experiment.open(c)
   state = train.init_state(c, r.cfg, r.tx, r.mesh)
   step = train.compile_update(c, r)
   batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
@@ -38,7 +38,7 @@ def rates(c, num_steps, rounds):
       rows = fixed if name == "step" else next(batches)[0]
       if name != "input":
         with jax.set_mesh(r.mesh):
-          state, _ = step(state, sharding.put(rows, r.mesh))
+          state, _ = step(state, stream.put(rows, r.mesh))
     jax.block_until_ready(state)
     return num_steps * c.batch_size / (time.perf_counter() - start)
 

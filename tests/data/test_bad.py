@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pg.data import bad, options, pipeline, stream
+from pg.data import bad, options, prefix_lm, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -49,9 +49,9 @@ def test_a_bad_row_ends_training_and_evaluation_and_is_named(
   with pytest.raises(ValueError, match=message):
     numbers.batches(data, form, 10)
   with pytest.raises(ValueError, match=message):
-    list(stream.eval_batches(data[0], form, 10))
+    list(stream.eval_batches(data[0], form, prefix_lm.train_row, 10))
   with pytest.raises(ValueError, match=message):
-    pipeline.check(data, form)
+    numbers.check(data, form)
 
 
 def test_every_visit_of_a_bad_row_is_reported_with_its_batch(form):
@@ -143,23 +143,22 @@ def test_hosts_write_files_of_their_own():
 def test_the_check_obeys_the_policy(form, tmp_path):
   spec = dict(source="numbers", size=20, bad=[3], gone=[7])
   data = numbers.datasets(dict(a=spec, b=dict(source="numbers")))
-  found = stream.record(data, SKIP, str(tmp_path))
-  cut = pipeline.check(data, form, record=found)
+  cut = numbers.check(data, form, SKIP, str(tmp_path))
   assert cut == {"a": (0, 18), "b": (0, 10)}
   assert [b["row"] for b in lines(tmp_path / bad.FILE)] == [3, 7]
   strict = SKIP._replace(bad=bad.Policy("skip", 0.05))
   with pytest.raises(ValueError, match="2 of 20 rows read from a"):
-    pipeline.check(data, form, record=stream.record(data, strict, tmp_path))
+    numbers.check(data, form, strict, tmp_path)
   with pytest.raises(ValueError, match="numbers:3"):
-    pipeline.check(data, form, record=stream.record(data, RAISE, tmp_path))
+    numbers.check(data, form, RAISE, tmp_path)
 
 
 def test_the_check_leaves_skipped_rows_out(form):
   spec = dict(source="numbers", pp="keep_even")
-  assert pipeline.check(numbers.datasets(spec), form) == {"numbers": (0, 5)}
+  assert numbers.check(numbers.datasets(spec), form) == {"numbers": (0, 5)}
   spec |= dict(size=1, start=1)
   with pytest.raises(ValueError, match="numbers: none of the 1 rows tried"):
-    pipeline.check(numbers.datasets(spec), form)
+    numbers.check(numbers.datasets(spec), form)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pg import pp, train
-from pg.data import pipeline
+from pg import pp
+from pg.data import pipeline, prefix_lm, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -21,20 +21,20 @@ MIX = dict(
 def test_several_images_fill_up_with_missing_ones(form):
   image = np.ones((8, 8, 3), np.uint8)
   done = {"image": [image, image], "prefix": "p", "suffix": "s"}
-  row = pipeline.row(form._replace(num_images=3), done, 0, 0)
+  row = prefix_lm.train_row(form._replace(num_images=3), done)
   assert row["mask_image"].tolist() == [True, True, False]
   assert row["image"].sum(axis=(1, 2, 3)).tolist() == [192, 192, 0]
 
 
 def test_a_blind_form_hides_all_images(form):
   done = numbers.Numbers(start=5)[0]
-  row = pipeline.row(form._replace(blind=True), done, 0, 0)
+  row = prefix_lm.train_row(form._replace(blind=True), done)
   assert not row["mask_image"].any() and not row["image"].any()
 
 
 def test_a_decoding_row_does_not_tell_the_answer(form):
   done = numbers.Numbers()[7]
-  row = pipeline.row(form._replace(form="decode"), done, 0, 0)
+  row = prefix_lm.decode_row(form, done)
   assert row["tokens"].tolist() == [
     form.tok.bos,
     *form.tok.encode("say"),
@@ -52,13 +52,13 @@ def test_a_decoding_row_does_not_tell_the_answer(form):
 )
 def test_images_that_do_not_fit_are_refused(form, change, message):
   with pytest.raises(ValueError, match=message):
-    pipeline.row(form._replace(**change), numbers.Numbers()[0], 0, 0)
+    prefix_lm.train_row(form._replace(**change), numbers.Numbers()[0])
 
 
 def test_an_error_names_the_row(form):
   (data,) = pipeline.datasets(dict(source="numbers"), "decode | lower('sufix')")
   with pytest.raises(ValueError, match=r"numbers:3: .*did you mean \"suffix\""):
-    pipeline.example(data, 3, None)
+    stream.read(data, 3, None, dict)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_wrong_data_spec_is_explained(spec, message):
 
 def test_cut_rows_are_counted_per_dataset(form):
   data = pipeline.datasets(MIX, "decode")
-  assert pipeline.check(data, form) == {"a": (0, 10), "b": (0, 100)}
-  short = pipeline.check(data, form._replace(text_len=3))
+  assert numbers.check(data, form) == {"a": (0, 10), "b": (0, 100)}
+  short = numbers.check(data, form._replace(text_len=3))
   assert short == {"a": (10, 10), "b": (100, 100)}
 
 
@@ -87,8 +87,8 @@ def test_each_dataset_has_its_own_pp_or_that_of_all():
   mix = dict(a=dict(source="numbers"), b=dict(source="numbers", pp="draw"))
   a, b = pipeline.datasets(mix, "lower('prefix')")
   turn = pp.Turn(seed=(3,))
-  assert pipeline.example(a, 4, turn)["suffix"] == "4"
-  assert pipeline.example(b, 4, turn)["suffix"] not in "0123456789"
+  assert stream.read(a, 4, turn, dict)["suffix"] == "4"
+  assert stream.read(b, 4, turn, dict)["suffix"] not in "0123456789"
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_run_does_not_go_on_with_other_data(change, place, tmp_path):
     return pipeline.fingerprint(data, seed, batch_size)
 
   saved = json.loads(json.dumps(order()))
-  train.check_order(saved, order(), "run")
+  pipeline.check_order(saved, order(), "run")
   with pytest.raises(ValueError, match=f"with other data: {place}"):
-    train.check_order(saved, order(**change), "run")
+    pipeline.check_order(saved, order(**change), "run")
 
 
 @pytest.mark.parametrize("weight", (0, -1, "much"))

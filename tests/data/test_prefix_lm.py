@@ -45,23 +45,22 @@ def test_training_rows_equal_the_reference():
   assert len(ROWS) == 67
   for line in ROWS:
     text_len = line["text_len"]
-    row = prefix_lm.make(line["prefix"], line["suffix"], TOK, text_len, "train")
+    row = prefix_lm.make(line["prefix"], line["suffix"], TOK, text_len)
     assert_equal(row, line["train"])
 
 
 def test_decoding_rows_equal_the_reference_with_and_without_a_given_start():
   for line in ROWS:
     for suffix, name in (("", "eval"), (line["suffix"], "eval_with_suffix")):
-      row = prefix_lm.make(
-        line["prefix"], suffix, TOK, line["text_len"], "decode"
-      )
+      row = prefix_lm.make_prompt(line["prefix"], TOK, line["text_len"], suffix)
       assert_equal(row, line[name])
       assert not row["mask_loss"].any()
 
 
 def test_rows_have_the_dtypes_and_lengths_of_the_contract():
-  for form, length in (("train", 9), ("decode", 8)):
-    row = prefix_lm.make("caption en", "a cat", TOK, 8, form)
+  whole = prefix_lm.make("caption en", "a cat", TOK, 8)
+  prompt = prefix_lm.make_prompt("caption en", TOK, 8, "a cat")
+  for row, length in ((whole, 9), (prompt, 8)):
     assert set(row) == {"tokens", *MASKS}
     assert row["tokens"].dtype == np.int32
     assert all(row[mask].dtype == bool for mask in MASKS)
@@ -73,7 +72,7 @@ def test_the_worked_example_in_the_docstring_is_true():
     r"^  (tokens|mask_\w+) +([\d ]+)$", prefix_lm.__doc__, re.M
   )
   assert len(table) == 4
-  row = prefix_lm.make("caption en", "a cat", TOK, 8, "train")
+  row = prefix_lm.make("caption en", "a cat", TOK, 8)
   for name, numbers in table:
     np.testing.assert_array_equal(row[name], [int(n) for n in numbers.split()])
 
@@ -84,7 +83,7 @@ def test_training_rows_are_cut_exactly_where_the_eos_target_is_lost():
     text_len = line["text_len"]
     texts = line["prefix"], line["suffix"]
     whole = sum(len(TOK.encode(text)) for text in texts) + 3 <= text_len + 1
-    row = prefix_lm.make(*texts, TOK, text_len, "train")
+    row = prefix_lm.make(*texts, TOK, text_len)
     assert prefix_lm.is_cut(row) == (not whole), line["prefix"]
     cut += not whole
   assert cut > 10
@@ -94,15 +93,13 @@ def test_decoding_rows_are_cut_where_no_position_is_left():
   for line in ROWS:
     for suffix in ("", line["suffix"]):
       ids = TOK.encode(line["prefix"]) + TOK.encode(suffix)
-      row = prefix_lm.make(
-        line["prefix"], suffix, TOK, line["text_len"], "decode"
-      )
+      row = prefix_lm.make_prompt(line["prefix"], TOK, line["text_len"], suffix)
       assert prefix_lm.is_cut(row) == (len(ids) + 2 >= line["text_len"])
 
 
 def test_cut_rows_of_a_batch_are_found_and_padding_examples_are_not():
   rows = [
-    prefix_lm.make("caption en", "a cat on a mat", TOK, n, "train")
+    prefix_lm.make("caption en", "a cat on a mat", TOK, n)
     for n in (16, 9, 8, 4)
   ]
   width = 17
@@ -120,19 +117,17 @@ def test_eos_is_the_tokenizers():
   assert prefix_lm.EOS == tokenizer.Tokenizer.eos == TOK.eos
 
 
-def test_an_unknown_form_or_an_empty_row_is_refused():
-  with pytest.raises(ValueError, match="'eval' is not one of train, decode"):
-    prefix_lm.make("caption en", "", TOK, 8, "eval")
+def test_an_empty_row_is_refused():
   with pytest.raises(ValueError, match="at least 1, got 0"):
-    prefix_lm.make("caption en", "", TOK, 0, "decode")
+    prefix_lm.make_prompt("caption en", TOK, 0)
 
 
 def test_spans_without_loss_are_read_but_are_no_targets():
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   suffix = "<loc0001><loc0002><loc0003><loc0004> red ; <loc0009> x"
   spans = [(0, 36), (suffix.index("<loc0009>"), len(suffix) - 2)]
-  plain = prefix_lm.make("detect", suffix, tok, 30, "train")
-  row = prefix_lm.make("detect", suffix, tok, 30, "train", spans)
+  plain = prefix_lm.make("detect", suffix, tok, 30)
+  row = prefix_lm.make("detect", suffix, tok, 30, spans)
   for key in ("tokens", "mask_input", "mask_ar"):
     np.testing.assert_array_equal(row[key], plain[key])
   lost = tok.pieces(row["tokens"][plain["mask_loss"] & ~row["mask_loss"]])
@@ -142,10 +137,10 @@ def test_spans_without_loss_are_read_but_are_no_targets():
 
 def test_a_span_without_loss_may_reach_behind_the_row_but_cut_no_token():
   tok = tokenizer.Tokenizer(tokenizer.NANO)
-  row = prefix_lm.make("a", "<loc0001>" * 9, tok, 6, "train", [(0, 81)])
+  row = prefix_lm.make("a", "<loc0001>" * 9, tok, 6, [(0, 81)])
   assert not row["mask_loss"].any()
   with pytest.raises(ValueError, match="within the token '<loc0001>'"):
-    prefix_lm.make("a", "<loc0001>", tok, 6, "train", [(0, 4)])
+    prefix_lm.make("a", "<loc0001>", tok, 6, [(0, 4)])
 
 
 def test_the_characters_of_tokens_are_where_they_stand_in_the_text():

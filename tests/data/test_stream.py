@@ -12,7 +12,7 @@ import pytest
 
 from pg import pp, sharding
 from pg.data import bad as bad_lib
-from pg.data import cache, mixture, options, stream
+from pg.data import cache, mixture, options, prefix_lm, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -241,7 +241,9 @@ def test_an_evaluation_sees_each_row_once_on_any_number_of_hosts(
 ):
   spec = dict(source="numbers", size=31, bad=[4], gone=[30], pp="keep_even")
   (data,) = numbers.datasets(spec)
-  read = lambda: list(stream.eval_batches(data, form, 12, options=SKIP))
+  read = lambda: list(
+    stream.eval_batches(data, form, prefix_lm.train_row, 12, options=SKIP)
+  )
   parts = numbers.hosts(num_hosts, read)
   assert [len(part) for part in parts] == [3] * num_hosts
   seen, bad = [], []
@@ -257,7 +259,9 @@ def test_an_evaluation_sees_each_row_once_on_any_number_of_hosts(
 
 def test_an_evaluation_can_be_of_the_first_rows_only(form):
   (data,) = numbers.datasets(dict(source="numbers"))
-  ((rows, _, examples),) = stream.eval_batches(data, form, 4, num_examples=3)
+  ((rows, _, examples),) = stream.eval_batches(
+    data, form, prefix_lm.train_row, 4, 3
+  )
   assert rows["index"].tolist() == [0, 1, 2, -1] and len(examples) == 3
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from pg import config, sharding, train
+from pg import config, experiment, sharding, train
 from pg.codecs import boxes, tokenizer
 from pg.evals import records
 from pg.evals import run as evals_run
@@ -29,7 +29,7 @@ def steps(total=100, **how):
   period = functools.partial(
     config.steps, batch_size=10, num_examples=200, total=total
   )
-  task = evals_task.Task("val", {**evals_task.KEYS, **how}, *[None] * 3)
+  task = evals_task.Task("val", {**evals_task.KEYS, **how}, *[None] * 5)
   when = evals_task.schedule(task, period, total)
   return [step for step in range(total + 1) if when.due(step)]
 
@@ -105,10 +105,10 @@ def evaluate(**spec):
   c = numbers_run.config()
   with c.unlocked():
     c.evals = dict(it=dict(source="numbers", size=20, **spec))
-  r = train.open_run(c)
+  r = experiment.open(c)
   params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
   (task,) = r.tasks
-  if task.how["metric"] != "perplexity":
+  if task.generates:
     params = evals_run.unroll(params, r.cfg.dtype)
   return evals_run.run(task, r.cfg, params, r.form, r.mesh)
 

@@ -394,7 +394,7 @@ def test_ocr_reads_boxes_in_raster_order():
 
 
 def fits(out, text_len):
-  row = prefix_lm.make(out["prefix"], out["suffix"], TOK, text_len, "train")
+  row = prefix_lm.make(out["prefix"], out["suffix"], TOK, text_len)
   return not prefix_lm.is_cut(row)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pg import pp
-from pg.data import bad, pipeline
+from pg.data import bad, pipeline, stream
 from pg.pp import clip as clip_lib
 from pg.pp import image as image_ops
 from pg.pp import parse
@@ -183,7 +183,7 @@ def test_sound_alone_is_no_video(tmp_path):
     frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
     frame.rate = 8000
     container.mux(stream.encode(frame))
-  with pytest.raises(ValueError, match="a.wav: it has no images, only sound"):
+  with pytest.raises(ValueError, match="a.wav: it has no pictures, only sound"):
     read("video(2, 1)", str(path))
 
 
@@ -195,11 +195,11 @@ def test_a_film_that_breaks_off_can_be_skipped(tmp_path, films):
   (tmp_path / "a.jsonl").write_text("".join(lines))
   spec = dict(source="jsonl", path=str(tmp_path / "a.jsonl"), keys=())
   (data,) = pipeline.datasets(spec, "video(2, 1)")
-  skipped = []
-  use = lambda i: pipeline.use(data, i, pp.Turn(row=i), bool, skipped)
-  assert [use(0), use(1)] == [True, None]
-  (found,) = skipped
+  visits = [(1, pp.Turn(row=1)), (0, pp.Turn(row=0))]
+  i, example, bads = stream.first_usable(data, visits, dict, True)
+  assert i == 0 and "image" in example
+  (found,) = bads
   assert isinstance(found, bad.Bad) and found.where.endswith("a.jsonl:2")
   assert "1.mp4" in found.message
   with pytest.raises(ValueError, match="a.jsonl:2.*1.mp4"):
-    pipeline.use(data, 1, pp.Turn(row=1), bool, None)
+    stream.first_usable(data, visits, dict, False)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import operator
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from pg import pp
 from pg.codecs import tokenizer
-from pg.data import pipeline, source, stream
+from pg.data import pipeline, prefix_lm, source, stream
 
 
 class Numbers:
@@ -61,14 +62,14 @@ def registered(monkeypatch):
 @pytest.fixture(scope="module")
 def form():
   tok = tokenizer.Tokenizer(tokenizer.NANO)
-  return pipeline.Form(tok, res=8, num_images=1, text_len=24)
+  return prefix_lm.Form(tok, res=8, num_images=1, text_len=24)
 
 
 def items(data, seed=0, *, skip_bad=False, start=0, stop=100):
   """Returns (dataset, row, suffix) at positions of the stream."""
-  finish = lambda done, number, i: (number, i, done["suffix"])
-  opened = stream.Stream(data, finish, seed, skip_bad=skip_bad)
-  return [opened[k][0] for k in range(start, stop)]
+  suffix = operator.itemgetter("suffix")
+  opened = stream.Stream(data, suffix, seed, skip_bad=skip_bad)
+  return [opened[k][:3] for k in range(start, stop)]
 
 
 def batches(data, form, batch_size=12, num=3, *, seed=0, watch=int, **more):
@@ -84,6 +85,12 @@ def batches(data, form, batch_size=12, num=3, *, seed=0, watch=int, **more):
     watch()
   found.close()
   return plain
+
+
+def check(data, form, options=stream.DEFAULT, workdir=""):
+  """Returns (rows cut, rows read) of each dataset."""
+  make = functools.partial(prefix_lm.train_row, form)
+  return pipeline.check(data, make, options, workdir)
 
 
 def hosts(num_hosts, function):

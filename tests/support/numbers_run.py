@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from pg import train
+from pg.evals import blind
+from pg.models import paligemma
 from tests.support import numbers, tiny, toy
 
 
@@ -26,10 +27,10 @@ def config(total=6, **changes):
 def register(patch):
   """Lets `train.fit` find the rows and the model of `config`."""
   numbers.register(patch)
-  patch.setattr(train, "NUM_BLIND", 64)
-  patch.setattr(train, "model_config", _model)
+  patch.setattr(blind, "NUM_TEXTS", 64)
+  patch.setattr(paligemma, "from_config", _model)
 
 
-def _model(c, tok):
-  llm = dataclasses.replace(toy.LLM, vocab_size=tok.vocab_size)
+def _model(model, vocab_size):
+  llm = dataclasses.replace(toy.LLM, vocab_size=vocab_size)
   return toy.config(llm)

@@ -13,7 +13,7 @@ import tempfile
 
 from pg import config, pp
 from pg.codecs import tokenizer
-from pg.data import pipeline, prefix_lm
+from pg.data import pipeline, prefix_lm, stream
 from scripts.prepare import release
 from tests.support import paths, releases
 
@@ -105,7 +105,7 @@ def first(c):
   dataset = pipeline.datasets(c.data, c.pp)[0]
   for i in range(len(dataset.source)):
     try:
-      return pipeline.example(dataset, i, pp.Turn(row=i))
+      return stream.read(dataset, i, pp.Turn(row=i), dict)
     except pp.Skip:
       continue
   raise ValueError("all rows are skipped")
@@ -115,7 +115,7 @@ def golden(c, example, tok):
   """Returns the tokens and masks of an example, as lists and texts."""
   texts = example["prefix"], example["suffix"]
   spans = example.get("no_loss", ())
-  row = prefix_lm.make(*texts, tok, c.text_len, "train", spans)
+  row = prefix_lm.make(*texts, tok, c.text_len, spans)
   num = int(row["mask_input"].sum())
   masks = {
     k: "".join(map(str, row[k][:num].astype(int).tolist()))

@@ -3,7 +3,7 @@
 import pytest
 
 from pg import config, pp
-from pg.data import pipeline
+from pg.data import pipeline, stream
 from pg.evals import task
 from tests.support import transfer_rows
 from tests.support.tiny import ROOT
@@ -54,7 +54,7 @@ def test_weights_are_sizes_whatever_a_recipe_weighs_inside():
 def test_a_prompt_says_what_is_asked_for(data, mix):
   made = {}
   for dataset in pipeline.datasets(mix.data, mix.pp):
-    example = pipeline.example(dataset, 0, pp.Turn())
+    example = stream.read(dataset, 0, pp.Turn(), dict)
     made[dataset.name] = example["prefix"].split()[0], example["image"].shape
   assert made == {
     "chartqa_augmented": ("answer", (24, 24, 3)),

@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from pg import check, config, sharding, train, tree
+from pg import check, config, experiment, sharding, train, tree
 from pg.codecs import tokenizer
 from pg.data import stream
+from pg.evals import blind as blind_lib
 from pg.evals import run as evals_run
 from pg.learn import optim
+from pg.learn import state as state_lib
 from pg.models import paligemma
 from tests.support import toy, transfer_rows
 from transfers import base, mix
@@ -39,7 +41,7 @@ def data(tmp_path_factory):
 def cheap(one_device):
   """Sees one device, and the shapes of a model once."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, "NUM_BLIND", 8)
+    patch.setattr(blind_lib, "NUM_TEXTS", 8)
     patch.setattr(paligemma, "shapes", functools.cache(paligemma.shapes))
     yield
 
@@ -112,7 +114,7 @@ def start(cfg):
   how = dict(label_smoothing=SHAPES["label_smoothing"], seed=0)
   rng = np.random.default_rng(0)
   draw = lambda _, x: rng.normal(0, 0.02, x.shape).astype(np.float32)
-  state = train.state_of(tree.map_named(draw, shapes), tx)
+  state = state_lib.of_params(tree.map_named(draw, shapes), tx)
   step = functools.partial(
     train.update, cfg=cfg, tx=tx, is_frozen=is_frozen, **how
   )
@@ -152,29 +154,29 @@ def test_a_recipe_runs_from_the_release_to_its_scores(
   row, data, programs, tmp_path
 ):
   c = small(data, row)
-  r = train.open_run(c)
-  cut = train.check_data(r, str(tmp_path))
+  r = experiment.open(c)
+  cut = experiment.check_data(r, str(tmp_path))
   assert set(cut) > {f"evals.{name}" for name in c.evals}
   params = two_steps(r, programs)
-  baseline = train.blind_baseline(r)
+  baseline = blind_lib.fit(r.data, r.options) if r.total else None
   place = dict(step=2, workdir=str(tmp_path), baseline=baseline)
-  results = train.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
+  results = evals_run.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
   assert set(results) == set(c.evals)  # none is left out
   reported = published(row)
   for task in r.tasks:
     result = results[task.name]
     missing = reported.get(task.name, set()) - set(result.scores)
-    hidden = task.how["metric"] == "none"  # the server's scores
+    hidden = task.settings["metric"] == "none"  # the server's scores
     assert hidden or not missing, (task.name, missing, set(result.scores))
     assert all(map(np.isfinite, result.scores.values())), result.scores
-    assert result.scores or task.how["submit"]
+    assert result.scores or task.settings["submit"]
     assert result.num_bad == 0
     blind = bool(r.total and result.records and result.scores)
     assert bool(result.blind) == blind
-    if task.how["submit"]:
+    if task.settings["submit"]:
       file = tmp_path / f"submissions/{task.name}-000000002.json"
       # A model that has learnt nothing finds no object.
-      boxes = task.how["submit"] == "coco_detection"
+      boxes = task.settings["submit"] == "coco_detection"
       assert len(json.loads(file.read_text())) or boxes
 
 
@@ -187,12 +189,12 @@ def test_the_mixture_of_all_trains_and_is_asked_what_no_task_was(
   spec = f"{transfer_rows.ROOT}/transfers/mix.py:model=nano,res=12,codec=nano"
   c = alike(config.load(f"{spec},data={data.root}/data"))
   transfer_rows.shorten(c)
-  r = train.open_run(c)
+  r = experiment.open(c)
   assert {d.name for d in r.data} > {"ai2d", "coco35l_de", "chartqa_human"}
   assert len(r.data) == 58
   params = two_steps(r, programs)
   place = dict(step=2, workdir=str(tmp_path))
-  results = train.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
+  results = evals_run.evaluate(r.tasks, r.cfg, params, r.form, r.mesh, **place)
   assert set(results) == {"pope", "mmvp"}
   assert all(v.scores for v in results.values())
 
@@ -200,7 +202,7 @@ def test_the_mixture_of_all_trains_and_is_asked_what_no_task_was(
 @each_recipe
 def test_the_check_finds_no_error_in_a_release(row, data):
   c = small(data, row)
-  found = check.check(c, row).inspection.findings
+  found = check.check(c, row).doctor.found
   # Trained on train and val, as published, a score on val measures memory.
   errors = [f for severity, f in found.sorted() if severity == "error"]
   assert not [f for f in errors if f.kind != "shared_question"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pg import config, pp
-from pg.data import pipeline
+from pg.data import pipeline, stream
 from pg.evals import metrics as metrics_lib
 from tests.support import transfer_rows
 from transfers import coco35l as transfer
@@ -23,7 +23,7 @@ def scored(c):
     }
     (dataset,) = pipeline.datasets(spec, how.get("pp") or c.pp)
     examples = [
-      pipeline.example(dataset, i, pp.Turn(row=i))
+      stream.read(dataset, i, pp.Turn(row=i), dict)
       for i in range(len(dataset.source))
     ]
     yield name, how.metric, examples
@@ -66,7 +66,7 @@ def test_the_languages_of_a_score_are_those_published():
 def test_the_box_of_a_widget_is_red_in_what_the_model_sees(tmp_path):
   c = transfer_rows.Data(tmp_path).config("widgetcap", res=28)
   (dataset,) = pipeline.datasets(c.data, c.pp)
-  image = pipeline.example(dataset, 1, pp.Turn())["image"]
+  image = stream.read(dataset, 1, pp.Turn(), dict)["image"]
   red = (image == (255, 0, 0)).all(axis=-1)
   wanted = np.zeros((28, 28), bool)
   wanted[[0, 13], :] = wanted[:14, [0, 27]] = True

@@ -3,7 +3,7 @@
 import pytest
 
 from pg import pp
-from pg.data import pipeline
+from pg.data import pipeline, stream
 from pg.evals import records, submit
 from tests.support import transfer_rows
 
@@ -127,10 +127,10 @@ def test_a_question_without_answers_is_skipped_in_training_alone(data):
   c = data.config("vizwizvqa")
   (train,) = pipeline.datasets(c.data, c.pp)
   with pytest.raises(pp.Skip, match="'answers'"):
-    pipeline.example(train, 3, pp.Turn())
+    stream.read(train, 3, pp.Turn(), dict)
   test = dict(c.data, split="test")
   (asked,) = pipeline.datasets(test, c.evals.test.pp)
-  prefix = pipeline.example(asked, 3, pp.Turn())["prefix"]
+  prefix = stream.read(asked, 3, pp.Turn(), dict)["prefix"]
   assert prefix == "answer en What is this What color is the kite?"
 
 
@@ -139,11 +139,11 @@ def test_science_qa_shuffles_choices_in_training_alone(data):
   (train,) = pipeline.datasets(c.data, c.pp)
   (test,) = pipeline.datasets(c.data, c.evals.test.pp)
   turns = [pp.Turn(epoch=epoch) for epoch in range(8)]
-  answers = {pipeline.example(train, 0, turn)["suffix"] for turn in turns}
+  answers = {stream.read(train, 0, turn, dict)["suffix"] for turn in turns}
   assert answers == {"The answer is A.", "The answer is B."}
-  answers = {pipeline.example(test, 0, turn)["suffix"] for turn in turns}
+  answers = {stream.read(test, 0, turn, dict)["suffix"] for turn in turns}
   assert answers == {"The answer is B."}
-  assert pipeline.example(test, 1, turns[0])["prefix"] == (
+  assert stream.read(test, 1, turns[0], dict)["prefix"] == (
     "Question: Which of box 2 is a solid?\n"
     "Context: Solids keep their shape.\n"
     "Options: (A) milk, (B) rock 2, (C) air\n"
@@ -178,8 +178,8 @@ def submission(c, name, said):
   (d,) = pipeline.datasets(spec, how.get("pp", c.pp))
   found = []
   for i in range(len(d.source)):
-    where, ref = d.source.where(i), d.source.image_ref(i)
-    example = pipeline.example(d, i, pp.Turn(row=i))
+    where, ref = d.source.where(i), d.source.picture(i)
+    example = stream.read(d, i, pp.Turn(row=i), dict)
     found.append(records.record(i, where, ref, said, 0.0, example))
   made, notes = submit.make(how.submit, found)
   assert not notes

@@ -3,7 +3,7 @@
 import pytest
 
 from pg import config, pp
-from pg.data import mixture, pipeline
+from pg.data import mixture, pipeline, stream
 from pg.evals import records, submit
 from tests.support import transfer_rows
 
@@ -142,7 +142,7 @@ def test_targets_are_lower_case_where_they_were(data, row, suffixes):
   c = data.config(row)
   (train,) = pipeline.datasets(c.data, c.pp)
   turns = [pp.Turn(epoch=epoch) for epoch in range(12)]
-  assert {pipeline.example(train, 0, t)["suffix"] for t in turns} == suffixes
+  assert {stream.read(train, 0, t, dict)["suffix"] for t in turns} == suffixes
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_predictions_on_test_become_the_file_of_the_server(data, row, key, id):
   c = data.config(row)
   how = c.evals.test
   (test,) = pipeline.datasets({**c.data, "split": how.split}, how.pp)
-  example = pipeline.example(test, 0, pp.Turn())
+  example = stream.read(test, 0, pp.Turn(), dict)
   assert not {"suffix", "answers"} & set(example)
   record = records.record(0, test.source.where(0), None, "kite", 0.0, example)
   made, _ = submit.make(how.submit, [record])

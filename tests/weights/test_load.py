@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from pg import convert, predict, sharding, train, tree
+from pg import convert, experiment, predict, sharding, train, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip
@@ -275,7 +275,7 @@ def test_training_starts_from_one_tower_and_draws_the_rest(files):
   c = tiny.nano()
   c.unlock()
   c.init, c.tokenizer = f"{folder / 'a.npz'}:img", tokenizer.NANO
-  r = train.open_run(c)
+  r = experiment.open(c)
   params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
   got = tree.flatten(jax.device_get(params))
   for name, value in of_tower(flat, "img").items():

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet as pq
 
 from pg import pp
-from pg.data import pipeline, source
+from pg.data import pipeline, source, stream
 from pg.data.formats import array_record
 from tests.support import records
 
@@ -151,7 +151,7 @@ def test_rows_go_through_the_pipeline(made):
   _, spec = made
   text = 'decode | fmt("{question}", out="prefix") | fmt("{id}", out="suffix")'
   (data,) = pipeline.datasets({**spec, "split": "train[:50%]"}, text)
-  row = pipeline.example(data, 11, pp.Turn(row=11))
+  row = stream.read(data, 11, pp.Turn(row=11), dict)
   assert (len(data.source), row["prefix"], row["suffix"]) == (
     12,
     "wäs 11?",

@@ -12,7 +12,7 @@ from pg import config, pp
 from pg.codecs import boxes as boxes_lib
 from pg.codecs import masks as masks_lib
 from pg.codecs import tokenizer
-from pg.data import pipeline, prefix_lm
+from pg.data import pipeline, prefix_lm, stream
 from pg.data.formats import prepared
 from pg.evals.metrics import METRICS
 from pg.pp import masks as mask_ops
@@ -40,7 +40,7 @@ def prepare(module, raw, **options):
 
 
 def rows(folder, split):
-  """Returns the rows of a split without their images."""
+  """Returns the rows of a split without their pictures."""
   source = prepared.find(folder, split)
   return [
     {k: v for k, v in source[i].items() if k != "image"}
@@ -138,7 +138,7 @@ def test_the_codes_of_refcoco_are_of_the_object_that_is_asked_for(refcoco):
   (data,) = pipeline.datasets(refcoco.data, refcoco.pp)
   codec, seen = masks_lib.load(masks_lib.NANO), []
   for epoch in range(16):
-    example = pipeline.example(data, 0, pp.Turn(epoch=epoch))
+    example = stream.read(data, 0, pp.Turn(epoch=epoch), dict)
     (found,), rest = boxes_lib.read(example["suffix"])
     assert rest == [] and example["prefix"] in example["sentences"][0]
     outline = mask_ops.polygons(example["segmentation"], 40, 50)
@@ -153,7 +153,7 @@ def test_a_true_answer_of_refcoco_scores_well(refcoco):
   spec = refcoco.evals.refcoco_testA
   named = dict(refcoco.data) | dict(split=spec.split)
   (data,) = pipeline.datasets(named, spec.pp)
-  example = pipeline.example(data, 0, pp.Turn())
+  example = stream.read(data, 0, pp.Turn(), dict)
   right = METRICS["refcoco"]([example["suffix"]], [example])
   assert right["miou"] > 0.9 and right["box@.75"] == 1
   wrong = METRICS["refcoco"]([f"<loc0000>{example['suffix'][9:]}"], [example])
@@ -199,7 +199,7 @@ def test_a_box_outside_of_its_image_is_named(raw):
 def test_photos_that_are_missing_have_an_archive(raw):
   made.coco_det(raw)
   os.remove(raw / f"train2017/{1:012d}.jpg")
-  message = "1 images or clips are missing; get train2017.zip from cocodata"
+  message = "1 pictures or clips are missing; get train2017.zip from cocodata"
   with pytest.raises(ValueError, match=message):
     prepare(coco_det, raw, allow_incomplete=False)
 
@@ -215,10 +215,10 @@ def detection(raw):
 
 def test_objects_are_learnt_and_of_noise_only_that_it_is_noise(detection):
   (data,) = pipeline.datasets(detection.data, detection.pp)
-  example = pipeline.example(data, 0, pp.Turn())
+  example = stream.read(data, 0, pp.Turn(), dict)
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   texts = example["prefix"], example["suffix"]
-  row = prefix_lm.make(*texts, tok, 200, "train", example["no_loss"])
+  row = prefix_lm.make(*texts, tok, 200, example["no_loss"])
   text = tok.decode(row["tokens"][row["mask_loss"]])
   found, _ = boxes_lib.read(text)
   assert sorted(o.label.strip(" ~") for o in found) == ["kite", "potted plant"]
@@ -229,7 +229,7 @@ def test_the_true_boxes_of_all_objects_are_scored(detection):
   spec = detection.evals.val
   named = dict(detection.data) | dict(split=spec.split)
   (data,) = pipeline.datasets(named, spec.pp)
-  read = functools.partial(pipeline.example, data, turn=pp.Turn())
+  read = functools.partial(stream.read, data, turn=pp.Turn(), make=dict)
   examples = [read(i) for i in range(3)]
   assert examples[0]["prefix"] == "detect all classes"
   assert "suffix" not in examples[0] and examples[0]["iscrowd"] == [0, 0, 1]
@@ -252,7 +252,7 @@ def test_boxes_of_noise_and_eos_are_never_written(model):
 # Detection of one's own.
 
 
-def test_own_images_are_read_in_all_three_formats(raw):
+def test_own_pictures_are_read_in_all_three_formats(raw):
   made.detect_own(raw)
   voc, yolo = raw / "voc", raw / "yolo"
   for split in ("train", "val"):
@@ -275,10 +275,10 @@ def test_own_images_are_read_in_all_three_formats(raw):
   for words in (coco, f"source=voc,train={voc}", f"source=yolo,train={yolo}"):
     c = config.load(f"{ROOT}/transfers/detect_own.py:model=nano,{words}")
     (data,) = pipeline.datasets(c.data, c.pp)
-    example = pipeline.example(data, 0, pp.Turn())
+    example = stream.read(data, 0, pp.Turn(), dict)
     assert f"{boxes_lib.encode(KITE)} kite" in example["suffix"]
     val = {k: v for k, v in c.evals.val.items() if k not in ("pp", "forbid")}
     spec = {k: val[k] for k in val if k in ("source", "path", "split")}
     (data,) = pipeline.datasets(spec, c.evals.val.pp)
-    example = pipeline.example(data, 0, pp.Turn())
+    example = stream.read(data, 0, pp.Turn(), dict)
     assert "kite" in example["labels"] and example["height"] == 40

@@ -1,0 +1,93 @@
+"""Opens what a config describes: data, model, optimizer, evaluators.
+
+All that can be wrong is found here, before anything is computed.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import optax
+
+from pg import config, sharding
+from pg.codecs import tokenizer
+from pg.data import options as options_lib
+from pg.data import pipeline, prefix_lm
+from pg.evals import task as evals_task
+from pg.learn import optim
+from pg.models import paligemma
+from pg.weights import load
+
+
+class Experiment(NamedTuple):
+  """Everything that a config opens, checked."""
+
+  mesh: jax.sharding.Mesh
+  cfg: paligemma.Config
+  form: prefix_lm.Form
+  data: tuple  # pipeline.Dataset
+  options: options_lib.Options  # how they are read
+  tasks: tuple  # evals.task.Task
+  schedules: dict  # {evaluator: evals.task.Schedule}
+  total: int  # steps
+  save_every: int  # steps
+  tx: optax.GradientTransformation
+  is_frozen: dict  # tree of bool like the parameters
+  order: dict  # what the order of examples depends on
+
+
+def open(c):  # noqa: A001, it is experiment.open
+  """Opens a config.
+
+  Raises:
+    ValueError: a config, data or device count that does not fit.
+  """
+  mesh = sharding.make_mesh(c.mesh)
+  sharding.check_batch(c.batch_size, mesh)
+  tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))
+  cfg = paligemma.from_config(dict(c.model, res=c.res), tok.vocab_size)
+  data = pipeline.datasets(c.data, c.pp)
+  num_examples = pipeline.num_examples(data)
+  steps = functools.partial(
+    config.steps, batch_size=c.batch_size, num_examples=num_examples
+  )
+  total = steps(c.total)
+  period = functools.partial(steps, total=total)
+  tasks = evals_task.tasks(c)
+  shapes = paligemma.shapes(cfg)
+  return Experiment(
+    mesh=mesh,
+    cfg=cfg,
+    form=prefix_lm.Form(tok, c.res, c.num_images, c.text_len, c.blind),
+    data=data,
+    options=options_lib.from_config(c),
+    tasks=tasks,
+    schedules={t.name: evals_task.schedule(t, period, total) for t in tasks},
+    total=total,
+    save_every=period(c.save_every) or total,  # 0: only at the end
+    tx=optim.make(c, shapes, total, num_examples),
+    is_frozen=optim.frozen(shapes, c.schedule),
+    order=pipeline.fingerprint(data, c.seed, c.batch_size),
+  )
+
+
+def check_data(run, workdir):
+  """Reads some rows of all data, as the run will.
+
+  Args:
+    run: Experiment.
+    workdir: str, where bad rows are written down.
+
+  Returns:
+    {dataset: (rows cut, rows read)}.
+
+  Raises:
+    ValueError: see `pipeline.check`.
+  """
+  groups = [(run.data, prefix_lm.train_row)]
+  groups += [((t.data,), t.make_row) for t in run.tasks]
+  cut = {}
+  for data, make_row in groups:
+    make = functools.partial(make_row, run.form)
+    cut |= pipeline.check(data, make, run.options, workdir)
+  return cut
