@@ -17,6 +17,9 @@ its test:
   @pp.op
   def upper(example, key: str):
     return {key: pp.text_of(example, key).upper()}
+
+One that changes images belongs in a file of such ops, as image.py is: from
+there, and only there, it is also applied where a model is asked about an image.
 """
 
 from typing import NamedTuple

@@ -21,10 +21,10 @@ FLAVOURS = dict(
   bv="decode(exif=True) | resize({res})",
   hf="decode(precise=True, exif=True) | resize({res}, flavour='hf')",
 )
-# What is repeated for every image that a model is asked about; an op of your
-# own that is to be repeated goes here, too.
-OPS = ("decode", "resize", "resize_small", "central_crop")
+# Where ops of images are. What does not draw is repeated for every image that a
+# model is asked about, but for what a row says.
 _MODULES = tuple(m.__name__ for m in (crop, image, resize, robust))
+_OF_ROWS = ("draw_box",)
 _OF_BOXES = ("boxes", "visible")  # there are none where a model is asked
 
 
@@ -57,7 +57,7 @@ def of_pipeline(string, res):
   Ops that draw, and those of texts and boxes, are left out; `decode` and
   `resize(res)` are added where there is none.
   """
-  kept = [node for node in parse.nodes(string) if parse.name(node) in OPS]
+  kept = [node for node in parse.nodes(string) if _is_kept(node)]
   names = {parse.name(node) for node in kept}
   parts = ["decode"] * ("decode" not in names)
   parts += map(_without_boxes, kept)
@@ -92,7 +92,7 @@ def replaced(string, way):
   """Returns a pipeline string whose ops of images are those of `way`."""
   parts = []
   for node in parse.nodes(string):
-    if parse.name(node) not in OPS:
+    if not _is_kept(node):
       parts.append(ast.unparse(node))
     elif way not in parts:
       parts.append(way)
@@ -121,13 +121,23 @@ def method(way):
 
 def _draws(string):
   """Returns whether an op of images draws."""
-  ops = [pp.OPS.get(parse.name(node)) for node in parse.nodes(string)]
-  return any(
-    op
-    and op.__module__ in _MODULES
-    and "rng" in inspect.signature(op).parameters
-    for op in ops
-  )
+  return any(map(_is_random, parse.nodes(string)))
+
+
+def _is_random(node):
+  op = pp.OPS.get(parse.name(node))
+  return _is_of_images(op) and "rng" in inspect.signature(op).parameters
+
+
+def _is_kept(node):
+  """Returns whether an op is repeated where a model is asked."""
+  name = parse.name(node)
+  kept = _is_of_images(pp.OPS.get(name)) and name not in _OF_ROWS
+  return kept and not _is_random(node)
+
+
+def _is_of_images(op):
+  return op is not None and op.__module__ in _MODULES
 
 
 def _without_boxes(node):

@@ -28,6 +28,7 @@ PLAIN, COARSE = "decode | resize(48)", "decode | resize(48, antialias=False)"
     ),
     ("decode | inception_crop(95) | random_resize(48)", PLAIN),
     ("decode | resize(48) | draw_box('bbox') | random_jpeg(0.5)", PLAIN),
+    ("decode | random_flip(0.5) | resize(48)", PLAIN),
     ("decode | an_op_of_a_fork('x') | resize(48)", PLAIN),
   ],
 )
@@ -35,6 +36,17 @@ def test_the_part_of_a_pipeline_that_is_the_models(string, way):
   assert flavours.of_pipeline(string, 48) == way
   shown = parse.build(way)({"image": NOISE}, pp.Turn())["image"]
   assert shown.shape == (48, 48, 3)
+
+
+def test_an_op_of_ones_own_that_changes_images_is_the_models(monkeypatch):
+  def inverted(example):
+    return {"image": 255 - example["image"]}
+
+  monkeypatch.setitem(pp.OPS, "inverted", inverted)
+  string = "decode | inverted | resize(48)"
+  assert flavours.of_pipeline(string, 48) == PLAIN  # of this file
+  inverted.__module__ = "pg.pp.image"
+  assert flavours.of_pipeline(string, 48) == string
 
 
 def run(pp=PLAIN, data=None, evals=None):
