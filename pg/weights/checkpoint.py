@@ -25,7 +25,7 @@ from pg.weights import tensors
 # Orbax logs a dozen lines per save; its failures arrive as exceptions.
 logging.getLogger("absl").addFilter(lambda r: "/orbax/" not in r.pathname)
 
-_CHUNK = 1 << 26  # bytes
+CHUNK = 1 << 26  # bytes
 _PARTIAL = ".orbax-checkpoint-tmp"  # in a name, Orbax's mark of a partial one
 
 
@@ -173,11 +173,11 @@ def save_args(name, leaf):
     name: str, flat name in the train state.
     leaf: array, or anything with shape and nbytes.
   """
-  if leaf.nbytes <= _CHUNK:
+  if leaf.nbytes <= CHUNK:
     return ocp.SaveArgs()
   stacked = any(part in name for part in tensors.STACKED)
   axes = (0,) if stacked else ()
-  return ocp.SaveArgs(chunk_byte_size=_CHUNK, shard_axes=axes)
+  return ocp.SaveArgs(chunk_byte_size=CHUNK, shard_axes=axes)
 
 
 def steps(folder):

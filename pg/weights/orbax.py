@@ -1,20 +1,19 @@
 """Our own checkpoints as a source and a target of conversions.
 
-A checkpoint is stored in chunks of one layer or less (`checkpoint.save_args`),
+A checkpoint is stored in chunks of one layer or less (`checkpoint.CHUNK`),
 so a layer is read and written at a time, whatever the size of the model.
 """
-
-import dataclasses
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from etils import epath
-from orbax.checkpoint import type_handlers
 
 from pg import tree
 from pg.weights import checkpoint, tensors
+
+_CODEC = {"driver": "zarr", "compressor": {"id": "zstd"}}  # Orbax's
 
 
 class Reader:
@@ -63,54 +62,9 @@ class Reader:
 
   def _store(self, name):
     if name not in self._stores:
-      path = "params." + name.replace("/", ".") + "/"
-      base = f"{self._folder}/"
-      base = base if "://" in base else f"file://{base}"
-      kvstore = {"driver": "ocdbt", "base": base, "path": path}
-      spec = {"driver": "zarr", "kvstore": kvstore}
+      spec = _place(self._folder, name)
       self._stores[name] = tensorstore.open(spec, read=True).result()
     return self._stores[name]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Lazy:
-  """A tensor that is read when it is written."""
-
-  name: str
-  shape: tuple
-  dtype: np.dtype
-  read: object  # function (name, layer) -> array
-
-  @property
-  def size(self):
-    return int(np.prod(self.shape))
-
-  @property
-  def nbytes(self):
-    return self.size * self.dtype.itemsize
-
-
-class _Handler(type_handlers.NumpyHandler):
-  """Stores lazy tensors as Orbax stores arrays, one after another."""
-
-  def __init__(self):
-    super().__init__(deepcopy_host_arrays=False)
-
-  async def _open_and_write(self, value, tspec, ts_context):
-    # It waits without letting others go on: one layer is in memory at a time.
-    store = tensorstore.open(
-      tensorstore.Spec(tspec), create=True, open=True, context=ts_context
-    ).result()
-    for layer in tensors.parts(value.name, value.shape):
-      array = value.read(value.name, layer)
-      target = store if layer is None else store[layer]
-      rows = store.chunk_layout.write_chunk.shape[layer is not None]
-      for i in range(0, len(array), rows):
-        piece = tensors.as_dtype(array[i : i + rows], value.dtype)
-        try:
-          target[i : i + len(piece)].write(piece).result()
-        except ValueError as error:  # TensorStore's of a full disk
-          raise OSError(str(error)) from error
 
 
 def write(folder, specs, read):
@@ -124,27 +78,55 @@ def write(folder, specs, read):
   Raises:
     OSError: it cannot be written.
   """
-  flat = {
-    name: _Lazy(name, spec.shape, spec.dtype, read)
-    for name, spec in specs.items()
-  }
-  args = {
-    f"params/{name}": checkpoint.save_args(name, lazy)
-    for name, lazy in flat.items()
-  }
-  handlers = type_handlers.create_type_handler_registry((_Lazy, _Handler()))
-  state = ocp.PyTreeCheckpointHandler(type_handler_registry=handlers)
-  composite = ocp.CompositeCheckpointHandler(
-    state=state, meta=ocp.JsonCheckpointHandler()
-  )
-  with ocp.Checkpointer(composite) as saver:
+  path = epath.Path(folder).resolve() / "checkpoints" / "0"
+  # Orbax writes all arrays at once, so it gets ones without a shape, and the
+  # real ones take their place.
+  names = {f"params/{k}": np.zeros((), v.dtype) for k, v in specs.items()}
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as saver:
     saver.save(
-      epath.Path(folder).resolve() / "checkpoints" / "0",
+      path,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(
-          tree.unflatten({f"params/{k}": v for k, v in flat.items()}),
-          tree.unflatten(args),
-        ),
+        state=ocp.args.PyTreeSave(tree.unflatten(names)),
         meta=ocp.args.JsonSave({"step": 0}),
       ),
     )
+  try:
+    for name, spec in specs.items():
+      _write(path / "state", name, spec, read)
+  except ValueError as error:  # TensorStore's of a full disk
+    raise OSError(str(error)) from error
+
+
+def _write(folder, name, spec, read):
+  """Writes a tensor, a chunk at a time."""
+  stacked = tensors.is_stacked(name)
+  store = tensorstore.open(
+    _place(folder, name),
+    create=True,
+    delete_existing=True,
+    dtype=tensorstore.dtype(spec.dtype),
+    shape=spec.shape,
+    codec=tensorstore.CodecSpec(_CODEC),
+    chunk_layout=tensorstore.ChunkLayout(
+      chunk=tensorstore.ChunkLayout.Grid(
+        elements=checkpoint.CHUNK // spec.dtype.itemsize,
+        shape=[int(stacked), *[0] * len(spec.shape[1:])],
+      )
+    ),
+  ).result()
+  for layer in tensors.parts(name, spec.shape):
+    array = read(name, layer)
+    target = store if layer is None else store[layer]
+    rows = store.chunk_layout.write_chunk.shape[stacked]
+    for i in range(0, len(array), rows):
+      piece = tensors.as_dtype(array[i : i + rows], spec.dtype)
+      target[i : i + len(piece)].write(piece).result()
+
+
+def _place(folder, name):
+  """Returns where TensorStore finds a parameter."""
+  path = "params." + name.replace("/", ".") + "/"
+  base = f"{folder}/"
+  base = base if "://" in base else f"file://{base}"
+  kvstore = {"driver": "ocdbt", "base": base, "path": path}
+  return {"driver": "zarr", "kvstore": kvstore}
