@@ -1,11 +1,11 @@
-r"""Reads a run's data before it trains, and tells what is wrong with it.
+r"""Checks the data of a run before it trains and reports what is wrong.
 
 python -m pg.check --config transfers/forkme.py:train=a.jsonl,val=b.jsonl
 python -m pg.check --train a.jsonl --val b.jsonl --res 224 --out check.html
 
 Reads training and evaluation data, in the same way as training does: all rows
 that the run would read, or some of each dataset with --examples. Prints what it
-found, and writes it with pictures and a batch as the model sees it into --out.
+found, and writes it with images and a batch as the model sees it into --out.
 Ends with 1 if something would hurt training, else with 0.
 """
 
@@ -24,23 +24,23 @@ from pg.codecs import tokenizer
 from pg.data import options, pipeline, prefix_lm, stream
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
-from pg.inspect import rows as visit_lib
+from pg.inspect import rows as rows_lib
 from pg.log.pages import check as check_page
 from pg.weights import load
 
 # Rows that are read at once, rows of the batch and of a finding to show.
 CHUNK = 256
-NUM_SHOWN, NUM_PICTURES = 16, 3
-# Seconds that a speed is measured for, and rows at most.
-MEASURE, MEASURE_ROWS = 1.0, 256
-# Values of the command line for files without a config.
-PLAIN = dict(
+NUM_BATCH, NUM_SAMPLES = 16, 3
+# Seconds that throughput is measured for, and rows at most.
+MEASURE_SECONDS, MEASURE_ROWS = 1.0, 256
+# Defaults of the command line for files without a config.
+DEFAULTS = dict(
   val="", res=224, text_len=128, num_images=1, batch_size=32, tokenizer=""
 )
 
 
 def check(c, title, *, num_examples=None, step_time=None, quiet=True):
-  """Reads the data of a config and reports on it.
+  """Inspects the data of a config.
 
   Args:
     c: the config.
@@ -51,7 +51,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
     quiet: bool, prints no progress.
 
   Returns:
-    doctor.Report.
+    inspection.Report.
 
   Raises:
     ValueError: a config that does not fit, or data that cannot be opened.
@@ -61,72 +61,76 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len)
   data = pipeline.datasets(c.data, c.pp)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
-  parts = [inspection.Part(n, d, train=True) for n, d in zip(names, data)]
-  parts += evaluated(evals_task.tasks(c), c.text_len)
-  rows = [
-    spread(part.size, n if num_examples is None else num_examples)
-    for part, n in zip(parts, [*run_reads(c, data), *[None] * len(parts)])
+  datasets = [
+    inspection.DatasetStats(n, d, train=True) for n, d in zip(names, data)
   ]
-  found = inspection.Doctor(parts, c.text_len)
-  how = options.from_config(c)
-  total = sum(map(len, rows))
+  datasets += evaluation_datasets(evals_task.tasks(c), c.text_len)
+  limits = [*rows_of_run(c, data), *[None] * len(datasets)]
+  rows = [
+    evenly_spread(stats.size, n if num_examples is None else num_examples)
+    for stats, n in zip(datasets, limits)
+  ]
+  found = inspection.Inspection(datasets, c.text_len)
+  loading = options.from_config(c)
+  total, threads = sum(map(len, rows)), loading.num_threads
   with (
-    concurrent.futures.ThreadPoolExecutor(how.num_threads) as pool,
+    concurrent.futures.ThreadPoolExecutor(threads) as pool,
     progress.Bar(total=total, unit=" rows", leave=False, disable=quiet) as bar,
   ):
-    for number, visited in visits(parts, rows, form, c.seed, pool):
-      found.see(number, visited)
-      bar.update(sum(p.num_read for p in parts) - bar.n)
-    found.close(how.bad.max_fraction if how.bad.skips else 0.0)
+    for number, report in row_reports(datasets, rows, form, c.seed, pool):
+      found.add(number, report)
+      bar.update(sum(d.num_read for d in datasets) - bar.n)
+    found.finish(loading.bad.max_fraction if loading.bad.skips else 0.0)
     count = min(MEASURE_ROWS, pipeline.num_examples(data))
-    rows = list(draw(c.seed, data, count))
-    speed = measure(form, parts, c.seed, rows, pool, how)
-  if speed and step_time:
-    speed = speed._replace(wanted=c.batch_size / step_time)
-    if speed.wanted > speed.many:
-      detail = f"{speed.wanted:.3g} rows/s wanted, {speed.many:.3g} read"
-      found.found.add("slow", "training", "", detail)
+    rows = list(draw_rows(c.seed, data, count))
+    throughput = measure(form, datasets, c.seed, rows, pool, loading)
+  if throughput and step_time:
+    throughput = throughput._replace(wanted=c.batch_size / step_time)
+    if throughput.wanted > throughput.parallel:
+      wanted, read = throughput.wanted, throughput.parallel
+      detail = f"{wanted:.3g} rows/s wanted, {read:.3g} read"
+      found.findings.add("slow", "training", "", detail)
   form = form._replace(blind=c.blind)
-  count = min(c.batch_size, NUM_SHOWN)
+  count = min(c.batch_size, NUM_BATCH)
   return inspection.Report(
     title=title,
-    doctor=found,
-    speed=speed,
-    shown=shown(form, parts, c.seed, draw(c.seed, data, count)),
-    pictures={
-      f.kind: shown(form, parts, c.seed, f.rows[:NUM_PICTURES])
-      for _, f in found.found.sorted()
+    inspection=found,
+    throughput=throughput,
+    batch=read_samples(form, datasets, c.seed, draw_rows(c.seed, data, count)),
+    samples={
+      f.kind: read_samples(form, datasets, c.seed, f.rows[:NUM_SAMPLES])
+      for _, f in found.findings.sorted()
     },
     tok=tok,
     seconds=time.monotonic() - start,
   )
 
 
-def evaluated(tasks, text_len):
-  """Returns a doctor.Part for each set of rows that evaluators look at."""
+def evaluation_datasets(tasks, text_len):
+  """Returns a DatasetStats for each set of rows that evaluators read."""
   groups = {}
   for task in tasks:
     key = task.data.spec, task.settings["num_examples"]
     groups.setdefault(key, []).append(task)
-  parts = []
+  datasets = []
   for (_, limit), group in groups.items():
-    said = [t for t in group if t.generates]
-    part = inspection.Part(
+    generating = [t for t in group if t.generates]
+    stats = inspection.DatasetStats(
       "+".join(f"evals.{t.name}" for t in group),
       group[0].data,
       train=False,
       limit=limit,
-      generates=len(said) == len(group),
+      generates=len(generating) == len(group),
       max_len=min(
-        (t.settings["max_len"] or text_len for t in said), default=None
+        (t.settings["max_len"] or text_len for t in generating), default=None
       ),
       seen=all(t.name.startswith("seen_") for t in group),
     )
-    parts.append(part)
-  return parts
+    datasets.append(stats)
+  return datasets
 
 
-def run_reads(c, data):
+def rows_of_run(c, data):
   """Returns how many rows of each dataset the run reads, repeats included."""
   n = pipeline.num_examples(data)
   steps = config.steps(c.total, c.batch_size, n)
@@ -134,53 +138,55 @@ def run_reads(c, data):
   return [math.ceil(steps * c.batch_size * share) for share in shares]
 
 
-def spread(size, limit):
+def evenly_spread(size, limit):
   """Returns rows, all or `limit` of them evenly spread, in order."""
   if limit is None or limit >= size:
     return range(size)
   return np.linspace(0, size - 1, limit).astype(np.int64)
 
 
-def visits(parts, rows, form, seed, pool):
-  """Yields (number of the part, visit.Visit) of all rows, in order."""
-  for number, (part, at) in enumerate(zip(parts, rows)):
-    look = functools.partial(visit, part, form, (seed, number))
-    for start in range(0, len(at), CHUNK):
-      for visited in pool.map(look, map(int, at[start : start + CHUNK])):
-        yield number, visited
+def row_reports(datasets, rows, form, seed, pool):
+  """Yields (number of the dataset, rows.RowReport) of all rows, in order."""
+  for number, (stats, indices) in enumerate(zip(datasets, rows)):
+    inspect = functools.partial(inspect_row, stats, form, (seed, number))
+    for start in range(0, len(indices), CHUNK):
+      chunk = map(int, indices[start : start + CHUNK])
+      for report in pool.map(inspect, chunk):
+        yield number, report
 
 
-def make(part, form, seed, i, tap=None):
+def read_row(stats, form, seed, i, source=None):
   """Returns row i after its ops, and as the batch has it, as a run reads it.
 
   Args:
-    part: doctor.Part.
+    stats: inspection.DatasetStats.
     form: prefix_lm.Form.
     seed: tuple, of the row's randomness in training.
     i: int, the row.
-    tap: visit.Tap to read through.
+    source: to read through; by default the dataset's.
   """
-  dataset = part.dataset._replace(source=tap or part.dataset.source)
-  turn = pp.Turn(seed, i) if part.train else pp.Turn(row=i)
-  done = stream.read(dataset, i, turn, dict)
-  is_prompt = part.generates and "suffix" not in done
+  dataset = stats.dataset._replace(source=source or stats.dataset.source)
+  turn = pp.Turn(seed, i) if stats.train else pp.Turn(row=i)
+  example = stream.read(dataset, i, turn, dict)
+  is_prompt = stats.generates and "suffix" not in example
   make_row = prefix_lm.decode_row if is_prompt else prefix_lm.train_row
-  return done, make_row(form, done)
+  return example, make_row(form, example)
 
 
-def visit(part, form, seed, i):
-  """Examines a row, see `make`; returns visit.Visit."""
-  tap = visit_lib.Tap(part.dataset.source)
+def inspect_row(stats, form, seed, i):
+  """Inspects a row, see `read_row`; returns rows.RowReport."""
+  source = rows_lib.RecordingSource(stats.dataset.source)
   try:
-    done, _ = make(part, form, seed, i, tap)
+    example, _ = read_row(stats, form, seed, i, source)
   except pp.Skip:
-    return visit_lib.Visit(i, status="skipped")
+    return rows_lib.RowReport(i, status="skipped")
   except Exception as e:  # whatever breaks: the other rows are read, too
-    return visit_lib.Visit(i, (visit_lib.diagnose(tap.row, e),), "bad")
-  return visit_lib.examine(i, tap.row, done, form.tok)
+    problem = rows_lib.classify_failure(source.row, e)
+    return rows_lib.RowReport(i, (problem,), "bad")
+  return rows_lib.inspect(i, source.row, example, form.tok)
 
 
-def draw(seed, data, count):
+def draw_rows(seed, data, count):
   """Draws (number of the dataset, row) in the mixture's proportion."""
   rng = np.random.default_rng(seed)
   shares = np.array([d.weight for d in data]) / sum(d.weight for d in data)
@@ -188,66 +194,76 @@ def draw(seed, data, count):
     yield number, int(rng.integers(len(data[number].source)))
 
 
-def shown(form, parts, seed, rows):
-  """Returns list of doctor.Shown of (number of the part, row), no bad ones."""
-  out = []
-  for number, i in rows:
-    try:
-      done, row = make(parts[number], form, (seed, number), i)
-    except Exception:  # it is among the findings
-      continue
-    where = parts[number].dataset.source.where(i)
-    out.append(
-      inspection.Shown(where, row, done["prefix"], done.get("suffix", ""))
-    )
-  return out
-
-
-def measure(form, parts, seed, rows, pool, how):
-  """Returns the doctor.Speed at which rows are read; None if all are bad.
+def read_samples(form, datasets, seed, rows):
+  """Reads rows as the model sees them; bad ones are left out.
 
   Args:
-    form, parts, seed, rows: see `shown`.
-    pool: executor with the threads of a run.
-    how: options.Options.
+    form: pipeline.Form.
+    datasets: list of inspection.DatasetStats.
+    seed: int.
+    rows: iterable of (number of the dataset, row).
+
+  Returns:
+    list of inspection.Sample.
   """
-  read = lambda row: shown(form, parts, seed, [row])
-  done, start = [], time.perf_counter()
-  while len(done) < len(rows) and time.perf_counter() - start < MEASURE:
-    done.append(read(rows[len(done)]))
-  one = len(done) / (time.perf_counter() - start)
+  samples = []
+  for number, i in rows:
+    try:
+      example, row = read_row(datasets[number], form, (seed, number), i)
+    except Exception:  # it is among the findings
+      continue
+    where = datasets[number].dataset.source.where(i)
+    texts = example["prefix"], example.get("suffix", "")
+    samples.append(inspection.Sample(where, row, *texts))
+  return samples
+
+
+def measure(form, datasets, seed, rows, pool, loading):
+  """Measures the inspection.Throughput of reading; None if all rows are bad.
+
+  Args:
+    form, datasets, seed, rows: see `read_samples`.
+    pool: executor with the threads of a run.
+    loading: options.Options.
+  """
+  read = lambda row: read_samples(form, datasets, seed, [row])
+  results, start = [], time.perf_counter()
+  while (
+    len(results) < len(rows) and time.perf_counter() - start < MEASURE_SECONDS
+  ):
+    results.append(read(rows[len(results)]))
+  single = len(results) / (time.perf_counter() - start)
   start = time.perf_counter()
-  for _ in pool.map(read, rows[: len(done)]):
+  for _ in pool.map(read, rows[: len(results)]):
     pass
-  many, name = len(done) / (time.perf_counter() - start), "threads"
-  if how.num_workers:
-    many, name = (
-      max(many, one * min(how.num_workers, os.cpu_count())),
-      "workers",
-    )
-  images = [s.row["mask_image"].sum() for good in done for s in good]
+  parallel = len(results) / (time.perf_counter() - start)
+  readers = f"{loading.num_threads} threads"
+  if loading.num_workers:
+    parallel = max(parallel, single * min(loading.num_workers, os.cpu_count()))
+    readers = f"{loading.num_workers} workers"
+  images = [s.row["mask_image"].sum() for samples in results for s in samples]
   if not images:
     return None
-  name = f"{how.num_workers or how.num_threads} {name}"
-  return inspection.Speed(one, many, name, float(np.mean(images)))
+  images = float(np.mean(images))
+  return inspection.Throughput(single, parallel, readers, images)
 
 
-def plain(args):
-  """Returns a config of JSON-lines files and the values of PLAIN."""
-  c = ml_collections.ConfigDict(PLAIN)
-  c.update({k: getattr(args, k) for k in PLAIN if getattr(args, k) is not None})
+def plain_config(args):
+  """Returns a config of JSON-lines files and the values of DEFAULTS."""
+  c = ml_collections.ConfigDict(DEFAULTS)
+  given = {k: getattr(args, k) for k in DEFAULTS}
+  c.update({k: v for k, v in given.items() if v is not None})
   c.seed, c.init, c.blind, c.total = 0, "", False, "1ep"
   c.pp = f"decode(exif=True) | resize({c.res})"
   c.data = dict(train=dict(source="jsonl", path=args.train))
   c.evals, c.input, c.bad = {}, {}, {}
   if args.val:
-    how = dict(metric="perplexity", source="jsonl", path=args.val)
-    c.evals.val = how
+    c.evals.val = dict(metric="perplexity", source="jsonl", path=args.val)
   return c
 
 
 def main(args):
-  given = [k for k in ("train", *PLAIN) if getattr(args, k) is not None]
+  given = [k for k in ("train", *DEFAULTS) if getattr(args, k) is not None]
   if args.config and given:
     word = given[0].replace("_", "-")
     raise ValueError(f"--{word} is for files without a config; see --help")
@@ -259,7 +275,7 @@ def main(args):
     raise ValueError(f"--step-time must be above 0, got {args.step_time}")
   files = " and ".join(filter(None, (args.train, args.val)))
   title = args.config_file if args.config else files
-  c = args.config or plain(args)
+  c = args.config or plain_config(args)
   report = check(
     c,
     title,
@@ -270,7 +286,7 @@ def main(args):
   print(terminal.render(report))
   if args.out:
     print(f"page: {check_page.write(report, args.out)}")
-  sys.exit(int(report.doctor.found.has_errors()))
+  sys.exit(int(report.inspection.findings.has_errors()))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A config file is a Python file with `get_config(arg=None) -> ConfigDict`. On the
 command line it is named as `path.py` or `path.py:res=448,model=pg2_3b`; what
-stands behind the colon reaches `get_config` as a string and `arguments` turns
+stands after the colon reaches `get_config` as a string and `arguments` turns
 it into values. Single keys are overridden with `--config.lr=3e-6`.
 """
 

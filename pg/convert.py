@@ -8,7 +8,7 @@ SRC is an .npz, a Hugging Face folder, a run or a checkpoint in it, the hf:// or
 other URL of one, or a new PaliGemma, `img=SIGLIP,llm=GEMMA` (see
 pg/weights/load.py). A layer at a time is in memory. What an .npz has no place
 for (config.json, tokenizer, how images were seen in training, the embedding's
-rows behind the vocabulary) lies beside it in a folder, `pt_224.hf`, and comes
+rows after the vocabulary) lies beside it in a folder, `pt_224.hf`, and comes
 back from there.
 """
 

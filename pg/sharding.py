@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh, and rules from parameter names to shardings.
+"""The device mesh, and rules from parameter names to shardings.
 
 A config names three sizes. `replica` and `fsdp` split the batch; `fsdp` also
 splits parameters and optimizer state, which are gathered layer by layer where

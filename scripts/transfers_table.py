@@ -27,7 +27,7 @@ of `transfers/` says what is known and what is not. Made by
 
 Data are made once from the official release, `python -m scripts.prepare.NAME
 --raw DIR --out data/NAME`; then `python -m pg.train --config CONFIG --workdir
-runs/mine`. Data behind a `+` are only evaluated on, where they are there.
+runs/mine`. Data after a `+` are only evaluated on, where they are there.
 Scores are what was published for PaliGemma 3B at each resolution, by these
 settings; none of them was reached here, for want of the weights. Where the test
 answers are not public, they are the test server's. An evaluator called `seen_*`
@@ -133,9 +133,11 @@ def _status(name, data):
   with c.unlocked():
     c.num_images, c.text_len = 16, 512
   report = check.check(c, name)
-  rows = sum(part.num_read for part in report.doctor.parts)
+  rows = sum(d.num_read for d in report.inspection.datasets)
   # A recipe that trains on val, as published, is told so.
-  kinds = {f.kind for s, f in report.doctor.found.sorted() if s == "error"}
+  kinds = {
+    f.kind for s, f in report.inspection.findings.sorted() if s == "error"
+  }
   kinds -= {"shared_question"}
   return f"{rows} rows" + "".join(f", {kind}" for kind in sorted(kinds))
 

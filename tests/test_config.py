@@ -49,7 +49,7 @@ def test_a_word_is_the_python_value_it_looks_like_else_text(text, value):
   assert found == value and type(found) is type(value)
 
 
-# Arguments behind the colon.
+# Arguments after the colon.
 
 DEFAULTS = dict(res=224, model="pg2_3b", lr=1e-5, freeze=False, other=None)
 

@@ -221,7 +221,7 @@ def greedy(cfg, p, batch, *, eos, real=None):
 
 
 def until_eos(tokens, eos):
-  """Cuts each row behind its first eos, as lists."""
+  """Cuts each row after its first eos, as lists."""
   rows = [list(map(int, row)) for row in tokens]
   return [r[: r.index(eos) + 1] if eos in r else r for r in rows]
 

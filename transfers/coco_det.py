@@ -7,7 +7,7 @@ python -m scripts.prepare.coco_det --raw DIR --out data/coco_det
 python -m pg.train --config transfers/coco_det.py:res=448 --workdir runs/det
 
 As in appendix C of PaliGemma 2 (arXiv 2412.03555): objects in random order, and
-behind them boxes of noise up to `num`. The model learns which they are, but not
+after them boxes of noise up to `num`. The model learns which they are, but not
 where. When decoding, their name is forbidden as eos is, so that it always
 writes `num` boxes, and the probability of a name is its score. No source says
 for how long, on which rows and how fast it was trained: that is ours. So is

@@ -19,7 +19,7 @@ from transfers import base
 
 
 def get_config(arg=None):
-  # What can be said behind the colon of --config; single keys are changed with
+  # What can be said after the colon of --config; single keys are changed with
   # --config.key=value.
   arg = config.arguments(
     arg,
@@ -49,7 +49,7 @@ def get_config(arg=None):
 
   c.model = dict(
     variant=arg.model,
-    dropout=0.0,  # behind attention and mlp of the decoder
+    dropout=0.0,  # after attention and mlp of the decoder
     final_softcap=0.0,  # Gemma 2 was pre-trained with 30; transfers do without
     window=None,  # 4096 to narrow Gemma 2's local layers, as some ports do
     dtype="auto",  # of activations: bfloat16, float32 on a CPU

@@ -1,4 +1,4 @@
-r"""InfographicVQA: questions about posters that explain with pictures.
+r"""InfographicVQA: questions about posters that explain with images.
 
 Reported for PaliGemma 3B (test, ANLS): 28.46 at 224 px, 40.47 at 448 px, 47.75
 at 896 px.

@@ -1,4 +1,4 @@
-r"""RSVQA-HR: questions about aerial pictures, without those for a number.
+r"""RSVQA-HR: questions about aerial images, without those for a number.
 
 Reported for PaliGemma 3B (mean over the types of questions), test / test_2, of
 another city: 92.61 / 90.58 at 224 px, 92.79 / 90.54 at 448 px.

@@ -1,4 +1,4 @@
-r"""RSVQA-LR: questions about satellite pictures, without those for a number.
+r"""RSVQA-LR: questions about satellite images, without those for a number.
 
 Reported for PaliGemma 3B (test, mean over the types of questions): 92.65 at 224
 px, 93.11 at 448 px.

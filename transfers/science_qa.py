@@ -1,4 +1,4 @@
-r"""ScienceQA: multiple choice of school science, questions with a picture.
+r"""ScienceQA: multiple choice of school science, questions with an image.
 
 Reported for PaliGemma 3B (test): 95.39 at 224 px, 95.93 at 448 px, both with
 the image tower frozen and without explanations.

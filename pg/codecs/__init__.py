@@ -1,1 +1,1 @@
-"""Turn text, boxes and masks into tokens and back: numpy only, no jax."""
+"""Codecs between tokens and text, boxes, masks: numpy only, no jax."""

@@ -1,4 +1,4 @@
-"""Boxes <-> `<loc0000>`..`<loc1023>`, the text a detector reads and writes.
+"""Encodes boxes as `<loc0000>`..`<loc1023>` tokens, and decodes them.
 
 A box is `(y1, x1, y2, x2)` as fractions of the image's height and width. Each
 coordinate is one token, in that order: `round(x * 1023)`, read back as
@@ -9,7 +9,7 @@ coordinate is one token, in that order: `round(x * 1023)`, read back as
     "<loc0000><loc0256><loc0512><loc1023> red car"
 
 A segmented object has the 16 codes of its mask, `<seg000>`..`<seg127>`, right
-behind its locations: "<loc....>x4<seg...>x16 cat ; ..." (see masks.py for what
+after its locations: "<loc....>x4<seg...>x16 cat ; ..." (see masks.py for what
 they mean).
 
 The scale is that of google-research/big_vision (evaluators and data ops), which
@@ -31,7 +31,7 @@ _CODES = re.compile(r"(?:<seg(?:0[0-9]{2}|1[01][0-9]|12[0-7])>){16}(?!<seg)")
 
 
 class Object(NamedTuple):
-  """What a text says about one object."""
+  """One object that a text describes."""
 
   box: tuple  # y1 x1 y2 x2, floats in 0..1
   label: str
@@ -54,7 +54,7 @@ def encode(box):
 
 
 def _encode(boxes):
-  """Encodes several boxes at once: one by one is seven times slower."""
+  """Encodes several boxes together: one by one is seven times slower."""
   boxes = np.asarray(boxes, np.float64)
   if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
     raise ValueError(f"wanted a box of four numbers y1 x1 y2 x2, got {boxes}")
@@ -165,7 +165,7 @@ def read(text):
   """Reads objects from what a model wrote, with their masks; never fails.
 
   Returns:
-    objects: list of Object; codes are exactly 16 right behind the box, fewer or
+    objects: list of Object; codes are exactly 16 right after the box, fewer or
       more are part of the label.
     rest: list of str, each part of the text that is not an object.
   """
@@ -199,7 +199,7 @@ def write(objects):
 
 
 def raster(boxes):
-  """Returns the order in which boxes are read: line by line, left to right.
+  """Returns the raster order of boxes: line by line, left to right.
 
   Two boxes are on one line if the middle of each is between the upper and lower
   edge of the other.

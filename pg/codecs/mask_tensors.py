@@ -1,4 +1,4 @@
-"""The file of a mask codec: which tensors it has, as PyTorch lays them out.
+"""The tensors in a mask codec's file, as PyTorch lays them out.
 
 The released one is gs://big_vision/paligemma/vae-oid.npz of
 google-research/big_vision: 8,479,556 bytes, sha256

@@ -1,4 +1,4 @@
-"""Masks <-> 16 codes, `<seg000>`..`<seg127>`: a small VQ-VAE in numpy.
+"""Encodes masks as 16 codes, `<seg000>`..`<seg127>`: a VQ-VAE in numpy.
 
   codec = masks.load(masks.NANO)
   codes = masks.encode(codec, mask, box)                  # 16 ints in 0..127
@@ -31,18 +31,18 @@ GRID = 4  # codes on a side
 _CHUNK = 64
 
 
-_UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _double
+_UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _upsample
 
 
 class Codec(NamedTuple):
-  """The network as matrices."""
+  """The weights of the VQ-VAE, as matrices."""
 
   layers: dict  # name such as "encoder.0" -> (f32[inputs, outputs], f32[...])
   codebook: np.ndarray  # f32[128, D]
 
 
 def load(path):
-  """Reads a codec.
+  """Loads a codec from an `.npz`.
 
   Args:
     path: str, an `.npz` or its URL.
@@ -73,7 +73,7 @@ def build(tensors, name="the mask codec"):
 
 
 def encode(codec, mask, box):
-  """Returns the codes of one object's mask.
+  """Encodes one object's mask.
 
   Args:
     codec: Codec.
@@ -90,7 +90,7 @@ def encode(codec, mask, box):
 
 
 def decode(codec, codes):
-  """Returns the masks of codes.
+  """Decodes codes to masks.
 
   Args:
     codec: Codec.
@@ -114,7 +114,7 @@ def decode(codec, codes):
 
 
 def paste(decoded, box, height, width):
-  """Returns the mask of an image from that of one object.
+  """Pastes an object's decoded mask into an empty mask of the image.
 
   Args:
     decoded: f32[64, 64], as `decode` gives it.
@@ -136,7 +136,7 @@ def paste(decoded, box, height, width):
 
 
 def crop(mask, box):
-  """Cuts an object out of a mask, which becomes 64 x 64.
+  """Crops a mask to an object's box and resizes it to 64 x 64.
 
   Args:
     mask: bool[height, width].
@@ -195,7 +195,7 @@ def _decoder(codec, x):
   for i in (2, 3):
     x = _residual(codec, f"decoder.{i}", x)
   for name in _UP:
-    x = _relu(_double(codec, name, x))
+    x = _relu(_upsample(codec, name, x))
   return _apply(codec, "decoder.12", x)[..., 0]
 
 
@@ -205,8 +205,8 @@ def _residual(codec, name, x):
   return x + _apply(codec, f"{name}.net.4", y)
 
 
-def _double(codec, name, x):
-  """A transposed convolution: 4 x 4, stride 2, padding 1.
+def _upsample(codec, name, x):
+  """Applies a transposed convolution: 4 x 4, stride 2, padding 1.
 
   Two neighbours along an axis make the two outputs between their centres, so a
   window of 2 x 2 inputs makes 2 x 2 outputs; the outermost are cut off.
@@ -259,7 +259,7 @@ def _matrix(weight):
 
 
 def up_matrix(weight):
-  """[in, out, 4, 4] -> [2 * 2 * in, 2 * 2 * out], numpy or jax: see `_double`.
+  """Reshapes [in, out, 4, 4] to [4 * in, 4 * out], see `_upsample`; also jax.
 
   Of a window's inputs the first has the later half of the kernel.
   """

@@ -1,4 +1,4 @@
-"""Text <-> token ids: a SentencePiece file with locations and segments added.
+"""The tokenizer: a SentencePiece file with locations and segments added.
 
 A PaliGemma vocabulary is the pieces of a SentencePiece file (256,000 for
 Gemma), then `<loc0000>`..`<loc1023>` for coordinates (see boxes.py), then
@@ -64,7 +64,7 @@ class Tokenizer:
       raise ValueError(f"{text!r} is not valid Unicode text") from e
 
   def spans(self, text):
-    """Returns where in `text` each id of `encode` comes from.
+    """Returns the span of `text` that each id of `encode` covers.
 
     Returns:
       list of (begin, end), characters; of ids that only begin the text,
@@ -89,7 +89,7 @@ class Tokenizer:
     return self._pieces.decode(ids[:end])
 
   def pieces(self, ids):
-    """Returns each id's piece as it is in the vocabulary, to show a row.
+    """Returns each id's piece in the vocabulary, to display a row.
 
     `[2, 21209, 659, 108]` gives `["<bos>", "caption", "▁en", "\\n"]` in Gemma's
     vocabulary, where "▁" is a space.

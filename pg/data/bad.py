@@ -143,7 +143,7 @@ def read(path):
 
 
 def append(path, data):
-  """Appends lines to a file in one system call, behind a torn one too."""
+  """Appends lines to a file in one system call, after a torn one too."""
   os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
   with open(path, "a+b", buffering=0) as f:
     if f.seek(0, os.SEEK_END):

@@ -1,6 +1,6 @@
 """Turns boxes that a model wrote into COCO's results.
 
-COCO numbers 80 of 90 kinds of things; pixels are those of the whole picture
+COCO numbers 80 of 90 kinds of things; pixels are those of the whole image
 (https://cocodataset.org/#format-results).
 """
 
@@ -32,7 +32,7 @@ def coco(records, image_ids):
   scores. Boxes of other names are left out, and so are those without inside.
 
   Args:
-    records: list of dict with the picture's `height` and `width` in `id`.
+    records: list of dict with the image's `height` and `width` in `id`.
     image_ids: list of int, their numbers.
 
   Returns:
@@ -40,7 +40,7 @@ def coco(records, image_ids):
     float}.
 
   Raises:
-    ValueError: a record without the size of its picture, or with another number
+    ValueError: a record without the size of its image, or with another number
       of scores than of boxes.
   """
   found = []
@@ -92,7 +92,7 @@ def _size(record):
   if not all(isinstance(n, int) and n > 0 for n in size):
     keys = ", ".join(sorted(record["id"])) or "nothing"
     raise ValueError(
-      f"the record of {record['where']} has no height and width of its picture"
+      f"the record of {record['where']} has no height and width of its image"
       f" in pixels, only {keys}; let the data have both in each row"
     )
   return size

@@ -4,8 +4,8 @@ A record is a line of `predictions/<evaluator>-<step>.jsonl`:
 
   index       row of the data
   where       its name, such as "val.jsonl:17"
-  image_ref   path or URL of its picture, a list of several; where the data has
-              one and does not hold the picture itself
+  image_ref   path or URL of its image, a list of several; where the data has
+              one and does not hold the image itself
   id          its numbers and short texts: what test servers ask for
   prompt, prediction, logp (of the whole prediction)
   truth       the suffix, "" where there is none
@@ -32,7 +32,7 @@ _MAX_TEXT = 200
 
 
 def record(index, where, ref, text, logp, example):
-  """Returns the record of an answer, without `score` and pictures."""
+  """Returns the record of an answer, without `score` and images."""
   kept = {k: example[k] for k in ("answers", "task", "kind") if k in example}
   ids = {
     k: _plain(v)

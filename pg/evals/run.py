@@ -262,7 +262,7 @@ def _answers(task, cfg, params, form, mesh, record):
       if logp.ndim == 2:
         likely = records.object_scores(tok, tokens[j], logp[j])
         example = {**example, "scores": likely} if likely else example
-      name = getattr(task.data.source, "picture", lambda i: None)(i)
+      name = getattr(task.data.source, "image_ref", lambda i: None)(i)
       where = task.data.source.where(i)
       answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
       if len(pictures) < records.NUM_IMAGES:

@@ -1,7 +1,7 @@
 """Writes what test servers ask for, from the predictions of an evaluator.
 
 A format is a function of records (records.py): it looks in the `id` of each for
-the number or name that the release gave to the question or picture. Layouts
+the number or name that the release gave to the question or image. Layouts
 marked "read" are those of the release's own code, server page or samples;
 "unverified" ones are from memory or from a reader of others: try the server's
 validation before you rely on one.
@@ -12,7 +12,7 @@ validation before you rely on one.
                   the choice is one of the texts to choose from isn't checked.
   coco_captions   [{"image_id": int, "caption": str}], read
   coco_detection  [{"image_id": int, "category_id": int, "bbox": [x, y, w, h],
-                  "score": float}] in pixels of the whole picture, read
+                  "score": float}] in pixels of the whole image, read
   docvqa, infovqa [{"questionId": int, "answer": str}], read
   gqa             [{"questionId": str, "prediction": str}], unverified
   nocaps          as coco_captions, unverified
@@ -184,7 +184,7 @@ def _vizwiz(records):
 
 
 def _vizwiz_name(record):
-  """Returns a picture's file name, also from its number in the test set."""
+  """Returns an image's file name, also from its number in the test set."""
   ids = record["id"]
   for name in (ids.get("image"), ids.get("file_name"), record.get("image_ref")):
     if isinstance(name, str):

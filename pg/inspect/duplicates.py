@@ -1,4 +1,4 @@
-"""Finds rows that share an image, a question or an answer.
+"""Finds rows that share an image, a question or an answer, by their hashes.
 
 What is compared is 8 bytes of a hash: 40 bytes a row, whatever its size. Two
 different things among n have the same hash with probability n**2 / 2**65: one
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def digest(*parts):
-  """Returns an int below 2**64 for bytes, texts, arrays, or ints below it."""
+  """Hashes bytes, texts, arrays and ints below 2**64 to one such int."""
   whole = hashlib.blake2b(digest_size=8)
   for part in parts:
     if isinstance(part, int):
@@ -26,8 +26,8 @@ def digest(*parts):
   return int.from_bytes(whole.digest(), "little")
 
 
-class Twins:
-  """The hashes of all rows of all datasets."""
+class RowIndex:
+  """Hashes of the images, questions and answers of all rows."""
 
   def __init__(self):
     columns = lambda n: tuple(array.array("Q") for _ in range(n))
@@ -36,7 +36,7 @@ class Twins:
     self._image_rows, self._images = columns(2)
 
   def add(self, dataset, index, images, prompt, answer):
-    """Remembers a row.
+    """Adds the hashes of a row.
 
     Args:
       dataset: int, its number.
@@ -53,9 +53,9 @@ class Twins:
     self._answers.append(digest(answer))
 
   def compare(self, training):
-    """Yields what is shared, as (kind, dataset, index, twin, count).
+    """Yields what is shared, as (kind, dataset, index, match, count).
 
-    `twin` is the (dataset, index) of a row with the same image, question or
+    `match` is the (dataset, index) of a row with the same image, question or
     suffix, or None; `count` is how many rows there are like this one.
 
     Args:
@@ -75,16 +75,16 @@ class Twins:
     trains = np.isin(rows >> np.uint64(40), list(training))
     image_trains = np.isin(image_rows >> np.uint64(40), list(training))
     same = list(_shared(questions, rows, trains))
-    for row, twin in same:
-      yield "shared_question", *_place(row), _place(twin), 1
+    for row, match in same:
+      yield "shared_question", *_place(row), _place(match), 1
     known = {row for row, _ in same}
-    for row, twin in _shared(images, image_rows, image_trains):
+    for row, match in _shared(images, image_rows, image_trains):
       if row not in known:  # a row of several images counts once
         known.add(row)
-        yield "shared_image", *_place(row), _place(twin), 1
+        yield "shared_image", *_place(row), _place(match), 1
     rows, questions, answers = (x[trains] for x in (rows, questions, answers))
-    yield from _asked_again(rows, questions, answers)
-    yield from _said_again(rows, answers)
+    yield from _repeated_questions(rows, questions, answers)
+    yield from _repeated_answers(rows, answers)
 
 
 def _place(row):
@@ -97,20 +97,20 @@ def _shared(keys, rows, trains):
   known, owners = keys[trains][order], rows[trains][order]
   if not len(known):
     return
-  asked, askers = keys[~trains], rows[~trains]
-  at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-  for i in np.flatnonzero(known[at] == asked):
-    yield int(askers[i]), int(owners[at[i]])
+  eval_keys, eval_rows = keys[~trains], rows[~trains]
+  at = np.minimum(np.searchsorted(known, eval_keys), len(known) - 1)
+  for i in np.flatnonzero(known[at] == eval_keys):
+    yield int(eval_rows[i]), int(owners[at[i]])
 
 
-def _asked_again(rows, questions, answers):
+def _repeated_questions(rows, questions, answers):
   """Yields rows that repeat an earlier question, with its answer or another."""
   if not len(rows):
     return
   order = np.lexsort((answers, questions))
   same = questions[order][1:] == questions[order][:-1]
-  told = same & (answers[order][1:] == answers[order][:-1])
-  yield from _pairs("duplicate", rows, order[1:][told], order[:-1][told])
+  repeats = same & (answers[order][1:] == answers[order][:-1])
+  yield from _pairs("duplicate", rows, order[1:][repeats], order[:-1][repeats])
   starts = np.flatnonzero(np.r_[True, ~same])
   sizes = np.diff(np.r_[starts, len(rows)])
   first = np.repeat(np.minimum.reduceat(order, starts), sizes)
@@ -120,11 +120,11 @@ def _asked_again(rows, questions, answers):
 
 def _pairs(kind, rows, later, earlier):
   for k in np.argsort(later):
-    row, twin = rows[later[k]], rows[earlier[k]]
-    yield kind, *_place(row), _place(twin), 1
+    row, match = rows[later[k]], rows[earlier[k]]
+    yield kind, *_place(row), _place(match), 1
 
 
-def _said_again(rows, answers):
+def _repeated_answers(rows, answers):
   """Yields each suffix of several rows of a dataset, the commonest first."""
   keys = answers ^ (rows >> np.uint64(40)) * np.uint64(0x9E3779B97F4A7C15)
   _, first, counts = np.unique(keys, return_index=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset, how bad it is, and what to do about it.
+"""Findings: what can be wrong with a dataset, how severe, and what to do.
 
 An "error" would hurt training or make its scores worthless, a "warning" is
 worth a look, a "note" is for those who want to know.
@@ -13,7 +13,7 @@ NUM_PLACES = 5
 
 
 class Kind(NamedTuple):
-  """One thing that can be wrong."""
+  """A kind of finding."""
 
   severity: str
   title: str
@@ -147,7 +147,7 @@ BAD = ("row", "image")  # kinds of rows that cannot be used
 
 
 class Finding:
-  """Where one kind of problem was found."""
+  """How often and where one kind of problem was found."""
 
   def __init__(self, kind):
     self.kind = kind  # key of KINDS

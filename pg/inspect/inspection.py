@@ -1,6 +1,6 @@
-"""Examines the rows of a run's datasets, one by one and against each other.
+"""Statistics and findings of a run's datasets, from one report per row.
 
-What a row is like is a `visit.Visit`; `Doctor` adds them up, in memory that
+A row's report is a `rows.RowReport`; `Inspection` adds them up, in memory that
 does not grow with the size of images and texts.
 """
 
@@ -14,17 +14,17 @@ from pg.inspect import duplicates, findings
 MASKS = ("mask_input", "mask_ar", "mask_loss")
 
 
-class Speed(NamedTuple):
+class Throughput(NamedTuple):
   """How fast the training data is read."""
 
-  one: float  # rows per second of one thread
-  many: float  # rows per second of the configured threads or workers
-  how: str  # which these are: "4 threads"
+  single: float  # rows per second of one thread
+  parallel: float  # rows per second of the configured threads or workers
+  readers: str  # which these are: "4 threads"
   images: float  # images per row
   wanted: float = 0.0  # rows per second that the steps take; 0: not known
 
 
-class Shown(NamedTuple):
+class Sample(NamedTuple):
   """A row as the model sees it."""
 
   where: str
@@ -34,19 +34,19 @@ class Shown(NamedTuple):
 
 
 class Report(NamedTuple):
-  """All that a check found."""
+  """The result of a check, for the terminal and the page."""
 
   title: str
-  doctor: "Doctor"
-  speed: Speed | None  # None without a row to read
-  shown: tuple  # of Shown: a batch, or its beginning
-  pictures: dict  # key of findings.KINDS -> list of Shown, rows that have it
+  inspection: "Inspection"
+  throughput: Throughput | None  # None without a row to read
+  batch: list  # of Sample, or its beginning
+  samples: dict  # key of findings.KINDS -> list of Sample, rows that have it
   tok: object
   seconds: float  # that the check took
 
 
-class Part:
-  """One dataset of the run, and what was counted in it."""
+class DatasetStats:
+  """One dataset of the run, and counts of its rows."""
 
   def __init__(
     self,
@@ -59,7 +59,7 @@ class Part:
     max_len=None,
     seen=False,
   ):
-    """Takes a dataset.
+    """Starts counting a dataset.
 
     Args:
       name: str.
@@ -82,91 +82,91 @@ class Part:
   def num_read(self):
     return sum(self.counts.values())
 
-  def need(self, visit):
+  def text_len_for(self, report):
     """Returns the least text_len at which a row loses nothing."""
     if self.generates:
-      return visit.num_prefix
+      return report.num_prefix
     # The last token of a training row is only a target.
-    return visit.num_prefix + visit.num_suffix - 1
+    return report.num_prefix + report.num_suffix - 1
 
 
-class Doctor:
-  """Adds up what the rows are like.
+class Inspection:
+  """Statistics and findings of all datasets, added up row by row.
 
   Attributes:
-    parts: list of Part.
-    found: findings.Findings.
-    need: int, the smallest text_len at which no row loses anything.
+    datasets: list of DatasetStats.
+    findings: findings.Findings.
+    min_text_len: int, the smallest text_len at which no row loses anything.
     num_cut: int, rows that lose something at this text_len.
   """
 
-  def __init__(self, parts, text_len):
-    self.parts, self.text_len = parts, text_len
-    self.found = findings.Findings()
-    self.need, self.num_cut = 0, 0
-    self._twins = duplicates.Twins()
+  def __init__(self, datasets, text_len):
+    self.datasets, self.text_len = datasets, text_len
+    self.findings = findings.Findings()
+    self.min_text_len, self.num_cut = 0, 0
+    self._index = duplicates.RowIndex()
 
-  def see(self, number, visit):
-    """Counts a row of the dataset `parts[number]`."""
-    part = self.parts[number]
-    part.counts[visit.status] += 1
-    for kind, detail in visit.problems:
-      self._add(number, visit.index, kind, detail)
-    if visit.status != "good":
+  def add(self, number, report):
+    """Counts a row of the dataset `datasets[number]`."""
+    stats = self.datasets[number]
+    stats.counts[report.status] += 1
+    for kind, detail in report.problems:
+      self._add(number, report.index, kind, detail)
+    if report.status != "good":
       return
-    part.num_images += len(visit.images)
-    total = visit.num_prefix + visit.num_suffix
-    sizes = (visit.num_prefix, visit.num_suffix, total)
-    for name, n in zip(part.lengths, sizes):
-      counts = part.lengths[name]
+    stats.num_images += len(report.images)
+    total = report.num_prefix + report.num_suffix
+    sizes = (report.num_prefix, report.num_suffix, total)
+    for name, n in zip(stats.lengths, sizes):
+      counts = stats.lengths[name]
       counts += [0] * (n + 1 - len(counts))
       counts[n] += 1
-    self._fit(number, visit)
-    self._twins.add(
-      number, visit.index, visit.images, visit.prefix, visit.suffix
+    self._check_lengths(number, report)
+    self._index.add(
+      number, report.index, report.images, report.prefix, report.suffix
     )
 
-  def close(self, tolerated=0.0):
-    """Compares the rows with each other and judges what was found.
+  def finish(self, tolerated=0.0):
+    """Compares the rows with each other and decides how severe findings are.
 
     Args:
       tolerated: float, share of bad rows that training passes over.
     """
-    training = {i for i, part in enumerate(self.parts) if part.train}
-    for kind, number, index, twin, count in self._twins.compare(training):
-      detail = f"and {self.where(*twin)}" if twin else f"{count:,} rows"
-      if kind == "shared_question" and self.parts[number].seen:
+    training = {i for i, stats in enumerate(self.datasets) if stats.train}
+    for kind, number, index, match, count in self._index.compare(training):
+      detail = f"and {self.where(*match)}" if match else f"{count:,} rows"
+      if kind == "shared_question" and self.datasets[number].seen:
         kind = "seen"
       self._add(number, index, kind, detail, count)
-    for part in self.parts:
-      if part.num_read and not part.counts["good"]:
-        detail = "{bad} bad, {skipped} skipped".format(**part.counts)
-        self.found.add("nothing", part.name, part.name, detail)
-    sizes = {part.name: part.num_read for part in self.parts}
-    self.found.judge(sizes, tolerated)
+    for stats in self.datasets:
+      if stats.num_read and not stats.counts["good"]:
+        detail = "{bad} bad, {skipped} skipped".format(**stats.counts)
+        self.findings.add("nothing", stats.name, stats.name, detail)
+    sizes = {stats.name: stats.num_read for stats in self.datasets}
+    self.findings.judge(sizes, tolerated)
 
   def where(self, number, index):
     """Returns the name of a row."""
-    return self.parts[number].dataset.source.where(index)
+    return self.datasets[number].dataset.source.where(index)
 
   def _add(self, number, index, kind, detail, count=1):
-    name, where = self.parts[number].name, self.where(number, index)
+    name, where = self.datasets[number].name, self.where(number, index)
     detail = detail.removeprefix(where).lstrip(": ")
     row = number, index
-    self.found.add(kind, name, where, detail, count=count, row=row)
+    self.findings.add(kind, name, where, detail, count=count, row=row)
 
-  def _fit(self, number, visit):
-    part = self.parts[number]
-    need = part.need(visit)
-    self.need = max(self.need, need)
+  def _check_lengths(self, number, report):
+    stats = self.datasets[number]
+    need = stats.text_len_for(report)
+    self.min_text_len = max(self.min_text_len, need)
     if need > self.text_len:
       self.num_cut += 1
-      room = part.generates or visit.num_prefix <= self.text_len
+      room = stats.generates or report.num_prefix <= self.text_len
       kind = "cut" if room else "no_target"
-      self._add(number, visit.index, kind, f"needs a text_len of {need}")
-    if part.max_len and visit.num_suffix > part.max_len:
-      detail = f"{visit.num_suffix} tokens, max_len {part.max_len}"
-      self._add(number, visit.index, "long_answer", detail)
+      self._add(number, report.index, kind, f"needs a text_len of {need}")
+    if stats.max_len and report.num_suffix > stats.max_len:
+      detail = f"{report.num_suffix} tokens, max_len {stats.max_len}"
+      self._add(number, report.index, "long_answer", detail)
 
 
 def quantile(counts, share):

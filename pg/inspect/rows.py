@@ -1,4 +1,4 @@
-"""What one row of a dataset is like, and what is wrong with it."""
+"""Inspects one row of a dataset: its lengths, its images, its problems."""
 
 import re
 from typing import NamedTuple
@@ -22,8 +22,8 @@ _MEANT = re.compile(
 _LOCS = re.compile(r"(?:<loc[0-9]{4}>)+")
 
 
-class Visit(NamedTuple):
-  """What one row is like."""
+class RowReport(NamedTuple):
+  """What an inspection keeps of one row."""
 
   index: int
   problems: tuple = ()  # (key of findings.KINDS, detail)
@@ -35,8 +35,8 @@ class Visit(NamedTuple):
   num_suffix: int = 0  # tokens: the answer, eos
 
 
-class Tap:
-  """A source that remembers the row it gave last, as it was before the ops."""
+class RecordingSource:
+  """A source that keeps the row it returned last, as it was before the ops."""
 
   def __init__(self, source):
     self.source, self.row = source, None
@@ -52,25 +52,25 @@ class Tap:
     return self.source.where(i)
 
 
-def examine(i, row, done, tok):
-  """Returns the Visit of a row that can be used.
+def inspect(i, row, example, tok):
+  """Returns the RowReport of a row that can be used.
 
   Args:
     i: int, the row's index.
     row: dict as the source has it.
-    done: dict after the ops.
+    example: dict after the ops.
     tok: a Tokenizer.
   """
-  images = _as_list(row.get("image", done["image"]))
+  images = _as_list(row.get("image", example["image"]))
   if not all(isinstance(image, bytes | np.ndarray) for image in images):
-    images = _as_list(done["image"])
-  prefix, suffix = done["prefix"], done.get("suffix", "")
-  found = ailments(prefix, suffix)
-  if "suffix" not in done:  # a split without answers
-    found = tuple(x for x in found if x[0] != "empty")
-  return Visit(
+    images = _as_list(example["image"])
+  prefix, suffix = example["prefix"], example.get("suffix", "")
+  problems = text_problems(prefix, suffix)
+  if "suffix" not in example:  # a split without answers
+    problems = tuple(x for x in problems if x[0] != "empty")
+  return RowReport(
     i,
-    found,
+    problems,
     images=tuple(map(duplicates.digest, images)),
     prefix=prefix,
     suffix=suffix,
@@ -79,8 +79,8 @@ def examine(i, row, done, tok):
   )
 
 
-def diagnose(row, error):
-  """Returns kind and message of what is wrong with a row that cannot be used.
+def classify_failure(row, error):
+  """Returns the kind of finding and the message of a row that cannot be used.
 
   Args:
     row: dict as the source has it, or None where it could not be read.
@@ -100,8 +100,8 @@ def diagnose(row, error):
   return kind, text
 
 
-def ailments(prefix, suffix):
-  """Returns what is wrong with a prompt and its answer.
+def text_problems(prefix, suffix):
+  """Returns the problems of a prompt and its answer.
 
   Returns:
     tuple of (key of findings.KINDS, detail), each key once.
@@ -136,7 +136,7 @@ def _gives_away(prefix, suffix):
 
 
 def _locations(text):
-  """Yields what is wrong with the locations and segments of a text."""
+  """Yields the problems of the locations and segments in a text."""
   for match in _MEANT.finditer(text):
     token = _TOKEN.fullmatch(match[0])
     limit = 1023 if match[0].startswith("<loc") else 127

@@ -1,4 +1,4 @@
-"""Shows what a check of the data found: on a terminal."""
+"""Renders the report of a check for a terminal."""
 
 import math
 import os
@@ -16,25 +16,27 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def render(report):
-  """Returns a doctor.Report as text."""
+  """Returns a inspection.Report as text."""
   width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-  parts = report.doctor.parts
-  read = sum(part.num_read for part in parts)
+  datasets = report.inspection.datasets
+  read = sum(stats.num_read for stats in datasets)
   seconds = tqdm.tqdm.format_interval(report.seconds)
   blocks = [
     f"{report.title}: {read:,} rows read in {seconds}",
-    table(parts),
-    "\n".join(filter(None, (fit(report), speed(report)))),
-    *_findings(report.doctor.found, width),
+    table(datasets),
+    "\n".join(filter(None, (text_len(report), throughput(report)))),
+    *_findings(report.inspection.findings, width),
     _row(report, width),
-    report.doctor.found.summary(),
+    report.inspection.findings.summary(),
   ]
   return "\n\n".join(filter(None, blocks))
 
 
-def table(parts):
-  """Returns what was counted in each doctor.Part, aligned."""
-  rows = [[*HEAD, "tokens, least to most"]] + [cells(part) for part in parts]
+def table(datasets):
+  """Returns what was counted in each inspection.DatasetStats, aligned."""
+  rows = [[*HEAD, "tokens, least to most"]] + [
+    cells(stats) for stats in datasets
+  ]
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines = [
     "  ".join(
@@ -46,16 +48,16 @@ def table(parts):
   return "\n".join(lines)
 
 
-def cells(part):
-  """Returns name, counts, token lengths and a small histogram of a Part."""
-  counts = part.counts
-  numbers = (part.size, part.num_read, counts["bad"], counts["skipped"])
-  lengths = [span(part.lengths[k]) for k in ("prefix", "suffix", "total")]
+def cells(stats):
+  """Returns name, counts, token lengths and a small histogram of a dataset."""
+  counts = stats.counts
+  numbers = (stats.size, stats.num_read, counts["bad"], counts["skipped"])
+  lengths = [span(stats.lengths[k]) for k in ("prefix", "suffix", "total")]
   return [
-    part.name,
-    *(f"{n:,}" for n in (*numbers, part.num_images)),
+    stats.name,
+    *(f"{n:,}" for n in (*numbers, stats.num_images)),
     *lengths,
-    bars(part.lengths["total"]),
+    bars(stats.lengths["total"]),
   ]
 
 
@@ -77,38 +79,42 @@ def bars(counts, num_bins=16):
   return "".join(_BARS[math.ceil(7 * b / top)] if b else " " for b in bins)
 
 
-def fit(report):
+def text_len(report):
   """Returns a sentence about text_len."""
-  d, name = report.doctor, f"tokens of {os.path.basename(report.tok.path)}"
-  read = sum(part.counts["good"] for part in d.parts)
+  found, name = (
+    report.inspection,
+    f"tokens of {os.path.basename(report.tok.path)}",
+  )
+  read = sum(stats.counts["good"] for stats in found.datasets)
   if not read:
     return ""
-  if d.num_cut:
+  if found.num_cut:
     return (
-      f"text_len {d.text_len}: {d.num_cut:,} of {read:,} rows lose text or EOS;"
-      f" {d.need} is the smallest that loses none ({name})"
+      f"text_len {found.text_len}: {found.num_cut:,} of {read:,} rows lose text"
+      " or EOS;"
+      f" {found.min_text_len} is the smallest that loses none ({name})"
     )
   return (
-    f"text_len {d.text_len} loses nothing; {d.need} is the smallest such"
-    f" ({name})"
+    f"text_len {found.text_len} loses nothing; {found.min_text_len} is the"
+    f" smallest such ({name})"
   )
 
 
-def speed(report):
+def throughput(report):
   """Returns a sentence about how fast the input is."""
-  s = report.speed
+  s = report.throughput
   if s is None:
     return ""
   text = (
-    f"input: about {s.one * s.images:,.0f} images/s with one thread,"
-    f" {s.many * s.images:,.0f} with {s.how}"
+    f"input: about {s.single * s.images:,.0f} images/s with one thread,"
+    f" {s.parallel * s.images:,.0f} with {s.readers}"
   )
   if not s.wanted:
     return text
-  verdict = "keeps up" if s.many >= s.wanted else "does not keep up"
+  verdict = "keeps up" if s.parallel >= s.wanted else "does not keep up"
   return (
     f"{text}; the steps take {s.wanted * s.images:,.0f}: it {verdict}"
-    f" ({s.many / s.wanted:.2g}x)"
+    f" ({s.parallel / s.wanted:.2g}x)"
   )
 
 
@@ -145,9 +151,9 @@ def _findings(found, width):
 
 def _row(report, width):
   """Returns the beginning of one row, a column for each token."""
-  if not report.shown:
+  if not report.batch:
     return ""
-  where, row, *_ = report.shown[0]
+  where, row, *_ = report.batch[0]
   columns = [("piece", "token", "input", "ar", "loss")]
   columns += [tuple(map(str, c)) for c in tokens(report.tok, row)]
   lines, used = ["", "", "", "", ""], 0

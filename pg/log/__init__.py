@@ -1,1 +1,1 @@
-"""What a run tells: metrics, progress, and pages to look at."""
+"""Logging of a run: metrics, progress, HTML pages."""

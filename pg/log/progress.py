@@ -1,4 +1,4 @@
-"""Shows how a run goes: a progress line, and a table of the parameters."""
+"""The progress line of training, and the table of parameters."""
 
 import math
 import time

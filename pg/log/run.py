@@ -1,4 +1,4 @@
-"""What a training run tells: progress, metrics, scores and the report.
+"""The log of a training run: progress, metrics, scores and the report.
 
 Everything is written by the first process only; the others run the same code.
 """

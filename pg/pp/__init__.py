@@ -5,9 +5,9 @@ the example (a dict), takes its other arguments from the pipeline string (see
 parse.py), and returns the keys that change. It never modifies its input.
 Annotated parameters (`size: int`) are checked when the string is parsed.
 
-Two parameters are never written in the string, they say which visit of which
-row this is: `rng`, a `np.random.Generator` of this visit and this op alone, and
-`turn`, a `Turn`, for what goes on from one epoch to the next. An op that finds
+Two parameters are never written in the string: `rng`, a `np.random.Generator`
+of this row, epoch and op alone, and `turn`, a `Turn` with the row and the
+epoch, for what goes on from one epoch to the next. An op that finds
 that a row does not belong to the task raises `Skip`; an op that cannot work
 with what the row has raises ValueError. A key goes away with the value `DROP`.
 
@@ -30,18 +30,18 @@ from pg import config
 
 
 class Turn(NamedTuple):
-  """Which visit of which row: all that an op's randomness is a function of."""
+  """Seed, row and epoch: all that an op's randomness depends on."""
 
   seed: tuple = (0,)  # ints >= 0: of the run, and the dataset's number in it
   row: int = 0  # of the dataset
   epoch: int = 0  # of the dataset
 
   def rng(self, *more, epoch=None):
-    """Returns a `np.random.Generator` of this visit.
+    """Returns a `np.random.Generator` of this row and epoch.
 
     Args:
-      *more: ints >= 0 that tell one stream of the same visit from another.
-      epoch: int, instead of this visit's: the same stream in several epochs.
+      *more: ints >= 0 that tell apart streams of the same row and epoch.
+      epoch: int, instead of its own: the same stream in several epochs.
     """
     epoch = self.epoch if epoch is None else epoch
     return np.random.default_rng((*self.seed, self.row, epoch, *more))
@@ -52,7 +52,7 @@ class Skip(Exception):  # noqa: N818, it is no error
 
 
 OPS = {}  # name in a pipeline string -> function
-DROP = object()  # the value of a key that is to go
+DROP = object()  # the value of a key to remove
 
 
 def op(function):

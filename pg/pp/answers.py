@@ -78,7 +78,7 @@ def majority(example, key: str, out: str):
 
 @pp.op
 def pick(example, key: str | list, index: str | int, out: str):
-  """Picks one of a list by place: `pick("choices", "answer", out="suffix")`.
+  """Picks one of a list by index: `pick("choices", "answer", out="suffix")`.
 
   Args:
     example: dict.

@@ -1,4 +1,4 @@
-"""Questions about which objects an image has, from its labels alone.
+"""Writes questions about the objects of an image from its labels.
 
 PaliGemma's pre-training asks these about Open Images (section 3.2.5 of arXiv
 2407.07726). The paper has the questions and not the form of the answers; ours

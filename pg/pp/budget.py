@@ -1,4 +1,4 @@
-"""How many parts of a long answer a row can hold, found by tokenising it.
+"""Shortens long answers to text_len: whole parts, counted in tokens.
 
 Text has no fixed number of tokens, so nothing short of the tokenizer of the run
 says where a row ends.
@@ -12,7 +12,7 @@ _open = functools.lru_cache(maxsize=8)(tokenizer.Tokenizer)
 
 
 def fits(prefix, suffix, text_len, path):
-  """Says whether a training row holds both texts and eos; see `most`.
+  """Returns whether a training row holds both texts and eos; see `most`.
 
   Raises:
     ValueError: no tokenizer for a text_len.

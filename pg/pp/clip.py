@@ -1,4 +1,4 @@
-"""Frames of video files, by their number: PyAV, and only what is asked for.
+"""Random access to the frames of video files, with PyAV.
 
 A file's packets say when each of its frames is shown. So a frame is found in
 videos of any rate, also a varying one, and decoding starts at the keyframe
@@ -17,7 +17,7 @@ from pg.pp import image as image_ops
 
 
 class Clip:
-  """A video, which may be a path or the bytes of a file."""
+  """The frames of a video, given as a path or the bytes of a file."""
 
   def __init__(self, video):
     """Finds out when its frames are shown.
@@ -129,7 +129,7 @@ def _opened(video):
     file = io.BytesIO(video) if isinstance(video, bytes) else video
     with av.open(file) as container:
       if not container.streams.video:
-        raise ValueError("it has no pictures, only sound or text")
+        raise ValueError("it has no images, only sound or text")
       stream = container.streams.video[0]
       stream.thread_type = "SLICE"  # rows are read in parallel already
       yield container, stream

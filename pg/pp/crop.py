@@ -1,4 +1,4 @@
-"""Crops and flips, which move the boxes of objects along where asked to.
+"""Crops and flips of images, which can move the boxes of objects along.
 
 Several images of an example (frames of a video, above all) get the same random
 numbers: images of one size are cut alike, others at the corresponding place.

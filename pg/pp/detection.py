@@ -86,7 +86,7 @@ def detect_all(
   The model learns that such a box is none, but not where it is. When decoding,
   the noise token and eos are kept from being chosen, and the probability of an
   object's name is its score. There is no space before the noise: it has to be
-  the first token behind a box, where else the name of an object begins.
+  the first token after a box, where else the name of an object begins.
 
   Args:
     example: dict with "boxes" and "labels".

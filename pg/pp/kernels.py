@@ -1,4 +1,4 @@
-"""The weights of a resize along one axis, f32[out, in] sparse.
+"""Resampling weights along one axis, f32[out, in] sparse.
 
 In the f32 arithmetic of TensorFlow's `tf.image.resize`, step by step; see
 resize.py for why.
@@ -27,13 +27,13 @@ def _centres(num_in, num_out):
 
 # Photos of one data set have a few hundred different sides.
 @functools.lru_cache(maxsize=1024)
-def curve(method, antialias, num_in, num_out):
+def kernel_weights(method, antialias, num_in, num_out):
   """Returns the weights of a resize by a kernel, f32[out, in] sparse.
 
   Each output is a mean of the inputs, weighted by a curve around its centre
   that reaches some output steps, or inputs where it enlarges.
   """
-  radius, height = _CURVES[method]
+  radius, height = _KERNELS[method]
   step = np.float32(1) / (np.float32(num_out) / np.float32(num_in))
   scale = np.maximum(step, np.float32(1)) if antialias else np.float32(1)
   centres = np.arange(num_out, dtype=np.float32) + np.float32(0.5)
@@ -52,7 +52,7 @@ def curve(method, antialias, num_in, num_out):
 
 
 @functools.lru_cache(maxsize=1024)
-def parts(function, *args):
+def chunks(function, *args):
   """Returns weights a few outputs at a time: what is between fits the cache.
 
   Returns:
@@ -88,7 +88,7 @@ def _lanczos3(x):
   return np.where(x <= 3, np.sinc(x) * np.sinc(x / 3), 0).astype(np.float32)
 
 
-_CURVES = {
+_KERNELS = {
   "bilinear": (1, _triangle),
   "bicubic": (2, _keys),
   "lanczos3": (3, _lanczos3),
@@ -97,7 +97,7 @@ _CURVES = {
 
 
 @functools.lru_cache(maxsize=256)
-def four(num_in, num_out):
+def bicubic_table(num_in, num_out):
   """Returns the weights of bicubic without antialias, f32[out, in] sparse.
 
   Of the four inputs around each output, with the distance rounded to 1/1024:
@@ -114,7 +114,7 @@ def four(num_in, num_out):
 
 
 @functools.lru_cache(maxsize=256)
-def area(num_in, num_out):
+def area_weights(num_in, num_out):
   """Returns how much of each input an output covers, f32[out, in] sparse."""
   step = np.float32(num_in) / np.float32(num_out)
   start = np.arange(num_out, dtype=np.float32)[:, None] * step
@@ -127,7 +127,7 @@ def area(num_in, num_out):
 
 
 def _sparse(weights, inputs, num_in):
-  """Returns f32[out, in] sparse; weights and inputs are [out, K]."""
+  """Returns f32[out, in] sparse; weights and inputs are [out, taps]."""
   kept = (weights != 0) & (inputs >= 0) & (inputs < num_in)
   starts = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32)
   parts = (weights[kept].astype(np.float32), inputs[kept].astype(np.int32))

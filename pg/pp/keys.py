@@ -1,4 +1,4 @@
-"""Ops on the keys of an example, and on which examples belong to a task."""
+"""Ops that copy, rename, drop and join keys, and that skip examples."""
 
 import numbers
 

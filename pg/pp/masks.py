@@ -1,4 +1,4 @@
-"""Ops of masks: what outlines an object -> the 16 codes that a model writes.
+"""Mask ops: polygons, run lengths or arrays -> the 16 codes of each object.
 
 COCO outlines objects in two ways (https://cocodataset.org/#format-data):
 
@@ -148,7 +148,7 @@ def run_lengths(value):
 
 
 def _fill(polygon, height, width):
-  """Flips a row's pixels behind each edge that crosses it: odd is inside."""
+  """Flips a row's pixels after each edge that crosses it: odd is inside."""
   try:
     points = np.asarray(polygon, np.float64)
   except (TypeError, ValueError):

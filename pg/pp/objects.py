@@ -1,4 +1,4 @@
-"""Ops that choose objects of an image, and what they take for one.
+"""Ops that select and order objects of an image, and checks of their boxes.
 
 An example has one item per object in each of several lists: "boxes" (y1 x1 y2
 x2 as fractions of height and width), "labels" (str), where there are masks

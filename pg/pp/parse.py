@@ -1,4 +1,4 @@
-"""Build a function from a pipeline string: ops joined by `|`.
+"""Builds a preprocessing function from a pipeline string: ops joined by `|`.
 
   decode | resize(48) | fmt("answer en {question}", out="prefix")
 
@@ -30,8 +30,8 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
   video,
 )
 
-# Where ops are that make pictures from pictures.
-_PICTURES = tuple(m.__name__ for m in (crop, image, resize, robust, video))
+# Modules whose ops change images only.
+_IMAGE_OPS = tuple(m.__name__ for m in (crop, image, resize, robust, video))
 # Newer Pythons parse any length, slowly; a recipe has a few hundred characters.
 _LONGEST = 20_000
 # Parameters that are given by `run` and not in the string.
@@ -90,7 +90,7 @@ def run(steps, example, turn):
 
 
 def run_texts(steps, example, turn):
-  """Applies the steps of a pipeline that do not only change pictures.
+  """Applies the steps of a pipeline that do not only change images.
 
   Reading texts alone takes no decoding of images or videos. Where a step wants
   what those have made, as masks want the size of an image, all are applied.
@@ -98,15 +98,15 @@ def run_texts(steps, example, turn):
   Args:
     steps, example, turn: as for `run`; draws are those of `run`.
   """
-  texts = [_skipped(step) if _is_of_pictures(step) else step for step in steps]
+  texts = [_skipped(step) if _is_of_images(step) else step for step in steps]
   try:
     return run(texts, example, turn)
   except ValueError:
     return run(steps, example, turn)
 
 
-def _is_of_pictures(step):
-  return step.function.__module__ in _PICTURES
+def _is_of_images(step):
+  return step.function.__module__ in _IMAGE_OPS
 
 
 def _skipped(step):
@@ -209,7 +209,7 @@ def _check(function, args, kwargs):
 
 
 def _fits(value, annotation):
-  """Says whether a literal is of the annotated type or one of a Literal's."""
+  """Returns whether a literal has the annotated type or is one of a Literal."""
   if annotation is inspect.Parameter.empty:
     return True
   if typing.get_origin(annotation) is typing.Literal:

@@ -1,4 +1,4 @@
-"""Resizing of u8[height, width, 3].
+"""Resizes images u8[height, width, 3] as TensorFlow or Pillow does.
 
 An output is a weighted sum of inputs, along one axis and then the other, so a
 resize is two sparse products. Weights, order and f32 arithmetic are those of
@@ -109,14 +109,18 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
   """
   (height, width, _), (h, w) = image_ops.checked(image).shape, shape
   if method == "bilinear" and not antialias:
-    return _between(image, shape)
+    return _bilinear(image, shape)
   if method == "area":
-    return _covered(image, shape)
+    return _area(image, shape)
   table = method == "bicubic" and not antialias
-  weights = (kernels.four,) if table else (kernels.curve, method, antialias)
+  weights = (
+    (kernels.bicubic_table,)
+    if table
+    else (kernels.kernel_weights, method, antialias)
+  )
   columns = weights[0](*weights[1:], width, w)
   out = np.empty((h, w * 3), np.uint8)
-  for to, of, rows in kernels.parts(*weights, height, h):
+  for to, of, rows in kernels.chunks(*weights, height, h):
     x = _products(image[of], rows, columns)
     if method != "bilinear":  # curves that go below 0 overshoot
       np.clip(x, 0, 255, out=x)
@@ -143,18 +147,18 @@ def _products(image, rows, columns):
   return x.reshape(-1, rows.shape[0])
 
 
-def _covered(image, shape):
+def _area(image, shape):
   """Area: the mean over what an output covers, across and then down."""
   (height, width, _), (h, w) = image.shape, shape
   x = image.transpose(1, 0, 2)
-  x = _products(x, kernels.area(width, w), kernels.area(height, h)).reshape(
-    h, 3, w
-  )
+  x = _products(
+    x, kernels.area_weights(width, w), kernels.area_weights(height, h)
+  ).reshape(h, 3, w)
   x *= 1 / (np.float32(height) / h * (np.float32(width) / w))
   return np.ascontiguousarray(x.transpose(0, 2, 1).astype(np.uint8))
 
 
-def _between(image, shape):
+def _bilinear(image, shape):
   """Bilinear without antialias: between the next pixels, across and then down.
 
   The reference takes a step from one pixel towards the other, which is exact

@@ -1,4 +1,4 @@
-"""Videos: which frames a model sees; from there on a list of images."""
+"""Video ops: choose frames, which become a list of images."""
 
 import numpy as np
 

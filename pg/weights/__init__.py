@@ -1,1 +1,1 @@
-"""Weights at rest: checkpoints of a run, released files, Hugging Face files."""
+"""Weights on disk: checkpoints of a run, released files, Hugging Face files."""

@@ -8,7 +8,7 @@ A workdir's `checkpoints/` has one folder per saved step, named by the step:
 The arrays are stored under flat names (`params/llm/final_norm/scale`), so a
 checkpoint knows neither the Python types nor the devices of the state it came
 from. A folder gets its final name when it is complete and loses it before it is
-deleted: a process killed at any moment leaves no half checkpoint behind.
+deleted: a process killed at any moment leaves no half a checkpoint.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Weights as Hugging Face has them: a folder, a tensor per layer and matrix.
+"""Hugging Face folders: reads and writes weights, a tensor per layer.
 
 The folder has a `config.json`, `*.safetensors` (in shards with an index where
 they are large), and the files of the processor. The mapping of names and shapes
@@ -40,7 +40,7 @@ class Reader:
   Attributes:
     raw: dict, the `config.json`.
     cfg: paligemma.Config.
-    padding: [rows, D], what the embedding has behind our vocabulary.
+    padding: [rows, D], rows of the embedding after our vocabulary.
   """
 
   def __init__(self, folder, tower=None):
@@ -84,18 +84,18 @@ class Reader:
     Raises:
       ValueError: a file is damaged, or the model has a head of its own.
     """
-    hub, way = self._table[name]
+    hub, layout = self._table[name]
     hub = [theirs.replace("*", str(layer)) for theirs in hub]
     spec = self.specs[name]
     shape = spec.shape[layer is not None :]
     if name == hf_names.EMBEDDING:
       array = self._embedding(hub[0])[: shape[0]]
-      return way.back(array, shape)
+      return layout.from_hf(array, shape)
     if len(hub) == 1:
-      return way.back(self._tensor(*self._found[hub[0]][:2]), shape)
+      return layout.from_hf(self._tensor(*self._found[hub[0]][:2]), shape)
     out = np.empty(shape, spec.dtype)
     for i, theirs in enumerate(hub):
-      out[i] = way.back(self._tensor(*self._found[theirs][:2]), shape[1:])
+      out[i] = layout.from_hf(self._tensor(*self._found[theirs][:2]), shape[1:])
     return out
 
   @property
@@ -156,7 +156,7 @@ def write(folder, raw, specs, read, padding=None, shard=None):
     raw: dict, the `config.json`.
     specs: {our name: shape and dtype} to write; all have one dtype.
     read: function (name, layer) -> array, of any dtype, as a reader's.
-    padding: [rows, D] for the rows behind our vocabulary; by default each is
+    padding: [rows, D] for the rows after our vocabulary; by default each is
       the mean row, which no token's logits can all be below: it never wins.
     shard: int, bytes of tensors in one file, at most; default `SHARD`.
 
@@ -202,7 +202,7 @@ def _arrays(cfg, entries, read, padding):
   """Yields a tuple of arrays, to be joined, per tensor of theirs in order."""
   table = hf_names.rows_of(cfg)
   for name, layer, hub in entries:
-    way, array = table[name][1], read(name, layer)
+    layout, array = table[name][1], read(name, layer)
     if name == hf_names.EMBEDDING:
       (theirs,) = hub.values()
       rest = theirs[0] - len(array)
@@ -212,9 +212,9 @@ def _arrays(cfg, entries, read, padding):
         )
       yield array, padding
     elif len(hub) == 1:
-      yield (way.there(array),)
+      yield (layout.to_hf(array),)
     else:
-      yield from ((way.there(one),) for one in array)
+      yield from ((layout.to_hf(one),) for one in array)
 
 
 def _found(folder):

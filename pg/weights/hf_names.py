@@ -1,4 +1,4 @@
-"""Our tensors and those of Hugging Face files: `TABLE` is the whole mapping.
+"""The mapping between our tensors and those of Hugging Face files: `TABLE`.
 
 Dimensions: D width, F mlp width, N query heads, K key/value heads, H head dim,
 I image tokens, V vocabulary.
@@ -12,25 +12,27 @@ import numpy as np
 from pg.weights import tensors
 
 
-class Way(NamedTuple):
-  """How one layer of a tensor becomes theirs, and theirs ours."""
+class Layout(NamedTuple):
+  """How Hugging Face lays out one layer of a tensor, both directions."""
 
-  there: object  # function of our array
-  back: object  # function of their array and our shape
+  to_hf: object  # function of our array
+  from_hf: object  # function of their array and our shape
 
 
-FLAT = Way(lambda x: x.reshape(-1), lambda y, s: y.reshape(s))
-ROWS = Way(lambda x: x.reshape(-1, x.shape[-1]), lambda y, s: y.reshape(s))
+FLAT = Layout(lambda x: x.reshape(-1), lambda y, s: y.reshape(s))
+ROWS = Layout(lambda x: x.reshape(-1, x.shape[-1]), lambda y, s: y.reshape(s))
 # Kernels: D, ... -> (..., D) and ..., D -> (D, ...).
-IN = Way(lambda x: x.reshape(x.shape[0], -1).T, lambda y, s: y.T.reshape(s))
-OUT = Way(lambda x: x.reshape(-1, x.shape[-1]).T, lambda y, s: y.T.reshape(s))
+IN = Layout(lambda x: x.reshape(x.shape[0], -1).T, lambda y, s: y.T.reshape(s))
+OUT = Layout(
+  lambda x: x.reshape(-1, x.shape[-1]).T, lambda y, s: y.T.reshape(s)
+)
 # N, D, H -> (N * H, D)
-HEADS = Way(
+HEADS = Layout(
   lambda x: x.transpose(0, 2, 1).reshape(-1, x.shape[1]),
   lambda y, s: y.reshape(s[0], s[2], s[1]).transpose(0, 2, 1),
 )
 # Height, width, 3, D -> (D, 3, height, width)
-CONV = Way(
+CONV = Layout(
   lambda x: x.transpose(3, 2, 0, 1), lambda y, _: y.transpose(2, 3, 1, 0)
 )
 
@@ -40,8 +42,8 @@ _BLOCK, _ATTN = "img/Transformer/encoderblock", "MultiHeadDotProductAttention_0"
 _VB, _LB = f"{_V}.encoder.layers.*", f"{_L}.layers.*"
 EMBEDDING = "llm/embedder/input_embedding"
 
-# Ours, theirs on the hub ("*" is the layer), and the way between one layer of
-# both. Several of theirs are stacked on the first axis in ours.
+# Ours, theirs on the hub ("*" is the layer), and the layout of one layer of
+# theirs. Several of theirs are stacked on the first axis in ours.
 TABLE = (
   ("img/embedding/kernel", (f"{_V}.embeddings.patch_embedding.weight",), CONV),
   ("img/embedding/bias", (f"{_V}.embeddings.patch_embedding.bias",), FLAT),
@@ -107,7 +109,7 @@ NORMS_2 = (
   ("post_ffw_norm", "post_feedforward_layernorm"),
 )
 
-# Names of other versions -> those of the hub: in memory everything is behind
+# Names of other versions -> those of the hub: in memory everything begins with
 # `model.`, and 5.x dropped a level of both towers. Gemma alone has no
 # `language_model.`, SigLIP alone no `vision_tower.`, and its image tower alone,
 # written by 5.x, no `vision_model.` either.
@@ -123,14 +125,14 @@ _RENAMED = (
 
 
 def rows_of(cfg):
-  """Returns {our name: (their names, way)} of one model, in their order."""
+  """Returns {our name: (their names, layout)} of one model, in their order."""
   norms = NORMS_2 if cfg.llm.post_norms else NORMS_1
   rows = TABLE + tuple(
     (f"llm/layers/{ours}/scale", (f"{_LB}.{theirs}.weight",), FLAT)
     for ours, theirs in norms
   )
   names = tensors.shapes(cfg)
-  return {ours: (hub, way) for ours, hub, way in rows if ours in names}
+  return {ours: (hub, layout) for ours, hub, layout in rows if ours in names}
 
 
 def hub_name(name):
@@ -154,10 +156,10 @@ def plan(cfg, num_rows):
   table, shapes = rows_of(cfg), tensors.shapes(cfg)
 
   def entry(name, layer):
-    hub, way = table[name]
+    hub, layout = table[name]
     shape = shapes[name].shape[layer is not None :]
     one = np.empty(shape[len(hub) > 1 :], "V0")  # a shape without memory
-    theirs = way.there(one).shape
+    theirs = layout.to_hf(one).shape
     if name == EMBEDDING:
       theirs = (num_rows, *theirs[1:])
     return name, layer, {h.replace("*", str(layer)): theirs for h in hub}

@@ -1,4 +1,4 @@
-"""Names of weights: the hub, buckets, web addresses and what lies here.
+"""Resolves names of weights: the hub, buckets, URLs and local paths.
 
     hf://google/paligemma-3b-pt-224              a repository of the hub
     hf://google/paligemma-3b-pt-224@bfloat16     at a branch, tag or commit

@@ -1,4 +1,4 @@
-"""Weights of any form, wherever they lie, under one name.
+"""Opens weights of any format, local or remote, by one name.
 
 pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
                                   ours or one checkpoint in it
@@ -45,13 +45,13 @@ _PART = re.compile(r"(img|llm)=")
 
 @dataclasses.dataclass
 class Weights:
-  """Opened weights, and what comes with them."""
+  """Opened weights with their config, tokenizer and other files."""
 
   name: str
   reader: object  # see pg/weights/tensors.py
   cfg: paligemma.Config
   raw: dict | None = None  # as a config.json; None: what `cfg` says
-  padding: np.ndarray | None = None  # rows of the embedding behind ours
+  padding: np.ndarray | None = None  # rows of the embedding after ours
   files: str | None = None  # folder of tokenizer and processor files
   tokenizer: str | None = None  # SentencePiece file
   tower: str | None = None  # the only one there is; None is all

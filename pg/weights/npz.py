@@ -1,7 +1,7 @@
-"""Weights as big_vision releases them: one `.npz`, layers stacked for a scan.
+"""big_vision's weight files: one `.npz`, layers stacked for a scan.
 
 An `.npz` is a zip with one `.npy` per tensor. The names are ours, or ours
-behind `params/`; bfloat16, which numpy does not know, is stored as a void of
+under `params/`; bfloat16, which numpy does not know, is stored as a void of
 two bytes. Nothing is ever unpickled.
 """
 
@@ -251,11 +251,11 @@ def _read_header(f):
 
 
 def _exactly(stream, num_bytes):
-  data, done = bytearray(num_bytes), 0
-  while done < num_bytes:  # in pieces: a read of all would hold it twice
-    piece = stream.read(min(_PIECE, num_bytes - done))
+  data, num_read = bytearray(num_bytes), 0
+  while num_read < num_bytes:  # in pieces: a read of all would hold it twice
+    piece = stream.read(min(_PIECE, num_bytes - num_read))
     if not piece:
-      raise EOFError(f"it ends {num_bytes - done} bytes too early")
-    data[done : done + len(piece)] = piece
-    done += len(piece)
+      raise EOFError(f"it ends {num_bytes - num_read} bytes too early")
+    data[num_read : num_read + len(piece)] = piece
+    num_read += len(piece)
   return data

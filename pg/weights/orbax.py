@@ -1,4 +1,4 @@
-"""Our own checkpoints as a source and a target of conversions.
+"""Our own checkpoints as source and target of conversions.
 
 A checkpoint is stored in chunks of one layer or less (`checkpoint.CHUNK`),
 so a layer is read and written at a time, whatever the size of the model.

@@ -1,4 +1,4 @@
-"""Position embeddings for another resolution."""
+"""Resizes position embeddings for another resolution."""
 
 import math
 
@@ -11,7 +11,7 @@ def position_embedding(table, num_tokens):
   Linear interpolation with the corners kept in place and no smoothing, equal
   to `scipy.ndimage.zoom(grid, zoom, order=1)`, which released checkpoints went
   from 224 to 448 and 896 px with. A table that has the size already comes back
-  bit for bit. On the way from 2x2 to 3x3 the new row and column are means:
+  bit for bit. From 2x2 to 3x3 the new row and column are means:
 
       0 2      0 1 2
       4 6  ->  2 3 4

@@ -1,4 +1,4 @@
-"""What the formats of released weights have in common: a reader and a disk.
+"""What all formats of weights share: readers, shapes, dtypes, disk space.
 
 A reader of any format has our names and reads a layer at a time, so that no
 conversion holds more of a model than it is working on:

@@ -1,8 +1,8 @@
-"""A new PaliGemma from an image tower and a decoder of other models.
+"""Assembles a PaliGemma from an image tower and a decoder of other models.
 
 SigLIP's pooling head and text tower are left out. The projector is zero, as in
 the paper (PaliGemma, section 3.1): the new decoder starts without seeing. Rows
-for `<loc>` and `<seg>` tokens are drawn behind the decoder's own.
+for `<loc>` and `<seg>` tokens are drawn after the decoder's own.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pg.codecs import tokenizer
 from pg.models import gemma, paligemma, siglip
 from pg.weights import hf, hf_names, npz, tensors
 
-GEMMA_PIECES = 256_000  # of Gemma's tokenizer; some files have rows behind them
+GEMMA_PIECES = 256_000  # of Gemma's tokenizer; some files have rows after them
 _STD = 0.02  # of new rows; better than their mean (PaliGemma, section 4.6)
 _HEAD = ("img/head/kernel", "img/head/bias")
 

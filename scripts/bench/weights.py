@@ -139,7 +139,7 @@ def same(a, b):
   _, wrong, lost = filecmp.cmpfiles(a, b, names, shallow=False)
   if wrong or lost:
     raise ValueError(
-      f"not the same after the way there and back: {wrong + lost}"
+      f"not the same after conversion there and back: {wrong + lost}"
     )
   print(f"{'':24} {len(names)} files, bit for bit the same")
 

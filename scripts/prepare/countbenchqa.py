@@ -6,7 +6,7 @@ From the dataset nielsr/countbench on the Hugging Face hub
 train-00000-of-00001-cf54c241ba947306.parquet; from
 github.com/google-research/big_vision countbench_paired_questions.json, in
 big_vision/datasets/countbenchqa/data. One split, huggingface: of 540 questions
-490, for 49 have no picture there and one is gray, which big_vision leaves out.
+490, for 49 have no image there and one is gray, which big_vision leaves out.
 """
 
 import functools
@@ -16,7 +16,7 @@ from PIL import Image
 
 from scripts.prepare import release
 
-PICTURES = "train-00000-of-00001-cf54c241ba947306.parquet"
+IMAGES = "train-00000-of-00001-cf54c241ba947306.parquet"
 QUESTIONS = "countbench_paired_questions.json"
 COLUMNS = ("image", "text", "image_url", "number")
 
@@ -25,7 +25,7 @@ def splits(raw):
   """Yields the split of the release."""
   raw.need(
     {
-      PICTURES: "the dataset nielsr/countbench on the Hugging Face hub",
+      IMAGES: "the dataset nielsr/countbench on the Hugging Face hub",
       QUESTIONS: "big_vision/datasets/countbenchqa/data of"
       " github.com/google-research/big_vision",
     }
@@ -38,11 +38,11 @@ def _rows(raw):
   import pyarrow.parquet as pq
 
   questions = raw.json(QUESTIONS, want=("question",))
-  table = pq.read_table(raw.path(PICTURES))
+  table = pq.read_table(raw.path(IMAGES))
   gone = set(COLUMNS) - set(table.column_names)
   if gone or len(table) != len(questions):
     raise ValueError(
-      f"{PICTURES} has {len(table)} rows and lacks {sorted(gone) or 'no'}"
+      f"{IMAGES} has {len(table)} rows and lacks {sorted(gone) or 'no'}"
       f" columns; wanted {', '.join(COLUMNS)} for each of the"
       f" {len(questions)} questions of {QUESTIONS}"
     )

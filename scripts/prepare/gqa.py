@@ -51,7 +51,7 @@ def question(raw, id, q):
 
 
 def slim(found):
-  """Leaves out of questions the programs behind them, most of the files."""
+  """Leaves out the programs of questions, which are most of the files."""
   if "imageId" not in found:
     return found
   return {key: found[key] for key in KEYS if key in found}

@@ -1,4 +1,4 @@
-"""InfographicVQA: questions about posters that explain something with pictures.
+"""InfographicVQA: questions about posters that explain something with images.
 
   python -m scripts.prepare.infovqa --raw DIR --out data/infovqa
 

@@ -3,7 +3,7 @@
   python -m scripts.prepare.mmvp --raw DIR --out data/mmvp
 
 From the dataset MMVP/MMVP on the Hugging Face hub: Questions.csv and the folder
-"MMVP Images". Split: test. Question i is about picture i; 1 and 2, 3 and 4, ...
+"MMVP Images". Split: test. Question i is about image i; 1 and 2, 3 and 4, ...
 are pairs.
 """
 

@@ -7,7 +7,7 @@ A preparation is a function from a `Raw` release to its splits:
 
 Rows are dicts: "image" (a path, bytes, or a list of them) or "video" (a path),
 and what else the release says, as JSON has it. `<out>/<split>.jsonl` names the
-pictures where they lie; `<out>/<split>.array_record` holds them.
+images where they lie; `<out>/<split>.array_record` holds them.
 """
 
 import argparse
@@ -38,7 +38,7 @@ class Split(NamedTuple):
   rows: Callable  # () -> iterator of dicts
   num: int | None = None  # rows that the release has; None: not published
   unit: str = "examples"
-  partial: bool = False  # rows whose picture is not there may be left out
+  partial: bool = False  # rows whose image is not there may be left out
 
 
 class Prepared(NamedTuple):
@@ -46,7 +46,7 @@ class Prepared(NamedTuple):
 
   split: Split
   num: int | None  # rows in the file; None: it was there before
-  num_absent: int = 0  # rows whose picture is not there
+  num_absent: int = 0  # rows whose image is not there
   problems: tuple = ()
 
 
@@ -65,7 +65,7 @@ def main(splits, doc, **flags):
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  format_help = "jsonl names pictures where they lie, array_record holds them"
+  format_help = "jsonl names images where they lie, array_record holds them"
   add = parser.add_argument
   add("--raw", required=True, help="folder of the unpacked release")
   add("--out", required=True, help="folder for the splits, data/<name>")
@@ -88,7 +88,7 @@ def main(splits, doc, **flags):
   except (ValueError, OSError) as error:
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
-    more = "\nsee --help for all of the release, pictures included"
+    more = "\nsee --help for all of the release, images included"
     sys.exit(f"error: {error}{more * isinstance(error, Missing)}")
 
 
@@ -108,7 +108,7 @@ def prepare(
     splits: function from a Raw to an iterable of Split.
     raw: Raw, or the folder of the release.
     out: str, the folder to write to.
-    format: "jsonl", or "array_record" with pictures in it.
+    format: "jsonl", or "array_record" with images in it.
     allow_incomplete: bool, whether to write splits that lack something.
     only: names of splits, if not all.
     quiet: bool, whether to print nothing.
@@ -118,7 +118,7 @@ def prepare(
 
   Raises:
     ValueError: something is wrong with the release; without `allow_incomplete`
-      also files or pictures that are not there, or another number of rows than
+      also files or images that are not there, or another number of rows than
       was published. Lists all of it; splits without a problem are written.
   """
   suffix = config.lookup(FORMATS, format, "format")
@@ -138,7 +138,7 @@ def prepare(
     print(summary(done, out, suffix))
   problems = list(dict.fromkeys(p for x in done for p in x.problems))
   absent = [
-    f"{num:,} pictures or clips are missing; get {archive}"
+    f"{num:,} images or clips are missing; get {archive}"
     for archive, num in raw.num_absent.items()
   ]
   if not all(x.split.partial for x in done):
@@ -229,7 +229,7 @@ def _paths(row):
 
 
 def _jsonl(path, rows):
-  """Writes rows as JSON lines, with pictures by their way from the file."""
+  """Writes rows as JSON lines, with the paths of images from the file."""
   import base64
 
   folder = os.path.abspath(os.path.dirname(path))
@@ -251,7 +251,7 @@ def _jsonl(path, rows):
 
 
 def _array_record(path, rows):
-  """Writes rows with their pictures as ArrayRecord."""
+  """Writes rows with their images as ArrayRecord."""
 
   def data(media):
     if isinstance(media, list):

@@ -16,7 +16,7 @@ import lzma
 import os
 
 _OPEN = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-# Folders of pictures may hold 100,000 more: those are not looked into.
+# Folders of images may hold 100,000 more: those are not looked into.
 _MAX_FOLDERS = 100
 
 
@@ -44,7 +44,7 @@ class Raw:
       )
     self.lenient = False  # then `need` leaves it to those who open files
     self._origins = {}  # name of a file -> where it comes from
-    self.absent = set()  # paths of pictures and clips that are not there
+    self.absent = set()  # paths of images and clips that are not there
     self.num_absent = collections.Counter()  # the same by archive
 
   def need(self, files):
@@ -186,7 +186,7 @@ class Raw:
       )
 
   def image(self, name, archive):
-    """Returns the path of a picture, there or not.
+    """Returns the path of an image, there or not.
 
     One that is not there is counted: rows with it are left out.
 

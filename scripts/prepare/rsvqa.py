@@ -19,8 +19,8 @@ def splits(raw, stems, image, site, bins, numbers=False):
   Args:
     raw: release.Raw.
     stems: {split: (how its files begin, questions, those without numbers)}.
-    image: str, a picture's path with {} for its number.
-    site: str, where the files and pictures come from.
+    image: str, an image's path with {} for its number.
+    site: str, where the files and images come from.
     bins: {question type: function from its answer, a number, to a range}.
     numbers: whether to keep the questions of these types.
   """

@@ -1,4 +1,4 @@
-"""RSVQA-HR: questions about aerial pictures of 15 cm a pixel.
+"""RSVQA-HR: questions about aerial images of 15 cm a pixel.
 
   python -m scripts.prepare.rsvqa_hr --raw DIR --out data/rsvqa_hr
 
@@ -6,7 +6,7 @@ From zenodo.org record 6344367, in DIR: USGS_split_{train,val,test,test_phili}_
 questions.json and _answers.json, and the folder Data. Splits: train,
 val, test, test_2 (another city), without questions for a number as in the
 published recipe; --numbers keeps them, with areas in ranges. About 60 questions
-share a picture: array_record would hold it that often.
+share an image: array_record would hold it that often.
 """
 
 from scripts.prepare import release, rsvqa

@@ -1,4 +1,4 @@
-"""RSVQA-LR: questions about satellite pictures of 10 m a pixel.
+"""RSVQA-LR: questions about satellite images of 10 m a pixel.
 
   python -m scripts.prepare.rsvqa_lr --raw DIR --out data/rsvqa_lr
 

@@ -1,10 +1,10 @@
-"""ScienceQA: multiple choice of school science, the questions with a picture.
+"""ScienceQA: multiple choice of school science, the questions with an image.
 
   python -m scripts.prepare.science_qa --raw DIR --out data/science_qa
 
-From scienceqa.github.io, unpacked into DIR: problems.json, and the pictures in
+From scienceqa.github.io, unpacked into DIR: problems.json, and the images in
 train/, val/ and test/. Splits: train, val, test. About half of the questions
-have no picture and are left out, as in big_vision.
+have no image and are left out, as in big_vision.
 """
 
 import functools
@@ -34,7 +34,7 @@ def splits(raw):
   problems = functools.cache(lambda: raw.json("problems.json"))
   for split, num in SPLITS:
     rows = functools.partial(_rows, raw, problems, split)
-    yield release.Split(split, rows, num, "questions with a picture")
+    yield release.Split(split, rows, num, "questions with an image")
 
 
 def _rows(raw, problems, split):

@@ -37,7 +37,7 @@ def _rows(raw, split):
     folder = q["image"].split("/")[0]
     if folder not in ARCHIVES:
       raise ValueError(
-        f"{split}.json: question {q['question_id']} has the picture"
+        f"{split}.json: question {q['question_id']} has the image"
         f" {q['image']!r}; wanted one in {', '.join(ARCHIVES)}"
       )
     yield {

@@ -32,7 +32,7 @@ def _rows(raw, split):
     match = NAME.fullmatch(q["image"])
     if not match:
       raise ValueError(
-        f"{file}: the picture {q['image']!r} is not called like"
+        f"{file}: the image {q['image']!r} is not called like"
         f" VizWiz_{split}_00000007.jpg"
       )
     found = [a for a in q["answers"] if a["answer"]] if answered else []

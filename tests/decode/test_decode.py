@@ -63,10 +63,10 @@ def greedy(params):
 
 @pytest.fixture(scope="module")
 def scores():
-  """log p of every word behind each answer token, by the training forward.
+  """log p of every word after each answer token, by the training forward.
 
-  The function takes (batch, answers i32[B, A']) and returns
-  f32[B, A' + 1, V]: the first is behind the prompt alone.
+  The function takes (batch, answers i32[B, n]) and returns
+  f32[B, n + 1, V]: the first follows the prompt alone.
   """
 
   @toy.jit

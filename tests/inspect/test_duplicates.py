@@ -13,12 +13,12 @@ TRAIN = {0, 2}
 
 def compared(rows, training=TRAIN):
   """Compares rows (dataset, index, images, prompt, answer); by kind."""
-  seen = duplicates.Twins()
+  result = duplicates.RowIndex()
   for dataset, index, images, prompt, answer in rows:
     digests = [duplicates.digest(str(image)) for image in images]
-    seen.add(dataset, index, digests, prompt, answer)
+    result.add(dataset, index, digests, prompt, answer)
   found = collections.defaultdict(list)
-  for kind, *rest in seen.compare(training):
+  for kind, *rest in result.compare(training):
     found[kind].append(tuple(rest))
   return found
 
@@ -64,7 +64,7 @@ def test_what_is_shared_is_found_as_by_comparing_all_pairs(seed):
   assert sorted(n for *_, n in found["repeated_suffix"]) == common
 
 
-def test_a_twin_is_a_row_that_is_the_same():
+def test_a_match_is_a_row_that_is_the_same():
   rows = [
     (0, 5, ["a"], "p", "yes"),
     (2, 6, ["b"], "p", "yes"),
@@ -96,10 +96,10 @@ def test_a_digest_tells_things_apart():
 
 
 def test_a_row_takes_40_bytes():
-  seen = duplicates.Twins()
+  result = duplicates.RowIndex()
   tracemalloc.start()
   for i in range(20_000):
-    seen.add(0, i, [i], "a long prompt" * 10, "a long answer" * 10)
+    result.add(0, i, [i], "a long prompt" * 10, "a long answer" * 10)
   used, _ = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert used < 50 * 20_000

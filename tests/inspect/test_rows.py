@@ -1,4 +1,4 @@
-"""The data doctor names every ailment and its place, and nothing else."""
+"""The check names every problem and its place, and nothing else."""
 
 import pytest
 
@@ -6,25 +6,25 @@ from pg import pp
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
 from pg.inspect import findings
-from tests.support import patient
+from tests.support import checks
 
-row = patient.row
+row = checks.row
 CAT = "<loc0000><loc0256><loc0512><loc1023> cat"
 
 
 @pytest.fixture
 def folder(tmp_path):
-  return patient.Folder(tmp_path)
+  return checks.Folder(tmp_path)
 
 
 def test_nothing_is_wrong_with_good_data(folder):
   detect = row(f"{CAT} ; {CAT}", "detect cat"), row("on <seg003>", "segment x")
   val = folder.write("val.jsonl", row("a fox"), row("red", "red or blue?"))
-  seen = folder.train(*detect, val=val, step_time=1000)
-  assert seen.found == {}
-  assert seen.code == 0
-  assert "0 errors, 0 warnings, 0 notes" in seen.out
-  assert "keeps up" in seen.out
+  result = folder.train(*detect, val=val, step_time=1000)
+  assert result.found == {}
+  assert result.code == 0
+  assert "0 errors, 0 warnings, 0 notes" in result.out
+  assert "keeps up" in result.out
 
 
 CASES = [
@@ -60,13 +60,13 @@ CASES = [
 def test_what_is_wrong_with_a_text_is_named(
   folder, kind, severity, line, detail
 ):
-  seen = folder.train(line, row("a fox"))
-  assert seen.found[kind] == (severity, 1, ["train.jsonl:4"])
-  assert set(seen.found) == {kind}
-  assert detail in seen.detail(kind)
-  assert seen.code == (severity == "error")
-  assert "train.jsonl:4" in seen.out
-  assert findings.KINDS[kind].title.split()[0] in seen.out
+  result = folder.train(line, row("a fox"))
+  assert result.found[kind] == (severity, 1, ["train.jsonl:4"])
+  assert set(result.found) == {kind}
+  assert detail in result.detail(kind)
+  assert result.code == (severity == "error")
+  assert "train.jsonl:4" in result.out
+  assert findings.KINDS[kind].title.split()[0] in result.out
 
 
 @pytest.mark.parametrize(
@@ -85,25 +85,25 @@ def test_what_only_looks_wrong_is_left_alone(folder, line):
 def test_missing_and_corrupt_images_are_named(folder):
   lines = row(image="nowhere.png"), row(image="broken.png"), row("a fox")
   (folder.path / "broken.png").write_bytes(b"\x89PNG\r\n no picture")
-  seen = folder.train(*lines)
+  result = folder.train(*lines)
   places = ["train.jsonl:4", "train.jsonl:5"]
-  assert seen.found == {"image": ("error", 2, places)}
-  assert seen.code == 1
-  said = " ".join(seen.out.split())
+  assert result.found == {"image": ("error", 2, places)}
+  assert result.code == 1
+  said = " ".join(result.out.split())
   assert "nowhere.png" in said and "cannot decode" in said
-  assert "No such file" in seen.detail("image")
+  assert "No such file" in result.detail("image")
 
 
 def test_a_row_that_breaks_does_not_hide_the_others(folder, monkeypatch):
   lines = '{"oops', row(5), row(image=["0.png", "1.png"]), row(" "), "[]"
-  seen = folder.train(*lines)
+  result = folder.train(*lines)
   places = [f"train.jsonl:{n}" for n in (4, 5, 6, 8)]
-  assert seen.found["row"] == ("error", 4, places)
-  assert seen.found["empty"] == ("warning", 1, ["train.jsonl:7"])
-  assert seen.code == 1
-  assert "is not JSON" in seen.detail("row")
-  assert "num_images" in seen.out
-  counts = seen.report.doctor.parts[0].counts
+  assert result.found["row"] == ("error", 4, places)
+  assert result.found["empty"] == ("warning", 1, ["train.jsonl:7"])
+  assert result.code == 1
+  assert "is not JSON" in result.detail("row")
+  assert "num_images" in result.out
+  counts = result.report.inspection.datasets[0].counts
   assert counts == {"good": 4, "bad": 4, "skipped": 0}
 
 
@@ -112,20 +112,20 @@ def test_an_op_that_crashes_is_a_bad_row(folder, monkeypatch):
     return {} if example["suffix"] != "bad" else 1 / 0
 
   monkeypatch.setitem(pp.OPS, "crash", crash)
-  file = folder.write("a.jsonl", *patient.GOOD, row("bad"))
-  spec = patient.jsonl(file, pp="decode | resize(16) | crash")
-  seen = patient.look("--config", folder.config(spec))
-  assert seen.found == {"row": ("error", 1, ["a.jsonl:4"])}
-  assert "ZeroDivisionError" in seen.detail("row")
+  file = folder.write("a.jsonl", *checks.GOOD, row("bad"))
+  spec = checks.jsonl(file, pp="decode | resize(16) | crash")
+  result = checks.run("--config", folder.config(spec))
+  assert result.found == {"row": ("error", 1, ["a.jsonl:4"])}
+  assert "ZeroDivisionError" in result.detail("row")
 
 
 def test_bad_rows_that_training_skips_are_no_error(folder):
-  file = folder.write("a.jsonl", *patient.GOOD, "{}")
-  path = folder.config(patient.jsonl(file), more='c.bad.policy = "skip"')
-  seen = patient.look("--config", path, "--config.bad.max_fraction=0.3")
-  assert (seen.code, seen.found["row"][0]) == (0, "warning")
-  seen = patient.look("--config", path, "--config.bad.max_fraction=0.2")
-  assert (seen.code, seen.found["row"][0]) == (1, "error")
+  file = folder.write("a.jsonl", *checks.GOOD, "{}")
+  path = folder.config(checks.jsonl(file), more='c.bad.policy = "skip"')
+  result = checks.run("--config", path, "--config.bad.max_fraction=0.3")
+  assert (result.code, result.found["row"][0]) == (0, "warning")
+  result = checks.run("--config", path, "--config.bad.max_fraction=0.2")
+  assert (result.code, result.found["row"][0]) == (1, "error")
 
 
 def test_a_dataset_that_an_op_empties_is_an_error(folder, monkeypatch):
@@ -133,31 +133,31 @@ def test_a_dataset_that_an_op_empties_is_an_error(folder, monkeypatch):
     raise pp.Skip("not mine")
 
   monkeypatch.setitem(pp.OPS, "refuse", refuse)
-  file = folder.write("a.jsonl", *patient.GOOD)
+  file = folder.write("a.jsonl", *checks.GOOD)
   data = {
-    "a": patient.jsonl(file),
-    "b": patient.jsonl(file, pp="decode | refuse"),
+    "a": checks.jsonl(file),
+    "b": checks.jsonl(file, pp="decode | refuse"),
   }
-  seen = patient.look("--config", folder.config(data))
-  assert seen.found == {"nothing": ("error", 1, ["b"])}
-  assert seen.detail("nothing") == "0 bad, 3 skipped"
-  assert seen.code == 1
+  result = checks.run("--config", folder.config(data))
+  assert result.found == {"nothing": ("error", 1, ["b"])}
+  assert result.detail("nothing") == "0 bad, 3 skipped"
+  assert result.code == 1
 
 
 def test_rows_that_repeat_or_contradict_others_are_named(folder):
   lines = row("one", "how many?", image="0.png"), row("two", "how many?")
   again = row("one", "how many?", image="0.png")
   other = row("six", "how many?", image="0.png")
-  seen = folder.train(*lines, again, other)
-  assert seen.found == {
+  result = folder.train(*lines, again, other)
+  assert result.found == {
     "duplicate": ("warning", 1, ["train.jsonl:6"]),
     "contradiction": ("warning", 1, ["train.jsonl:7"]),
     "repeated_suffix": ("note", 2, ["train.jsonl:4"]),
   }
-  assert seen.detail("duplicate").endswith("train.jsonl:4")
-  assert seen.detail("contradiction").endswith("train.jsonl:4")
-  assert seen.detail("repeated_suffix") == "2 rows"
-  assert seen.code == 0
+  assert result.detail("duplicate").endswith("train.jsonl:4")
+  assert result.detail("contradiction").endswith("train.jsonl:4")
+  assert result.detail("repeated_suffix") == "2 rows"
+  assert result.code == 0
 
 
 def test_what_training_and_evaluation_share_is_named(folder):
@@ -169,45 +169,45 @@ def test_what_training_and_evaluation_share_is_named(folder):
     row("more", "caption en"),
   )
   # The images of the training data are numbered on from those of val.
-  seen = folder.train(val=val)
-  assert seen.found == {
+  result = folder.train(val=val)
+  assert result.found == {
     "shared_question": ("error", 1, ["val.jsonl:3"]),
     "shared_image": ("warning", 1, ["val.jsonl:2"]),
   }
-  assert seen.detail("shared_question").endswith("train.jsonl:2")
-  assert seen.detail("shared_image").endswith("train.jsonl:1")
-  assert seen.code == 1
+  assert result.detail("shared_question").endswith("train.jsonl:2")
+  assert result.detail("shared_image").endswith("train.jsonl:1")
+  assert result.code == 1
 
 
 def test_an_evaluator_that_says_it_was_seen_is_no_error(folder):
-  data = patient.jsonl(folder.write("a.jsonl", row("a fox"), row("a bird")))
+  data = checks.jsonl(folder.write("a.jsonl", row("a fox"), row("a bird")))
   evals = dict(seen_val=data | dict(metric="exact"))
-  seen = patient.look("--config", folder.config(data, evals))
-  assert seen.found["seen"][:2] == ("note", 2)
-  assert seen.code == 0
+  result = checks.run("--config", folder.config(data, evals))
+  assert result.found["seen"][:2] == ("note", 2)
+  assert result.code == 0
   evals["val"] = evals.pop("seen_val")
-  seen = patient.look("--config", folder.config(data, evals))
-  assert seen.found["shared_question"][:2] == ("error", 2)
-  assert seen.code == 1
+  result = checks.run("--config", folder.config(data, evals))
+  assert result.found["shared_question"][:2] == ("error", 2)
+  assert result.code == 1
 
 
 def test_images_without_a_file_are_compared_by_their_pixels(folder):
   data = dict(source="shapes", task="caption", size=5, res=16)
   evals = dict(val=dict(data, metric="exact", size=3))
-  seen = patient.look("--config", folder.config(data, evals))
-  severity, count, places = seen.found["shared_question"]
+  result = checks.run("--config", folder.config(data, evals))
+  severity, count, places = result.found["shared_question"]
   assert (severity, count) == ("error", 3)
   assert places[0] == "train[0]"
 
 
 def test_a_long_text_is_cut_exactly_where_the_check_says(folder):
   long = row("a cat on a mat in a house by the sea"), row("a fox")
-  need = folder.train(*long).report.doctor.need
+  need = folder.train(*long).report.inspection.min_text_len
   assert folder.train(*long, text_len=need).found == {}
-  seen = folder.train(*long, text_len=need - 1)
-  assert seen.found == {"cut": ("error", 1, ["train.jsonl:4"])}
-  assert f"{need} is the smallest that loses none" in seen.out
-  assert "1 of 5 rows" in seen.out
+  result = folder.train(*long, text_len=need - 1)
+  assert result.found == {"cut": ("error", 1, ["train.jsonl:4"])}
+  assert f"{need} is the smallest that loses none" in result.out
+  assert "1 of 5 rows" in result.out
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   text = long[0]["prefix"], long[0]["suffix"], tok
   assert prefix_lm.is_cut(prefix_lm.make(*text, need - 1))
@@ -217,9 +217,9 @@ def test_a_long_text_is_cut_exactly_where_the_check_says(folder):
 def test_few_cut_rows_are_a_warning_and_many_an_error(folder):
   long = row("a cat on a mat in a house by the sea where the wind blows")
   for count, severity in ((1, "warning"), (2, "error")):
-    seen = folder.train(*patient.some(120), *[long] * count, text_len=30)
-    assert seen.found["cut"][:2] == (severity, count)
-    assert seen.code == (severity == "error")
+    result = folder.train(*checks.some(120), *[long] * count, text_len=30)
+    assert result.found["cut"][:2] == (severity, count)
+    assert result.code == (severity == "error")
 
 
 def test_a_prompt_without_room_for_an_answer_is_an_error(folder):
@@ -227,9 +227,9 @@ def test_a_prompt_without_room_for_an_answer_is_an_error(folder):
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   room = 1 + len(tok.encode(prompt)) + len(tok.sep)
   line = row("it", prompt)
-  seen = folder.train(line, text_len=room - 1)
-  assert seen.found == {"no_target": ("error", 1, ["train.jsonl:4"])}
+  result = folder.train(line, text_len=room - 1)
+  assert result.found == {"no_target": ("error", 1, ["train.jsonl:4"])}
   rows = prefix_lm.make(prompt, "it", tok, room - 1)
   assert not rows["mask_loss"].any()
-  seen = folder.train(line, text_len=room)
-  assert set(seen.found) == {"cut"}
+  result = folder.train(line, text_len=room)
+  assert set(result.found) == {"cut"}

@@ -288,7 +288,7 @@ def test_noise_fills_up_and_its_places_carry_no_loss():
     assert all(y1 <= y2 and x1 <= x2 for (y1, x1, y2, x2), *_ in found)
     marked = [out["suffix"][a:b] for a, b in out["no_loss"]]
     assert marked == [boxes.encode(x.box) for x in found[3:]]
-    assert out["suffix"].count(">x") == 5  # the first token behind a box
+    assert out["suffix"].count(">x") == 5  # the first token after a box
   firsts = {
     apply("detect_all(8)", turn, **row())["suffix"][:36] for turn in turns(50)
   }

@@ -183,7 +183,7 @@ def test_sound_alone_is_no_video(tmp_path):
     frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
     frame.rate = 8000
     container.mux(stream.encode(frame))
-  with pytest.raises(ValueError, match="a.wav: it has no pictures, only sound"):
+  with pytest.raises(ValueError, match="a.wav: it has no images, only sound"):
     read("video(2, 1)", str(path))
 
 

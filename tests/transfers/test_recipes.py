@@ -202,7 +202,7 @@ def test_the_mixture_of_all_trains_and_is_asked_what_no_task_was(
 @each_recipe
 def test_the_check_finds_no_error_in_a_release(row, data):
   c = small(data, row)
-  found = check.check(c, row).doctor.found
+  found = check.check(c, row).inspection.findings
   # Trained on train and val, as published, a score on val measures memory.
   errors = [f for severity, f in found.sorted() if severity == "error"]
   assert not [f for f in errors if f.kind != "shared_question"]

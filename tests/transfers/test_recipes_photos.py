@@ -178,7 +178,7 @@ def submission(c, name, said):
   (d,) = pipeline.datasets(spec, how.get("pp", c.pp))
   found = []
   for i in range(len(d.source)):
-    where, ref = d.source.where(i), d.source.picture(i)
+    where, ref = d.source.where(i), d.source.image_ref(i)
     example = stream.read(d, i, pp.Turn(row=i), dict)
     found.append(records.record(i, where, ref, said, 0.0, example))
   made, notes = submit.make(how.submit, found)

@@ -1,4 +1,4 @@
-"""What detection datasets in folders have in common.
+"""What the detection formats share: boxes, numbers, splits.
 
 A row of theirs has the image, `image_id`, `height` and `width`, and one item
 per object in `boxes` ([y1, x1, y2, x2] as fractions of height and width) and

@@ -1,7 +1,7 @@
 """A benchmark's data, as scripts/prepare or TensorFlow Datasets wrote it.
 
-data/vqav2/train.jsonl                names pictures by their way from it
-data/vqav2/val.array_record           holds its pictures
+data/vqav2/train.jsonl                names images by their path from it
+data/vqav2/val.array_record           holds its images
 data/vqav2/1.0.0/dataset_info.json    a dataset as in tfds.py
 """
 
@@ -74,7 +74,7 @@ def _open(paths):
 
 
 class _Rows(jsonl.Jsonl):
-  """Rows whose pictures may lie anywhere, by their way from the file."""
+  """Rows whose images may lie anywhere, by their path from the file."""
 
   def _row(self, i):
     row, folder = super()._row(i), super()._root(i)

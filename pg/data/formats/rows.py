@@ -1,4 +1,4 @@
-"""Rows that name their images: reads them, and says which row is bad."""
+"""The base of sources whose rows name their images: reads and checks those."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ _LOOKED_AT = 50_000
 
 
 class Rows:
-  """What the sources have in common whose rows name their images.
+  """The base of sources whose rows name their images.
 
   A source of this kind has `len()` and `where(i)`, and two methods more:
     _row(i): dict with an image or a list of images as files.py names them.
@@ -42,7 +42,7 @@ class Rows:
         row["height"], row["width"] = files.size(image)
       return {**row, "image": image}
 
-  def picture(self, i):
+  def image_ref(self, i):
     """Returns path or URL of row i's image, a list of several; None: inside."""
     row, root = self._row(i), self._root(i)
     names = row["video"] if "video" in row else row["image"]

@@ -1,4 +1,4 @@
-"""Files that hold many rows each: which there are, and which has row i.
+"""Sharded files of rows: finds the files, and the file of row i.
 
 A dataset is a folder (or one file, a pattern with `*`, a list, or a mapping
 from splits to those), here or at a URL. Names say what split a file belongs to

@@ -128,10 +128,10 @@ class Sliced:
     source, row = self._locate(i)
     return source.where(row)
 
-  def picture(self, i):
+  def image_ref(self, i):
     """Returns path or URL of row i's image, None where its source has none."""
     source, row = self._locate(i)
-    return getattr(source, "picture", lambda row: None)(row)
+    return getattr(source, "image_ref", lambda row: None)(row)
 
   def check(self, limit=100):
     """Calls the `check` of the sources that have one."""

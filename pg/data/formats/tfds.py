@@ -188,20 +188,24 @@ def _missing(root, name, why):
   return (
     f"there is no dataset {name} in {root} ({why}); prepare it with\n"
     f"  python -m scripts.prepare.tfds {name}{where}\nor give the folder of"
-    f" prepared datasets as data_dir{_did_you_mean(name)}"
-  )
+    f" prepared datasets as data_dir. {unknown(name)}"
+  ).rstrip()
 
 
-def _did_you_mean(name):
-  """Returns what to say of a name that TensorFlow Datasets does not know."""
+def unknown(name):
+  """Returns what to say of a name that TFDS does not know, "" if it does."""
   import tensorflow_datasets as tfds
 
-  known = tfds.list_builders(with_community_datasets=False)
   name = re.split("[/:]", name)[0]
+  known = tfds.list_builders(with_community_datasets=False)
   if name in known:
     return ""
   near = difflib.get_close_matches(name, known, n=1)
-  return f' (did you mean "{near[0]}"?)' if near else ""
+  hint = f' Did you mean "{near[0]}"?' if near else ""
+  return (
+    f"TensorFlow Datasets has no {name}.{hint} For a dataset of your own give"
+    " the command the path of its builder (.py) in place of the name."
+  )
 
 
 def _local(where, names=()):

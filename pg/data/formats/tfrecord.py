@@ -102,7 +102,7 @@ def _masked(crc):
 
 
 def write_ends(path, sink):
-  """Writes where each record ends, i64[N], after checking all lengths."""
+  """Writes where each record ends, i64[records], after checking all lengths."""
   heads, ends, end = [], [], 0
   with open(path, "rb") as f:
     size = os.fstat(f.fileno()).st_size

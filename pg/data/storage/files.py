@@ -1,4 +1,4 @@
-"""Images that rows name: files, members of tar files, URLs, base64.
+"""Reads the images that rows name: files, members of tar files, URLs, base64.
 
 A row names an image in one of these ways:
 
@@ -128,7 +128,7 @@ def local(name, only=None):
 
 
 def is_url(name, root=""):
-  """Says whether an image is somewhere else."""
+  """Returns whether the name of an image is a URL."""
   where = (name, os.fspath(root))
   return isinstance(name, str) and any(map(_URL.match, where))
 

@@ -1,4 +1,4 @@
-"""What was found out about files, kept in a folder and mapped into memory.
+"""Indices of files: computed once, cached in a folder, memory-mapped.
 
 To know where the lines of a file start takes reading all of it. That is done
 once: the result is a file in `~/.cache/pg/index`, or in `$PG_CACHE/index`. All

@@ -1,4 +1,4 @@
-"""The lines of a text file, at any place, without the file in memory."""
+"""Random access to the lines of a text file, without loading it."""
 
 import array
 
@@ -87,7 +87,7 @@ def write(path, sink):
 
 
 def _blank(data, starts, ends):
-  """Says of each line whether it is blank, bool[N]."""
+  """Returns which lines are blank, bool[lines]."""
   empty = np.frombuffer(data, np.uint8)[starts] <= ord(" ")
   for i in np.flatnonzero(empty).tolist():
     empty[i] = data[starts[i] : ends[i]].isspace()

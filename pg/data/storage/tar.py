@@ -1,4 +1,4 @@
-"""Members of tar files, at any place."""
+"""Random access to the members of tar files."""
 
 import functools
 import hashlib
@@ -47,12 +47,12 @@ def find(path, member):
 
 @functools.lru_cache(maxsize=1 << 12)
 def _table(path, size, mtime):
-  """Returns hash, start and size of each member, i64[3, N] sorted by hash."""
+  """Returns hash, start and size, i64[3, members], sorted by hash."""
   return index.Index(write, path).data.view(np.int64).reshape(3, -1)
 
 
 def write(path, sink):
-  """Writes where the members are: i64[3, N], see `_table`."""
+  """Writes where the members are: i64[3, members], see `_table`."""
   found = {}
   try:
     with tarfile.open(path, "r:") as tar:

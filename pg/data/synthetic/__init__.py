@@ -1,4 +1,4 @@
-"""Examples that are drawn or bundled: scenes of shapes, handwritten digits.
+"""Synthetic and bundled examples: scenes of shapes, handwritten digits.
 
 numpy only, no jax; `pg.data.source` names the sources, nothing else is used.
 """

@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes: what is in a picture, and the picture.
+"""Scenes of coloured shapes: their contents, and how they are rendered.
 
 A scene is a background, one to three objects and sometimes a line or two of
 characters, on a canvas of 8 x 8 units. Every object lies inside a quadrant of
@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 UNITS = 8  # width and height of the canvas
-STEP = 16  # a picture's pixels are a multiple of it: two dots of text per unit
+STEP = 16  # an image's pixels are a multiple of it: two dots of text per unit
 HALF = UNITS // 2  # width and height of a quadrant
 NOISE = 8  # grey levels, up or down
 
@@ -102,7 +102,7 @@ class Label(NamedTuple):
 
 
 class Scene(NamedTuple):
-  """All that a picture shows but its noise; objects are in raster order."""
+  """All that an image shows but its noise; objects are in raster order."""
 
   background: int
   objects: tuple = ()
@@ -128,7 +128,7 @@ SHAPES = {
 }
 
 PAIRS = tuple(itertools.starmap(Pair, itertools.product(COLORS, SHAPES)))
-# Never seen in training, in no task, neither in a picture nor in a text.
+# Never seen in training, in no task, neither in an image nor in a text.
 HELD_OUT = (
   Pair("purple", "triangle"),
   Pair("green", "ring"),
@@ -206,7 +206,7 @@ def _merge(a, b):
 
 
 def render(scene, res, rng):
-  """Draws the picture of a scene.
+  """Renders the image of a scene.
 
   Args:
     scene: Scene.

@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes, made up as they are read, for every task.
+"""Images of coloured shapes, generated as they are read, for every task.
 
 `Shapes("detect_one")[0]` is one example, the same wherever it is made:
 
@@ -8,9 +8,9 @@
   boxes    [[0, .25, .25, .5]]
   labels   ["red circle"]
 
-What a picture shows is in scenes.py, the words are in words.py, how answers
-are chosen before scenes in draft.py, and the question answering in
-questions.py. A task is a function `(rng, split) -> Draft` in TASKS.
+What an image shows is in scenes.py, the words are in words.py, how answers are
+chosen before scenes in examples.py, and the question answering in questions.py.
+A task is a function `(rng, split) -> Example` in TASKS.
 """
 
 import functools
@@ -21,7 +21,7 @@ import numpy as np
 
 from pg import config
 from pg.codecs import boxes, masks
-from pg.data.synthetic import draft, questions, scenes, words
+from pg.data.synthetic import examples, questions, scenes, words
 
 # Rows by default: training never ends.
 SPLITS = {"train": 2**31 - 1, "test": 512, "combo": 512, "template": 512}
@@ -68,7 +68,7 @@ class Shapes:
         prefix, suffix: str.
         task, kind: str, the source's task and the form of question within it.
         height, width: res, int.
-        scene: str, the picture's fingerprint without noise; two are joined
+        scene: str, the image's fingerprint without noise; two are joined
           by "+".
         answers: list of str, every right suffix, the row's own first; absent
           where boxes are the answer.
@@ -116,18 +116,18 @@ class Shapes:
 
 
 def _caption(language, rng, split):
-  drawn, _ = draft.some(rng, split)
+  drawn, _ = examples.random_scene(rng, split)
   prefix = words.prompt(rng, "caption", split, language=language)
   answers = tuple(words.captions(drawn.objects, language))
-  return draft.Draft((drawn,), language, prefix, answers[0], answers)
+  return examples.Example((drawn,), language, prefix, answers[0], answers)
 
 
 def _grounded(rng, split):
-  drawn, item = draft.some(rng, split)
+  drawn, item = examples.random_scene(rng, split)
   box = boxes.encode(scenes.box(item))
   prefix = words.prompt(rng, "grounded", split, box=box)
   suffix = words.phrase(item, sized=True)
-  return draft.answer(drawn, "phrase", prefix, suffix)
+  return examples.one_answer(drawn, "phrase", prefix, suffix)
 
 
 def _ocr(rng, split):
@@ -139,7 +139,8 @@ def _ocr(rng, split):
       break
   prefix = words.prompt(rng, "ocr", split)
   suffix = " ".join(label.text for label in drawn.labels)
-  return draft.answer(drawn, f"lines_{len(drawn.labels)}", prefix, suffix)
+  kind = f"lines_{len(drawn.labels)}"
+  return examples.one_answer(drawn, kind, prefix, suffix)
 
 
 def _two_lines(rng):
@@ -149,9 +150,10 @@ def _two_lines(rng):
 
 def _one_line(rng, split):
   half = rng.randrange(2)
-  free = draft.SIDES["above" if half else "below"]
+  free = examples.SIDES["above" if half else "below"]
   labels = (_line(rng, half, most=3),)
-  return scenes.place(rng, [draft.pick(rng, split)], [rng.choice(free)], labels)
+  pairs = [examples.pick(rng, split)]
+  return scenes.place(rng, pairs, [rng.choice(free)], labels)
 
 
 def _line(rng, half, most):
@@ -166,12 +168,12 @@ def _detect(rng, split):
   """Detects one or two kinds of objects: colours and shapes, or shapes."""
   by_shape = rng.randrange(2)
   name = operator.attrgetter("shape") if by_shape else words.phrase
-  focus = draft.pick(rng, split)
-  twins = by_shape and rng.randrange(2)
-  pairs = draft.add(rng, [focus], twins, lambda p: p.shape == focus.shape)
-  drawn = draft.draw(rng, split, draft.fill(rng, pairs))
+  focus = examples.pick(rng, split)
+  another = by_shape and rng.randrange(2)
+  pairs = examples.add(rng, [focus], another, lambda p: p.shape == focus.shape)
+  drawn = examples.draw(rng, split, examples.fill(rng, pairs))
   names = list(dict.fromkeys(map(name, drawn.objects)))
-  own = name(draft.find(drawn, focus))
+  own = name(examples.find_object(drawn, focus))
   others = [n for n in names if n != own]
   wanted = {own, *rng.sample(others, rng.randrange(2) and min(1, len(others)))}
   things = " ; ".join(n for n in names if n in wanted)
@@ -186,7 +188,7 @@ def _detect(rng, split):
 
 def _detect_one(rng, split):
   """Detects the only object there is."""
-  drawn = draft.draw(rng, split, [draft.pick(rng, split)])
+  drawn = examples.draw(rng, split, [examples.pick(rng, split)])
   name = words.phrase(drawn.objects[0])
   prefix = words.prompt(rng, "detect", split, things=name)
   return _boxes(drawn, "phrase", prefix, {drawn.objects[0]: name})
@@ -194,16 +196,16 @@ def _detect_one(rng, split):
 
 def _refer(rng, split):
   """Detects one of two objects of a shape, by its side of a third object."""
-  focus = draft.pick(rng, split)
-  pairs = draft.add(rng, [focus], 1, lambda p: p.shape != focus.shape)
-  pairs = draft.add(rng, pairs, 1, lambda p: p.shape == focus.shape)
-  side = rng.choice(tuple(draft.SIDES))
-  near, far = draft.across(rng, side)
-  (twin_cell,) = set(draft.SIDES[draft.OPPOSITE[side]]) - {far}
+  focus = examples.pick(rng, split)
+  pairs = examples.add(rng, [focus], 1, lambda p: p.shape != focus.shape)
+  pairs = examples.add(rng, pairs, 1, lambda p: p.shape == focus.shape)
+  side = rng.choice(tuple(examples.SIDES))
+  near, far = examples.opposite_quadrants(rng, side)
+  (other_cell,) = set(examples.SIDES[examples.OPPOSITE[side]]) - {far}
   while True:
-    drawn = draft.draw(rng, split, pairs, (near, far, twin_cell))
-    item, anchor, twin = (draft.find(drawn, pair) for pair in pairs)
-    if draft.lean(side, twin, anchor) <= 0:
+    drawn = examples.draw(rng, split, pairs, (near, far, other_cell))
+    item, anchor, other = (examples.find_object(drawn, pair) for pair in pairs)
+    if examples.offset(side, other, anchor) <= 0:
       break
   values = dict(shape=item.shape, side=side, anchor=anchor.shape)
   prefix = words.prompt(rng, "refer", split, **values)
@@ -212,7 +214,7 @@ def _refer(rng, split):
 
 def _segment(rng, split):
   """Outlines one of the objects."""
-  drawn, item = draft.some(rng, split)
+  drawn, item = examples.random_scene(rng, split)
   name = words.phrase(item)
   prefix = words.prompt(rng, "segment", split, things=name)
   made = _boxes(drawn, "phrase", prefix, {item: name})
@@ -227,9 +229,9 @@ def _codec():
 
 
 def _boxes(drawn, kind, prefix, names):
-  """Returns a Draft whose answer is the boxes of `names`, Object -> label."""
+  """Returns an Example answered by the boxes of `names`, Object -> label."""
   suffix = boxes.detect(list(map(scenes.box, names)), list(names.values()))
-  return draft.Draft(
+  return examples.Example(
     (drawn,),
     kind,
     prefix,

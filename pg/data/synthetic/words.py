@@ -1,4 +1,4 @@
-"""Words for scenes: prompts, and descriptions in four languages.
+"""Prompts for scenes, and their captions in four languages.
 
 `PROMPTS` has every wording of every prompt, in PaliGemma's own syntax (arXiv
 2407.07726, section 3.2.5) where that has one. The last wording of each is
@@ -195,7 +195,7 @@ LANGUAGES = {
 
 
 def captions(items, language):
-  """Returns three right descriptions of the objects, the plain one first.
+  """Returns three right captions of the objects, the plain one first.
 
   Args:
     items: Objects in the order to name them in.

@@ -24,7 +24,7 @@ ACRONYM = (
   r"(?:[A-Za-z](?:\.[A-Za-z])+|(?i:(?:canada|sino|korean|eu|japan|non)-u\.s"
   r"|u\.s\.-u\.(?:k|s\.s\.r)))"
 )
-# Keep a full stop, unless a word goes on behind it.
+# Keep a full stop, unless a word goes on after it.
 OFTEN_LAST = (
   "(?:"
   + _words(

@@ -1,4 +1,4 @@
-"""Draws held-out examples as cards: picture, prompt, truth and prediction.
+"""Renders examples as cards: image, prompt, truth and prediction.
 
 A card is made from one line of a predictions file:
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 from pg.codecs import boxes
 
-# Larger pictures are shrunk: a page of full photos would weigh 20 MB.
+# Larger images are shrunk: a page of full photos would weigh 20 MB.
 LONGEST = 448
 # Smaller ones are drawn with square pixels.
 PIXELATED = 128
@@ -34,7 +34,11 @@ def grid(rows, note):
     rows: list of dicts, lines of a predictions file.
     note: str, what part of the examples this is.
   """
-  names = {"prompt": "in the prompt", "true": "truth", "said": "prediction"}
+  names = {
+    "prompt": "in the prompt",
+    "true": "truth",
+    "predicted": "prediction",
+  }
   body = "".join(_card(row) for row in rows)
   kinds = [kind for kind in names if f'<rect class="{kind}"' in body]
   key = "".join(f' <i class="key {k}"></i>{names[k]}' for k in kinds)
@@ -48,14 +52,14 @@ def grid(rows, note):
 def _card(row):
   truths = list(dict.fromkeys(row.get("answers") or [row["truth"]]))
   truth = " / ".join(map(_text, truths[:3])) + " / …" * (len(truths) > 3)
-  said = ""
+  prediction = ""
   if "prediction" in row:
-    said = f"<dt>prediction</dt><dd>{_prediction(row, truths)}</dd>"
+    prediction = f"<dt>prediction</dt><dd>{_prediction(row, truths)}</dd>"
   task = html.escape(row.get("task", ""))
   return (
     f"<figure>{_picture(row)}<figcaption>"
     f"<p>{_text(row['prompt'])} <small>{task}</small></p><dl>"
-    f"<dt>truth</dt><dd>{truth}</dd>{said}</dl></figcaption></figure>"
+    f"<dt>truth</dt><dd>{truth}</dd>{prediction}</dl></figcaption></figure>"
   )
 
 
@@ -99,14 +103,14 @@ def _picture(row):
     for kind, text in (
       ("prompt", row["prompt"]),
       ("true", row["truth"]),
-      ("said", row.get("prediction", "")),
+      ("predicted", row.get("prediction", "")),
     )
     for shape in boxes.parse(text)[0]
   ]
   # Wide pale lines below make the coloured ones visible on any ground.
   halos = "".join(_rectangle("halo", box, "") for _, box, _ in shapes)
   lines = "".join(_rectangle(*shape) for shape in shapes)
-  # The drawing is one unit high and wide and stretched over the picture.
+  # The drawing is one unit high and wide and stretched over the image.
   drawing = '<svg viewBox="0 0 1 1" preserveAspectRatio="none">'
   return (
     f'<div class="picture"><img src="{source}" width="{width}"'

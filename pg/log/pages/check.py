@@ -1,4 +1,4 @@
-"""Shows what a check of the data found: as a page with pictures."""
+"""Renders the report of a check as an HTML page with images."""
 
 import base64
 import html
@@ -30,7 +30,7 @@ CSS = """
 .counts { font-size: .875rem; white-space: nowrap; }
 .counts th:nth-child(n+2), .counts td { text-align: right; }
 .row { margin: 0 0 2rem; }
-.row .pictures { display: flex; gap: .5rem; flex-wrap: wrap; }
+.row .images { display: flex; gap: .5rem; flex-wrap: wrap; }
 .row img { height: 9rem; image-rendering: auto; display: block; }
 .row img.sharp { image-rendering: pixelated; }
 .row img.hidden { opacity: .15; }
@@ -45,17 +45,17 @@ CSS = """
 
 
 def write(report, path):
-  """Writes a doctor.Report as a page; returns its path."""
+  """Writes an inspection.Report as a page; returns its path."""
   atomic.write(path, render(report))
   return path
 
 
 def render(report):
-  """Returns a doctor.Report as HTML."""
-  found = report.doctor.found
+  """Renders an inspection.Report as HTML."""
+  found = report.inspection.findings
   title = f"Check of {report.title}"
   facts = f"{found.summary()} · {tqdm.tqdm.format_interval(report.seconds)}"
-  batch = f"A batch, as the model sees it: {len(report.shown)} rows"
+  batch = f"A batch, as the model sees it: {len(report.batch)} rows"
   sections = [
     f"<style>{CSS}</style>",
     f"<header><h1>{html.escape(title)}</h1><p>{facts}</p></header>",
@@ -63,8 +63,8 @@ def render(report):
     _section("Datasets", _datasets(report)),
     _section("Text lengths", _lengths(report)),
     _section(
-      "Pictures and answers",
-      _cards(report.shown, "The rows of the batch below."),
+      "Images and answers",
+      _cards(report.batch, "The rows of the batch below."),
     ),
     _section(batch, _batch(report)),
   ]
@@ -77,12 +77,12 @@ def _section(name, body):
 
 def _findings(report):
   return "".join(
-    _finding(severity, finding, report.pictures[finding.kind])
-    for severity, finding in report.doctor.found.sorted()
+    _finding(severity, finding, report.samples[finding.kind])
+    for severity, finding in report.inspection.findings.sorted()
   )
 
 
-def _finding(severity, finding, pictures):
+def _finding(severity, finding, samples):
   kind = findings.KINDS[finding.kind]
   places = "".join(
     f"<li><code>{html.escape(where)}</code> {html.escape(detail)}</li>"
@@ -96,18 +96,18 @@ def _finding(severity, finding, pictures):
     f" {html.escape(kind.title)}"
     f' <span class="note">{html.escape(terminal.by_dataset(finding))}</span>'
     f"</p><p>{html.escape(kind.advice)}</p><ul>{places}</ul>"
-    f"{_cards(pictures, 'The first of them.')}</div>"
+    f"{_cards(samples, 'The first of them.')}</div>"
   )
 
 
 def _datasets(report):
   head = "".join(f"<th>{name}</th>" for name in terminal.HEAD)
   body = ""
-  for part in report.doctor.parts:
-    name, *cells = terminal.cells(part)[:-1]
+  for stats in report.inspection.datasets:
+    name, *cells = terminal.cells(stats)[:-1]
     cells = "".join(f"<td>{cell}</td>" for cell in cells)
     body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
-  notes = (terminal.fit(report), terminal.speed(report))
+  notes = (terminal.text_len(report), terminal.throughput(report))
   notes = "".join(f'<p class="note">{html.escape(n)}.</p>' for n in notes if n)
   return (
     f'<div class="wide"><table class="counts"><tr>{head}</tr>{body}</table>'
@@ -119,11 +119,11 @@ def _lengths(report):
   """Returns histograms of training and evaluation texts, in tokens."""
   figures = []
   for train, where in ((True, "training"), (False, "evaluation")):
-    parts = [p for p in report.doctor.parts if p.train == train]
+    datasets = [d for d in report.inspection.datasets if d.train == train]
     for name in ("prefix", "suffix", "total"):
-      counts = inspection.add_up([p.lengths[name] for p in parts])
+      counts = inspection.add_up([d.lengths[name] for d in datasets])
       if any(counts):
-        limit = report.doctor.text_len + 1 if name == "total" else None
+        limit = report.inspection.text_len + 1 if name == "total" else None
         figures.append(
           f"<figure><figcaption><code>{name}, {where}</code><span>"
           f"median {inspection.quantile(counts, 0.5)}, 99%"
@@ -173,14 +173,14 @@ def histogram(counts, limit=None):
   )
 
 
-def _cards(shown, note):
+def _cards(samples, note):
   rows = [
     {
       "prompt": _short(one.prefix),
       "truth": _short(one.suffix),
       "image": _encode(_side_by_side(one.row)),
     }
-    for one in shown
+    for one in samples
   ]
   return cards.grid(rows, note) if rows else ""
 
@@ -190,7 +190,7 @@ def _short(text):
 
 
 def _side_by_side(row):
-  """Returns the images that are shown, or the first where all are hidden."""
+  """Returns the images that the model sees, or the first where it sees none."""
   images = row["image"][row["mask_image"]]
   return np.concatenate(images if len(images) else row["image"][:1], axis=1)
 
@@ -207,21 +207,21 @@ def _encode(image):
 
 
 def _batch(report):
-  return "".join(_row(report.tok, shown) for shown in report.shown)
+  return "".join(_row(report.tok, sample) for sample in report.batch)
 
 
-def _row(tok, shown):
-  """Draws one row: its pictures, then a column for each text position."""
-  pictures = ""
-  sharp = "sharp " * (shown.row["image"].shape[1] <= cards.PIXELATED)
-  for image, mask in zip(shown.row["image"], shown.row["mask_image"]):
+def _row(tok, sample):
+  """Draws one row: its images, then a column for each text position."""
+  images = ""
+  sharp = "sharp " * (sample.row["image"].shape[1] <= cards.PIXELATED)
+  for image, mask in zip(sample.row["image"], sample.row["mask_image"]):
     css = sharp + "hidden" * (not mask)
-    pictures += (
+    images += (
       f'<figure><img class="{css}" alt=""'
       f' src="data:image;base64,{_encode(image)}">'
       f"<figcaption>mask_image {int(mask)}</figcaption></figure>"
     )
-  lines = zip(*terminal.tokens(tok, shown.row))
+  lines = zip(*terminal.tokens(tok, sample.row))
   table = ""
   for name, line in zip(("piece", "tokens", *inspection.MASKS), lines):
     cells = "".join(
@@ -230,7 +230,7 @@ def _row(tok, shown):
     )
     table += f"<tr><th>{name}</th>{cells}</tr>"
   return (
-    f'<div class="row"><p class="note"><code>{html.escape(shown.where)}</code>'
-    f'</p><div class="pictures">{pictures}</div>'
+    f'<div class="row"><p class="note"><code>{html.escape(sample.where)}</code>'
+    f'</p><div class="images">{images}</div>'
     f'<div class="wide"><table>{table}</table></div></div>'
   )

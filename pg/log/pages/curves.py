@@ -1,4 +1,4 @@
-"""Draws curves over steps as SVG, to stand inside a web page.
+"""Plots curves over steps as SVG inside a web page.
 
 The colours come from the page's style sheet: classes `line`, `band`, `grid`,
 `axis`, `blind`.
@@ -18,7 +18,7 @@ def chart(name, points, *, last_step=0, blind=None):
   """Returns one curve with its axes as an SVG element.
 
   Args:
-    name: str, read out to who cannot see the picture.
+    name: str, read out to those who cannot see the drawing.
     points: list of (step, value), in any order; a value that is not finite
       breaks the line.
     last_step: int, where the axis ends at least, so that charts line up.
@@ -130,7 +130,7 @@ def _axes(x_ticks, y_ticks, x, y):
     )
   for step, text in zip(x_ticks, labels(x_ticks)):
     at = x(step)
-    # The outermost texts would stick out of the picture.
+    # The outermost texts would stick out of the drawing.
     anchor = "end" if at > WIDTH - RIGHT - 12 else "middle"
     parts.append(
       f'<text class="axis" x="{at}" y="{HEIGHT - 6}"'

@@ -1,4 +1,4 @@
-"""Sets a page: one column, the system's own fonts, light and dark."""
+"""The HTML around every page: one column, system fonts, light and dark."""
 
 import html
 
@@ -7,13 +7,13 @@ CSS = """
   color-scheme: light dark;
   --paper: #fdfdfb; --ink: #20201e; --soft: #6d6b66; --rule: #dcdad3;
   --line: #2b5c8a; --good: #2a7d4f; --bad: #b3372b; --part: #8a6a12;
-  --true: #00936b; --said: #e06c00; --prompt: #2f7fd0;
+  --true: #00936b; --predicted: #e06c00; --prompt: #2f7fd0;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #161614; --ink: #e4e2dc; --soft: #98958d; --rule: #383631;
     --line: #84b4e0; --good: #67bd8c; --bad: #e58074; --part: #d3b35c;
-    --true: #19c796; --said: #ff9a3d; --prompt: #6db3f5;
+    --true: #19c796; --predicted: #ff9a3d; --prompt: #6db3f5;
   }
 }
 * { box-sizing: border-box; }
@@ -95,14 +95,14 @@ path.blind { stroke: var(--soft); stroke-dasharray: 4 3; }
 rect { fill: none; vector-effect: non-scaling-stroke; }
 rect.halo { stroke: #fff; stroke-width: 5; opacity: .7; }
 rect.true { stroke: #00936b; stroke-width: 3; }
-rect.said { stroke: #e06c00; stroke-width: 2; stroke-dasharray: 6 4; }
+rect.predicted { stroke: #e06c00; stroke-width: 2; stroke-dasharray: 6 4; }
 rect.prompt { stroke: #2f7fd0; stroke-width: 2; }
 .key {
   display: inline-block; width: 1.4rem; margin: 0 .35rem .22rem .5rem;
   border-top: 3px solid;
 }
 .key.true { color: var(--true); }
-.key.said { color: var(--said); border-top-style: dashed; }
+.key.predicted { color: var(--predicted); border-top-style: dashed; }
 .key.prompt { color: var(--prompt); }
 .cards figcaption { font-size: .875rem; line-height: 1.35; }
 .cards p { margin: 0 0 .25rem; overflow-wrap: anywhere; }

@@ -31,8 +31,8 @@ function truths(row) {
 // Without a score, whether it is word for word one of the answers.
 function score(row) {
   if (row.score != null) return row.score;
-  const said = row.prediction.trim();
-  return Number(truths(row).some((t) => t.trim() === said));
+  const predicted = row.prediction.trim();
+  return Number(truths(row).some((t) => t.trim() === predicted));
 }
 
 const logp = (row) => row.logp ?? -1e9;
@@ -51,7 +51,7 @@ const distinct = (values) => ["", ...new Set(values.filter((v) => v !== ""))];
 const order = select("Order", Object.keys(ORDERS));
 const evaluator = select("Evaluator", distinct(rows.map((r) => r.evaluator)));
 const kind = select("Kind", distinct(rows.map(kindOf)));
-const sees = select("Picture", ["", "in this page"]);
+const sees = select("Image", ["", "in this page"]);
 const words = make("input", { type: "search", id: "words" });
 const count = make("output", { id: "count" });
 const back = make("button", { type: "button" }, "← Back");
@@ -159,9 +159,9 @@ function picture(row) {
 
 // Returns the words of the prediction, and of the truth where they differ:
 // the longest common subsequence stays unmarked.
-function difference(truth, said) {
-  const a = truth.split(/\s+/), b = said.split(/\s+/);
-  if (a.length * b.length > 1e5) return [said];
+function difference(truth, predicted) {
+  const a = truth.split(/\s+/), b = predicted.split(/\s+/);
+  if (a.length * b.length > 1e5) return [predicted];
   const best = Array.from(a, () => new Array(b.length + 1).fill(0));
   best.push(new Array(b.length + 1).fill(0));
   for (let i = a.length - 1; i >= 0; i--) {

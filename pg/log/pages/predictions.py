@@ -1,8 +1,8 @@
-"""Makes `predictions.html`, a page to look through predictions, worst first.
+"""Writes `predictions.html`, a page to browse predictions, worst first.
 
 It is one file that needs no other and no network. All predictions are in it as
 JSON; browser.js draws those of one page at a time, from texts and never from
-HTML. What belongs to a picture (boxes, masks) is prepared here.
+HTML. What belongs to an image (boxes, masks) is prepared here.
 """
 
 import base64
@@ -23,7 +23,7 @@ from pg.codecs import boxes, masks
 from pg.log.pages import cards, page
 
 # Colours of masks, those of boxes in page.CSS.
-_COLORS = {"true": (0, 147, 107, 110), "said": (224, 108, 0, 110)}
+_COLORS = {"true": (0, 147, 107, 110), "predicted": (224, 108, 0, 110)}
 
 CSS = """
 body { max-width: 72rem; margin-top: 2rem; }
@@ -65,7 +65,7 @@ def write(path, predictions, codec=masks.NANO):
     path.
 
   Raises:
-    ValueError: a picture or a codec that cannot be read.
+    ValueError: an image or a codec that cannot be read.
   """
   if jax.process_index() > 0:
     return path
@@ -88,7 +88,7 @@ def render(title, rows):
     f"<style>{CSS}</style>",
     f"<header><h1>Predictions of {html.escape(title)}</h1>"
     "<p>j and k: next and previous prediction; → and ←: page. Boxes and masks:"
-    ' <i class="key true"></i>truth <i class="key said"></i>prediction'
+    ' <i class="key true"></i>truth <i class="key predicted"></i>prediction'
     ' <i class="key prompt"></i>in the prompt. Difference: <ins>too much</ins>'
     " <del>missing</del>.</p></header>"
     "<noscript>This page needs JavaScript.</noscript>",
@@ -107,7 +107,7 @@ def _row(evaluator, record, codec):
     k: _finite(record[k]) for k in keys if k in record
   }
   shapes = []
-  texts = ("prompt", "prompt"), ("true", "truth"), ("said", "prediction")
+  texts = ("prompt", "prompt"), ("true", "truth"), ("predicted", "prediction")
   for kind, key in texts:
     for item in boxes.read(record.get(key, ""))[0]:
       shape = {"kind": kind, "box": item.box, "label": item.label}
@@ -120,7 +120,7 @@ def _row(evaluator, record, codec):
       source, height, width = cards.embed(record["image"])
     except (ValueError, OSError) as error:
       raise ValueError(
-        f"{evaluator}, {record['where']}: cannot read its picture: {error}"
+        f"{evaluator}, {record['where']}: cannot read its image: {error}"
       ) from error
     row["image"] = source
     row["sharp"] = max(height, width) <= cards.PIXELATED

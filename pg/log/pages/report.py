@@ -1,4 +1,4 @@
-"""Writes a run's page: `report.html`, one file that needs no other.
+"""Writes the report of a run: `report.html`, one file that needs no other.
 
 It is made from what lies in the run's folder; what is missing is left out:
 
@@ -28,7 +28,7 @@ from pg import atomic
 from pg.log import metrics
 from pg.log.pages import cards, curves, page
 
-# Pictures of each evaluator, the first of its file.
+# Images of each evaluator, the first of its file.
 NUM_EXAMPLES = 12
 
 

@@ -9,14 +9,14 @@ from PIL import Image
 
 from pg.inspect import inspection
 from pg.log.pages import check
-from tests.support import patient
+from tests.support import checks
 
-row = patient.row
+row = checks.row
 
 
 @pytest.fixture
 def folder(tmp_path):
-  return patient.Folder(tmp_path)
+  return checks.Folder(tmp_path)
 
 
 class Page(html.parser.HTMLParser):
@@ -37,10 +37,10 @@ class Page(html.parser.HTMLParser):
 
 def test_the_page_shows_findings_lengths_and_a_batch(folder):
   box = row("<loc0512><loc0000><loc0000><loc1023> cat", "detect cat")
-  val = folder.write("val.jsonl", *patient.some(2))
+  val = folder.write("val.jsonl", *checks.some(2))
   out = folder.path / "new" / "check.html"
-  seen = folder.train(box, row(image="nowhere.png"), val=val, out=out)
-  assert f"page: {out}" in seen.out
+  result = folder.train(box, row(image="nowhere.png"), val=val, out=out)
+  assert f"page: {out}" in result.out
   text = out.read_text("utf-8")
   page = Page(text)
   assert "boxes with y2 < y1 or x2 < x1" in page.texts
@@ -50,7 +50,7 @@ def test_the_page_shows_findings_lengths_and_a_batch(folder):
   # Its picture is shown with the box, then those of the batch, twice.
   (image, *_) = re.findall('<rect class="true" (.*?)>', text)
   assert 'height="0.5005"' in image
-  num_rows = len(seen.report.shown)
+  num_rows = len(result.report.batch)
   assert page.tags.count("img") == 2 * num_rows + 1
   assert page.texts.count("mask_image 1") == num_rows
   for name in ("piece", *inspection.MASKS):
@@ -64,12 +64,12 @@ def test_texts_of_people_are_only_text_on_the_page(folder):
   bad = "<script>alert('&')</script>"
   out = folder.path / "check.html"
   file = folder.write("<b>.jsonl", row(bad + " ", bad), row(bad, "x"))
-  seen = patient.look("--train", file, "--res=16", "--out", out)
+  result = checks.run("--train", file, "--res=16", "--out", out)
   page = Page(out.read_text("utf-8"))
   assert "script" not in page.tags
   assert page.texts.count(f"Check of {file}") == 2
-  places = [p for _, _, places in seen.found.values() for p in places]
-  places += [shown.where.split("/")[-1] for shown in seen.report.shown]
+  places = [p for _, _, places in result.found.values() for p in places]
+  places += [shown.where.split("/")[-1] for shown in result.report.batch]
   named = [t for t in page.texts if t.startswith(str(file) + ":")]
   assert len(named) == len(places) > 3
   assert sum(bad in text for text in page.texts) >= 3
@@ -79,12 +79,12 @@ def test_a_card_has_only_the_images_that_are_shown(folder):
   two = row("same", "same?", image=["a.png", "b.png"])
   for name in two["image"]:
     Image.new("RGB", (9, 9)).save(folder.path / name)
-  file = folder.write("a.jsonl", *patient.GOOD, two)
+  file = folder.write("a.jsonl", *checks.GOOD, two)
   out = folder.path / "check.html"
   for blind, expected in (("False", {"16", "32"}), ("True", {"16"})):
     more = f"c.num_images, c.blind = 2, {blind}"
-    path = folder.config(patient.jsonl(file), more=more)
-    patient.look("--config", path, "--out", out)
+    path = folder.config(checks.jsonl(file), more=more)
+    checks.run("--config", path, "--out", out)
     text = out.read_text("utf-8")
     assert set(re.findall('<img src="[^"]*" width="(.*?)"', text)) == expected
     assert text.count('class="sharp hidden"') > 8
@@ -105,23 +105,23 @@ def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
 
 def test_data_without_one_good_row_is_reported(folder):
   file, out = folder.write("a.jsonl", "{", "["), folder.path / "check.html"
-  seen = patient.look("--train", file, "--out", out)
-  assert seen.found == {
+  result = checks.run("--train", file, "--out", out)
+  assert result.found == {
     "row": ("error", 2, ["a.jsonl:1", "a.jsonl:2"]),
     "nothing": ("error", 1, ["train"]),
   }
-  assert seen.code == 1
-  assert not {"text_len", "input:", "as the model"} & set(seen.out.split(" "))
+  assert result.code == 1
+  assert not {"text_len", "input:", "as the model"} & set(result.out.split(" "))
   assert "img" not in Page(out.read_text("utf-8")).tags
 
 
 def test_the_report_is_kept_short(folder):
   lines = [row(" ", prefix="x" * 3000)] * 99
   out = folder.path / "check.html"
-  seen = folder.train(*lines, text_len=9, out=out)
-  lines = seen.out.splitlines()
+  result = folder.train(*lines, text_len=9, out=out)
+  lines = result.out.splitlines()
   assert len(lines) < 70 and max(map(len, lines)) < 160
   text = out.read_text("utf-8")
   assert "x" * 300 in text and "x" * 301 not in text
-  places = json.dumps(seen.found["empty"][2])
+  places = json.dumps(result.found["empty"][2])
   assert places.count("train.jsonl") == 5

@@ -95,7 +95,7 @@ def test_boxes_of_prompt_truth_and_prediction_are_told_apart(tmp_path):
   place = boxes.encode([0, 0.25, 0.5, 1])
   texts = dict(prompt=f"what {place}", truth=f"{place} a", prediction=place)
   (row,) = rows(page(tmp_path, val=[record(**texts)]))
-  want = [("prompt", ""), ("true", "a"), ("said", "")]
+  want = [("prompt", ""), ("true", "a"), ("predicted", "")]
   assert [(s["kind"], s["label"]) for s in row["shapes"]] == want
   assert row["shapes"][1]["box"] == pytest.approx([0, 0.25, 0.5, 1], abs=1e-3)
 
@@ -137,7 +137,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-  with pytest.raises(ValueError, match="val, val:7: cannot read its picture"):
+  with pytest.raises(ValueError, match="val, val:7: cannot read its image"):
     page(tmp_path, val=[record(7, image="AAAA")])
   assert not list((tmp_path / "run").iterdir())
 

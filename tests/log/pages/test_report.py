@@ -256,8 +256,8 @@ def test_cards_draw_the_boxes_of_prompt_truth_and_prediction():
   true = re.search('<rect class="true" (.*?)>', card)[1]
   assert true == 'x="0.2502" y="0" width="0.7498" height="0.5005"'
   # Corners in the wrong order are put right.
-  said = re.search('<rect class="said" (.*?)>', card)[1]
-  assert said == 'x="0.5005" y="0.5005" width="0.4995" height="0.4995"'
+  predicted = re.search('<rect class="predicted" (.*?)>', card)[1]
+  assert predicted == 'x="0.5005" y="0.5005" width="0.4995" height="0.4995"'
   assert "truth" in card and "prediction." in card.split("</p>")[0]
 
 

@@ -40,7 +40,7 @@ def prepare(module, raw, **options):
 
 
 def rows(folder, split):
-  """Returns the rows of a split without their pictures."""
+  """Returns the rows of a split without their images."""
   source = prepared.find(folder, split)
   return [
     {k: v for k, v in source[i].items() if k != "image"}
@@ -199,7 +199,7 @@ def test_a_box_outside_of_its_image_is_named(raw):
 def test_photos_that_are_missing_have_an_archive(raw):
   made.coco_det(raw)
   os.remove(raw / f"train2017/{1:012d}.jpg")
-  message = "1 pictures or clips are missing; get train2017.zip from cocodata"
+  message = "1 images or clips are missing; get train2017.zip from cocodata"
   with pytest.raises(ValueError, match=message):
     prepare(coco_det, raw, allow_incomplete=False)
 
@@ -252,7 +252,7 @@ def test_boxes_of_noise_and_eos_are_never_written(model):
 # Detection of one's own.
 
 
-def test_own_pictures_are_read_in_all_three_formats(raw):
+def test_own_images_are_read_in_all_three_formats(raw):
   made.detect_own(raw)
   voc, yolo = raw / "voc", raw / "yolo"
   for split in ("train", "val"):

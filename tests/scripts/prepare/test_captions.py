@@ -30,7 +30,7 @@ def prepare(raw, name, *only, **options):
 
 
 def rows(raw, name, split):
-  """Prepares a split, and returns its rows without their pictures."""
+  """Prepares a split, and returns its rows without their images."""
   source = prepared.find(prepare(raw, name, split), split)
   return [
     {k: v for k, v in source[i].items() if k != "image"}
@@ -105,7 +105,7 @@ def test_numbers_and_photos_that_do_not_fit_are_listed(raw):
     prepare(raw, "cococap", allow_incomplete=False)
   text = str(e.value)
   assert "split train has 3 photos and 82,783 were published" in text
-  assert "1 pictures or clips are missing; get val2014.zip from coco" in text
+  assert "1 images or clips are missing; get val2014.zip from coco" in text
   assert [r["image/id"] for r in rows(raw, "cococap", "test")] == [104]
 
 
@@ -274,7 +274,7 @@ def test_a_screen_without_summaries_is_named(raw):
     prepare(raw, "screen2words", "test")
 
 
-def test_the_box_of_a_widget_is_of_the_picture_not_the_canvas(raw):
+def test_the_box_of_a_widget_is_of_the_image_not_the_canvas(raw):
   made.widgetcap(raw)
   row, half = rows(raw, "widgetcap", "train")[:2]
   np.testing.assert_allclose(
@@ -306,12 +306,10 @@ def test_a_widget_that_its_screen_does_not_have_is_named(raw):
     prepare(raw, "widgetcap", "train")
 
 
-def test_widgets_of_a_missing_picture_are_counted(raw):
+def test_widgets_of_a_missing_image_are_counted(raw):
   made.widgetcap(raw)
   (raw / "combined/50005.jpg").unlink()
-  with pytest.raises(
-    ValueError, match="1 pictures .* unique_uis.tar.gz of RICO"
-  ):
+  with pytest.raises(ValueError, match="1 images .* unique_uis.tar.gz of RICO"):
     prepare(raw, "widgetcap", "test", allow_incomplete=False)
   assert len(rows(raw, "widgetcap", "test")) == 2
 

@@ -85,12 +85,12 @@ def test_a_right_answer_that_is_no_choice_is_named(raw):
 def test_diagrams_that_are_not_there_are_counted(raw, tmp_path):
   diagrams.ai2d(raw)
   (raw / "ai2d/images/10.png").unlink()
-  with pytest.raises(ValueError, match="1 pictures .* get ai2d-all.zip") as e:
+  with pytest.raises(ValueError, match="1 images .* get ai2d-all.zip") as e:
     release.prepare(ai2d.splits, raw, tmp_path / "out", quiet=True)
   assert "split test has 4 questions and 3,088 were published" in str(e.value)
 
 
-def test_science_qa_has_the_problems_with_a_picture(raw):
+def test_science_qa_has_the_problems_with_an_image(raw):
   diagrams.science_qa(raw)
   rows = preparation.rows(raw, "science_qa", "val")
   assert rows[0] == dict(
@@ -111,9 +111,9 @@ def test_science_qa_has_the_problems_with_a_picture(raw):
   assert [row["question_id"] for row in rows] == ["11", "12", "13"]
 
 
-def test_problems_without_a_picture_do_not_count_as_missing(raw, tmp_path):
+def test_problems_without_an_image_do_not_count_as_missing(raw, tmp_path):
   diagrams.science_qa(raw)
   with pytest.raises(ValueError) as e:
     release.prepare(science_qa.splits, raw, tmp_path / "out", quiet=True)
-  assert "pictures or clips are missing" not in str(e.value)
-  assert "split val has 3 questions with a picture and 2,097" in str(e.value)
+  assert "images or clips are missing" not in str(e.value)
+  assert "split val has 3 questions with an image and 2,097" in str(e.value)

@@ -120,14 +120,14 @@ def test_a_count_of_tallyqa_is_a_number_and_train_not_simple(raw):
   } == {-1}
 
 
-def test_a_picture_of_tallyqa_from_elsewhere_is_named(raw):
+def test_an_image_of_tallyqa_from_elsewhere_is_named(raw):
   photos.tallyqa(raw)
   preparation.change(raw / "test.json", "VG_100K_2/", "VG_100K_3/")
-  with pytest.raises(ValueError, match="30000102 has the picture 'VG_100K_3/"):
+  with pytest.raises(ValueError, match="30000102 has the image 'VG_100K_3/"):
     preparation.rows(raw, "tallyqa", "test")
 
 
-def test_countbenchqa_leaves_out_what_has_no_colour_picture(raw):
+def test_countbenchqa_leaves_out_what_has_no_colour_image(raw):
   photos.countbenchqa(raw)
   rows = preparation.rows(raw, "countbenchqa", "huggingface")
   assert rows == [
@@ -143,7 +143,7 @@ def test_countbenchqa_leaves_out_what_has_no_colour_picture(raw):
   ]
 
 
-def test_countbenchqa_wants_a_question_for_each_picture(raw):
+def test_countbenchqa_wants_a_question_for_each_image(raw):
   photos.countbenchqa(raw)
   path = raw / "countbench_paired_questions.json"
   path.write_text(json.dumps(json.loads(path.read_text())[:3]))
@@ -169,7 +169,7 @@ def test_vizwiz_leaves_empty_answers_out_and_keeps_names(raw):
   assert preparation.rows(raw, "vizwizvqa", "test")[1] == row
 
 
-def test_a_picture_of_vizwiz_without_a_number_is_named(raw):
+def test_an_image_of_vizwiz_without_a_number_is_named(raw):
   photos.vizwizvqa(raw)
   preparation.change(
     raw / "annotations/val.json", "VizWiz_val_00000009", "photo"

@@ -22,7 +22,7 @@ SITE = "train2014.zip from cocodataset.org"
 
 @pytest.fixture
 def raw(tmp_path):
-  """A release of three pictures and a table of them."""
+  """A release of three images and a table of them."""
   folder = tmp_path / "raw"
   for i in range(3):
     pictures.write(folder / f"train2014/{i}.png", (4 + i, 5), i)
@@ -44,7 +44,7 @@ def rows(raw):
 
 def splits(raw, num=3):
   raw.need({"names.json": "names.zip from example.org"})
-  yield release.Split("train", functools.partial(rows, raw), num, "pictures")
+  yield release.Split("train", functools.partial(rows, raw), num, "images")
   clip = lambda: iter(
     [dict(video=raw.video("a", ["{}.mkv", "clip/v_{}_*"], "c"))]
   )
@@ -71,13 +71,14 @@ def test_rows_come_back_as_they_were_in_the_release(raw, tmp_path, format):
   source.check()
 
 
-def test_a_text_file_names_pictures_and_videos_where_they_lie(raw, tmp_path):
+def test_a_text_file_names_images_and_videos_where_they_lie(raw, tmp_path):
   prepare(raw, tmp_path / "data/it")
   lines = (tmp_path / "data/it/train.jsonl").read_text().splitlines()
   assert json.loads(lines[0])["image"] == "../../raw/train2014/0.png"
   source = prepared.find(tmp_path / "data/it", "train + test-dev + clips")
-  assert source.picture(2) == str(raw / "train2014/2.png")
-  assert source.picture(3) == [str(raw / f"train2014/{i}.png") for i in (0, 1)]
+  assert source.image_ref(2) == str(raw / "train2014/2.png")
+  files = [str(raw / f"train2014/{i}.png") for i in (0, 1)]
+  assert source.image_ref(3) == files
   assert source[4] == dict(video=str(raw / "clip/v_a_1.mp4"))
   assert source.where(4) == f"{tmp_path}/data/it/clips.jsonl:1"
 
@@ -87,7 +88,7 @@ def test_an_array_record_holds_the_film(raw, tmp_path):
   assert prepared.find(tmp_path / "it", "clips")[0] == dict(video=b"film")
 
 
-def test_bytes_of_a_picture_stay_in_a_text_file(raw, tmp_path):
+def test_bytes_of_an_image_stay_in_a_text_file(raw, tmp_path):
   rows = lambda: iter([dict(image=b"bytes")])
   one = lambda raw: [release.Split("all", rows)]
   release.prepare(one, raw, tmp_path / "it", quiet=True)
@@ -109,7 +110,7 @@ def test_a_kept_split_that_was_incomplete_is_named(raw, tmp_path, format):
   four = functools.partial(splits, num=4)
   options = dict(format=format, quiet=True)
   release.prepare(four, raw, tmp_path, allow_incomplete=True, **options)
-  with pytest.raises(ValueError, match="with 3 of 4 pictures: delete it"):
+  with pytest.raises(ValueError, match="with 3 of 4 images: delete it"):
     release.prepare(four, raw, tmp_path, **options)
   release.prepare(four, raw, tmp_path, allow_incomplete=True, **options)
   release.prepare(splits, raw, tmp_path, **options)
@@ -125,7 +126,7 @@ def test_only_the_splits_that_are_asked_for_are_made(raw, tmp_path):
 def test_a_split_of_another_size_is_not_written(raw, tmp_path):
   out = tmp_path / "it"
   four = functools.partial(splits, num=4)
-  message = "split train has 3 pictures and 4 were published"
+  message = "split train has 3 images and 4 were published"
   with pytest.raises(ValueError, match=message):
     release.prepare(four, raw, out, quiet=True)
   assert sorted(os.listdir(out)) == ["clips.jsonl", "test-dev.jsonl"]
@@ -133,13 +134,13 @@ def test_a_split_of_another_size_is_not_written(raw, tmp_path):
   assert len(prepared.find(out, "train")) == 3
 
 
-def test_missing_pictures_are_counted_by_archive(raw, tmp_path):
+def test_missing_images_are_counted_by_archive(raw, tmp_path):
   (raw / "train2014/1.png").unlink()
   (raw / "clip/v_a_1.mp4").unlink()
   with pytest.raises(ValueError) as error:
     prepare(raw, tmp_path / "it")
-  assert f"1 pictures or clips are missing; get {SITE}" in str(error.value)
-  assert "1 pictures or clips are missing; get c\n" in str(error.value)
+  assert f"1 images or clips are missing; get {SITE}" in str(error.value)
+  assert "1 images or clips are missing; get c\n" in str(error.value)
   assert not os.listdir(tmp_path / "it")
   done = prepare(raw, tmp_path / "it", allow_incomplete=True)
   assert [(d.num, d.num_absent) for d in done] == [(2, 1), (0, 1), (0, 1)]
@@ -182,7 +183,7 @@ def test_packed_files_in_folders_of_their_archives_are_found(
   assert prepare(raw, tmp_path / "it")[0].num == 3
 
 
-def test_pictures_in_folders_of_their_archives_are_found(raw, tmp_path):
+def test_images_in_folders_of_their_archives_are_found(raw, tmp_path):
   (raw / "train").mkdir()
   (raw / "train2014").rename(raw / "train/train2014")
   assert prepare(raw, tmp_path / "it")[0].num == 3
@@ -284,9 +285,7 @@ def test_clips_that_no_one_has_any_more_are_left_out(raw, tmp_path, capsys):
   (done,) = release.prepare(partial, raw, tmp_path / "it")
   assert (done.num, done.num_absent) == (2, 1)
   assert len(prepared.find(tmp_path / "it", "train")) == 2
-  assert (
-    f"1 pictures or clips are missing; get {SITE}" in capsys.readouterr()[0]
-  )
+  assert f"1 images or clips are missing; get {SITE}" in capsys.readouterr()[0]
   for i in (0, 2):
     (raw / f"train2014/{i}.png").unlink()
   with pytest.raises(ValueError, match="train: none of 3 examples is there"):

@@ -262,7 +262,7 @@ def test_an_empty_folder_says_what_to_get(raw, tmp_path, name, want):
 
 
 @pytest.mark.parametrize(
-  "name, picture, want",
+  "name, image, want",
   [
     ("rsvqa_lr", "Images_LR/1.tif", "Images_LR from zenodo.org record 6344334"),
     ("chartqa", "ChartQA Dataset/val/png/human_11.png", "ChartQA Dataset"),
@@ -273,12 +273,12 @@ def test_an_empty_folder_says_what_to_get(raw, tmp_path, name, want):
     ("textvqa", "train_images/00ab12cd34ef5601.jpg", "train_val_images.zip"),
   ],
 )
-def test_pictures_that_are_not_there_are_counted(
-  raw, tmp_path, name, picture, want
+def test_images_that_are_not_there_are_counted(
+  raw, tmp_path, name, image, want
 ):
   getattr(text, name)(raw)
-  (raw / picture).unlink()
+  (raw / image).unlink()
   module = importlib.import_module(f"scripts.prepare.{name}")
-  with pytest.raises(ValueError, match=f"1 pictures .* get .*{want}") as error:
+  with pytest.raises(ValueError, match=f"1 images .* get .*{want}") as error:
     release.prepare(module.splits, raw, tmp_path / "out", quiet=True)
   assert "were published" in str(error.value)

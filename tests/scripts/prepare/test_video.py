@@ -167,7 +167,7 @@ def test_broken_clips_are_found_when_asked(tmp_path, new):
   )
   assert done.returncode == 0, done.stderr
   assert "video1.mp4: " in done.stderr and "video0.mp4" not in done.stderr
-  assert "1 pictures or clips are missing; get whole copies" in done.stdout
+  assert "1 images or clips are missing; get whole copies" in done.stdout
   source = prepared.find(tmp_path / "verified", "train")
   assert [source[i]["video_id"] for i in range(len(source))] == ["video0"]
 

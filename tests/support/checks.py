@@ -1,4 +1,4 @@
-"""Small data for the data doctor, healthy and ill, and a way to look at it."""
+"""Small data with and without problems for `pg.check`, and a way to run it."""
 
 import contextlib
 import io
@@ -12,19 +12,19 @@ from PIL import Image
 from pg.inspect import terminal
 
 
-class Seen:
-  """What a user sees of a check, and the report behind it.
+class Result:
+  """What a user sees of a check, and its report.
 
   Attributes:
     code: what the program ended with.
     out, err: str, what it printed.
-    report: doctor.Report, or None where it came to none.
+    report: inspection.Report, or None where it came to none.
     found: {kind: (severity, count, names of places without their folder)}.
   """
 
   def __init__(self, code, out, err, report):
     self.code, self.out, self.err, self.report = code, out, err, report
-    self._pairs = report.doctor.found.sorted() if report else ()
+    self._pairs = report.inspection.findings.sorted() if report else ()
     self.found = {
       f.kind: (s, f.count, [w.split("/")[-1] for w, _ in f.places])
       for s, f in self._pairs
@@ -35,8 +35,8 @@ class Seen:
     return next(f.places[0][1] for _, f in self._pairs if f.kind == kind)
 
 
-def look(*args):
-  """Runs `python -m pg.check` as a user does; returns Seen."""
+def run(*args):
+  """Runs `python -m pg.check` as a user does; returns Result."""
   render, reports = terminal.render, []
   keep = lambda report: reports.append(report) or render(report)
   out, err = io.StringIO(), io.StringIO()
@@ -55,7 +55,7 @@ def look(*args):
     finally:
       if loaded:
         sys.modules["pg.check"] = loaded
-  return Seen(code, out.getvalue(), err.getvalue(), *reports or [None])
+  return Result(code, out.getvalue(), err.getvalue(), *reports or [None])
 
 
 def row(suffix="a cat", prefix="caption en", **more):
@@ -93,7 +93,7 @@ class Folder:
     """Checks good training data with more rows, which are from line 4 on."""
     file = self.write("train.jsonl", *GOOD, *rows)
     args = [f"--{k.replace('_', '-')}={v}" for k, v in options.items()]
-    return look("--train", file, "--res=16", *args)
+    return run("--train", file, "--res=16", *args)
 
   def config(self, data, evals=None, more=""):
     """Writes a config file; `more` is a line of its function."""

@@ -1,4 +1,4 @@
-"""Examples before their pictures are drawn, and how scenes for them are drawn.
+"""Synthetic examples before their images are rendered: `Example`, its scenes.
 
 A task decides on the answer first and draws a scene where it is right: so the
 answers are as balanced as the task wants them, whatever the split.
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pg.data.synthetic import scenes
 
-MOST = 3  # objects in a scene
+MAX_OBJECTS = 3  # in a scene
 # The quadrants on each side of the middle.
 SIDES = {
   "left of": (0, 2),
@@ -24,8 +24,8 @@ OPPOSITE = {
 }
 
 
-class Draft(NamedTuple):
-  """One example without its picture."""
+class Example(NamedTuple):
+  """One example without its image."""
 
   scenes: tuple  # one Scene per image
   kind: str  # the form of question within a task
@@ -36,9 +36,9 @@ class Draft(NamedTuple):
   labels: tuple = ()  # what each target is called
 
 
-def answer(drawn, kind, prefix, suffix):
-  """Returns a Draft about one scene with one right answer."""
-  return Draft((drawn,), kind, prefix, suffix, (suffix,))
+def one_answer(drawn, kind, prefix, suffix):
+  """Returns an Example about one scene with one right answer."""
+  return Example((drawn,), kind, prefix, suffix, (suffix,))
 
 
 def anything(pair):
@@ -60,7 +60,7 @@ def add(rng, pairs, num, fits=anything):
 
 def fill(rng, pairs, fits=anything):
   """Returns a list of the pairs and as many more as may still be, or none."""
-  return add(rng, pairs, rng.randrange(MOST + 1 - len(pairs)), fits)
+  return add(rng, pairs, rng.randrange(MAX_OBJECTS + 1 - len(pairs)), fits)
 
 
 def draw(rng, split, pairs, cells=()):
@@ -70,7 +70,8 @@ def draw(rng, split, pairs, cells=()):
     rng: random.Random.
     split: str.
     pairs: list of Pair.
-    cells: indices into scene.QUADRANTS for the first pairs; the others get any.
+    cells: indices into scenes.QUADRANTS for the first pairs; the others get
+      any.
   """
   # A scene of other pairs would never belong: the loop would not end.
   held_out = any(pair in scenes.HELD_OUT for pair in pairs)
@@ -83,19 +84,19 @@ def draw(rng, split, pairs, cells=()):
       return drawn
 
 
-def some(rng, split):
+def random_scene(rng, split):
   """Draws a Scene of one to three objects; returns it and one of them."""
   focus = pick(rng, split)
   drawn = draw(rng, split, fill(rng, [focus]))
-  return drawn, find(drawn, focus)
+  return drawn, find_object(drawn, focus)
 
 
-def find(drawn, pair):
+def find_object(drawn, pair):
   """Returns the Object of a pair, of which a scene has at most one."""
   return next(item for item in drawn.objects if scenes.pair(item) == pair)
 
 
-def lean(side, a, b):
+def offset(side, a, b):
   """Returns how far Object a's centre lies on a side of b's, in half units."""
   down = 2 * a.y + a.size - 2 * b.y - b.size
   right = 2 * a.x + a.size - 2 * b.x - b.size
@@ -103,6 +104,6 @@ def lean(side, a, b):
   return signed[side]
 
 
-def across(rng, side):
+def opposite_quadrants(rng, side):
   """Draws two quadrants, the first on the given side of the second."""
   return rng.choice(SIDES[side]), rng.choice(SIDES[OPPOSITE[side]])
