@@ -61,6 +61,10 @@ def get_config(arg=None):
   # data; `predict` sees images as these ops make them.
   c.data = dict(source="jsonl", path=arg.train)
   c.pp = f"decode(exif=True) | resize({c.res})"
+  # A dataset of Hugging Face's hub with columns image, question, answer: these
+  # two lines, and :train=hf://datasets/owner/name/data/train-*,val=... like it.
+  #   c.data = dict(source="parquet", path=arg.train)
+  #   c.pp += " | copy('question', out='prefix') | copy('answer', out='suffix')"
 
   # How rows are read; none of it changes which ones, or their order.
   c.input = dict(

@@ -1,5 +1,13 @@
 """Parquet and Arrow files, as Hugging Face lays datasets out.
 
+A dataset of their hub is read by its name, and only the files of the split that
+is used are downloaded:
+
+  hf://datasets/owner/name            whose files are Parquet or Arrow
+  hf://datasets/owner/name/config     one of several configurations
+  hf://datasets/owner/name@refs/convert/parquet/config      of one in another
+                                      format, what the hub made of it
+
 Columns are the keys of a row. An image is a struct {bytes, path}, and comes out
 as its bytes. Where the file says which columns are class labels (the metadata
 "huggingface" of its schema), the key with `_name` after it is the label's name,

@@ -16,6 +16,7 @@ from pg.data.storage import index
 
 # What tells one version of a remote file from another, in all of fsspec.
 _VERSION = ("size", "ETag", "etag", "md5Hash", "mtime", "Last-Modified")
+_VERSION += ("blob_id",)  # Hugging Face's hub
 _CHUNK = 16 << 20  # bytes; what an interruption costs at most, with ranges
 _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds between two attempts

@@ -7,10 +7,11 @@ import threading
 import fsspec
 import pyarrow as pa
 import pytest
+from huggingface_hub import HfFileSystem
 from pyarrow import parquet as pq
 
 from pg.data.formats import parquet
-from tests.support import records
+from tests.support import hub, records
 
 LABEL = {"names": ["cat", "dog"], "_type": "ClassLabel"}
 FEATURES = {
@@ -216,3 +217,48 @@ def test_a_pickled_source_holds_no_rows(file):
   data = pickle.dumps(rows)
   assert len(data) < 2000
   assert pickle.loads(data)[3] == want(3)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+  """A dataset of Hugging Face's hub with two configurations."""
+  monkeypatch.setenv("PG_CACHE", str(tmp_path / "cache"))
+  files = {"README.md": b"# Two languages"}
+  for number, config in enumerate(("en", "de")):
+    for split in ("train", "test"):
+      for i in range(2):
+        write(tmp_path / "x.parquet", table([number + 6 * i]))
+        name = f"{config}/{split}-0000{i}-of-00002.parquet"
+        files[name] = (tmp_path / "x.parquet").read_bytes()
+  write(tmp_path / "x.parquet", table([11]))
+  files["default/train/0000.parquet"] = (tmp_path / "x.parquet").read_bytes()
+  with hub.serve("owner/name", files) as server:
+    yield server
+
+
+def test_a_dataset_of_the_hub_is_read_by_its_name(server):
+  root = "hf://datasets/owner/name"
+  rows = parquet.Parquet(f"{root}/de", split="test[1:]")
+  assert len(rows) == 1 and rows[0] == want(7)
+  assert rows.where(0) == f"{root}/de/test-00001-of-00002.parquet row 0"
+  wanted = [("GET", f"de/test-0000{i}-of-00002.parquet") for i in range(2)]
+  assert sorted(server.asked) == wanted
+  assert parquet.Parquet(f"{root}@main/en/test-*")[1] == want(6)
+  converted = f"{root}@refs/convert/parquet/default"
+  assert parquet.Parquet(converted, split="train")[0] == want(11)
+  with pytest.raises(ValueError, match="such as .*/name/de and .*give the one"):
+    parquet.Parquet(root, split="train")
+  with pytest.raises(ValueError, match="cannot list .*repository not found"):
+    parquet.Parquet("hf://datasets/owner/nothing", split="train")
+
+
+def test_another_version_on_the_hub_is_downloaded(server, tmp_path):
+  name, sizes = "old/train.parquet", set()
+  for text in ("here", "gone"):
+    HfFileSystem.clear_instance_cache()  # lists of files are kept
+    write(tmp_path / "x.parquet", pa.table({"text": [text]}))
+    server.files[name] = (tmp_path / "x.parquet").read_bytes()
+    sizes.add(len(server.files[name]))
+    rows = parquet.Parquet(f"hf://datasets/owner/name/{name}")
+    assert rows[0] == {"text": text}
+  assert len(sizes) == 1

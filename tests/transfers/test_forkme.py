@@ -1,0 +1,72 @@
+"""What the comments of forkme.py say of other data is so."""
+
+import io
+import re
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from pg import config, pp
+from pg.data import pipeline
+from pg.evals import task
+from tests.support import hub, paths, records
+
+FORKME = paths.ROOT / "transfers/forkme.py"
+
+
+def as_parquet(start, stop):
+  rows = [
+    dict(
+      image={"bytes": records.png(i), "path": None},
+      question=f"how grey is {i}?",
+      answer=f"{i} of 255",
+    )
+    for i in range(start, stop)
+  ]
+  sink = io.BytesIO()
+  parquet.write_table(pa.Table.from_pylist(rows), sink)
+  return sink.getvalue()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+  monkeypatch.setenv("PG_CACHE", str(tmp_path / "cache"))
+  files = {
+    "README.md": b"# Greys",
+    "data/train-00000-of-00002.parquet": as_parquet(0, 4),
+    "data/train-00001-of-00002.parquet": as_parquet(4, 6),
+    "data/validation-00000-of-00001.parquet": as_parquet(6, 9),
+    "data/test-00000-of-00001.parquet": as_parquet(9, 12),
+  }
+  with hub.serve("owner/greys", files) as server:
+    yield server
+
+
+def with_the_lines_in_a_comment(text):
+  """Returns forkme's text with the two lines for the hub in it."""
+  data, pp = re.findall(r"^  #   (c\..*)$", text, re.MULTILINE)
+  text = re.sub(r"^  c\.data = .*$", f"  {data}", text, flags=re.MULTILINE)
+  return re.sub(r"^  (c\.pp = .*)$", rf"  \1\n  {pp}", text, flags=re.MULTILINE)
+
+
+def test_a_dataset_of_the_hub_takes_two_lines(server, tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(with_the_lines_in_a_comment(FORKME.read_text()))
+  root = "hf://datasets/owner/greys/data"
+  c = config.load(f"{path}:train={root}/train-*,val={root}/validation-*")
+  (data,) = pipeline.datasets(c.data, c.pp)
+  assert len(data.source) == 6
+  row = pipeline.example(data, 5, pp.Turn())
+  assert row["prefix"] == "how grey is 5?"
+  assert row["suffix"] == "5 of 255"
+  assert row["image"].shape == (48, 48, 3)
+  evaluators = task.tasks(c)
+  assert [len(e.data.source) for e in evaluators] == [3, 3]
+  got = pipeline.example(evaluators[0].data, 0, pp.Turn())
+  assert got["suffix"] == "6 of 255"
+  assert sorted(server.asked) == [
+    ("GET", "data/train-00000-of-00002.parquet"),
+    ("GET", "data/train-00001-of-00002.parquet"),
+    ("GET", "data/validation-00000-of-00001.parquet"),
+  ]
