@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from pg import config, pp
-from pg.data import pipeline
+from pg.data import pipeline, stream
 from pg.evals import task
 from tests.support import hub, paths, records
 
@@ -57,13 +57,13 @@ def test_a_dataset_of_the_hub_takes_two_lines(server, tmp_path):
   c = config.load(f"{path}:train={root}/train-*,val={root}/validation-*")
   (data,) = pipeline.datasets(c.data, c.pp)
   assert len(data.source) == 6
-  row = pipeline.example(data, 5, pp.Turn())
+  row = stream.read(data, 5, pp.Turn(), dict)
   assert row["prefix"] == "how grey is 5?"
   assert row["suffix"] == "5 of 255"
   assert row["image"].shape == (48, 48, 3)
   evaluators = task.tasks(c)
   assert [len(e.data.source) for e in evaluators] == [3, 3]
-  got = pipeline.example(evaluators[0].data, 0, pp.Turn())
+  got = stream.read(evaluators[0].data, 0, pp.Turn(), dict)
   assert got["suffix"] == "6 of 255"
   assert sorted(server.asked) == [
     ("GET", "data/train-00000-of-00002.parquet"),

@@ -16,7 +16,6 @@ from pg.data.storage import index
 
 # What tells one version of a remote file from another, in all of fsspec.
 _VERSION = ("size", "ETag", "etag", "md5Hash", "mtime", "Last-Modified")
-_VERSION += ("blob_id",)  # Hugging Face's hub
 _CHUNK = 16 << 20  # bytes; what an interruption costs at most, with ranges
 _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds between two attempts
@@ -56,6 +55,7 @@ def fetch(name, cache=None, only=None):
     )
   # Another version of the file is another file: no half of each.
   version = [[name, *map(i.get, _VERSION)] for name, i in files.items()]
+  version += [i["blob_id"] for i in files.values() if "blob_id" in i]  # hf://
   key = hashlib.sha256(repr((url, sha256, version)).encode()).hexdigest()[:16]
   cache = pathlib.Path(cache or index.folder()).expanduser()
   target = cache / key / title
