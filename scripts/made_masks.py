@@ -23,7 +23,7 @@ def crops(num, seed):
 
 
 def draw(rng):
-  """Returns a mask bool[S, S] with an object, S a power of two."""
+  """Returns a mask bool[side, side] with an object; side: a power of two."""
   side = int(2 ** rng.integers(5, 8))
   if rng.random() < 0.3:
     mask = _shape(rng, side)

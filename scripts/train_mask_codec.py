@@ -95,7 +95,7 @@ def _residual(params, name, x):
 
 
 def init(rng):
-  """Returns random weights and a book without use, {name: f32}."""
+  """Returns random weights and a book that is not used yet, {name: f32}."""
   params, book = {}, {}
   for name, letters in mask_tensors.TENSORS.items():
     shape = tuple(WIDTHS.get(n, n) for n in letters)
@@ -145,9 +145,9 @@ def update(params, opt, book, x, key, *, tx, quantized):
 
 def follow(book, z, key):
   """Moves codes to the means of what is nearest to them."""
-  use = jax.nn.one_hot(nearest(book, z), masks.NUM_CODES)  # [N, 128]
-  size = book["_vq_vae._ema_cluster_size"] * EMA + (1 - EMA) * use.sum(0)
-  total = book["_vq_vae._ema_w"] * EMA + (1 - EMA) * use.T @ z
+  assigned = jax.nn.one_hot(nearest(book, z), masks.NUM_CODES)  # [vectors, 128]
+  size = book["_vq_vae._ema_cluster_size"] * EMA + (1 - EMA) * assigned.sum(0)
+  total = book["_vq_vae._ema_w"] * EMA + (1 - EMA) * assigned.T @ z
   dead = size < DEAD
   fresh = z[jax.random.choice(key, len(z), (masks.NUM_CODES,))]
   size = jnp.where(dead, REVIVED, size)
@@ -164,19 +164,19 @@ def _book(size, total):
 
 
 def means(z, rng, rounds=12):
-  """Returns a book of the k-means of f32[N, D]."""
+  """Returns a book of the k-means of f32[vectors, D]."""
   codes = z[rng.choice(len(z), masks.NUM_CODES, replace=False)]
   for _ in range(rounds):
     near = np.argmin(np.square(codes).sum(1) - 2 * z @ codes.T, 1)
-    use = np.eye(masks.NUM_CODES, dtype=np.float32)[near]
-    size = use.sum(0)[:, None]
-    codes = np.where(size > 0, use.T @ z / np.maximum(size, 1), codes)
+    assigned = np.eye(masks.NUM_CODES, dtype=np.float32)[near]
+    size = assigned.sum(0)[:, None]
+    codes = np.where(size > 0, assigned.T @ z / np.maximum(size, 1), codes)
   size = np.full(masks.NUM_CODES, BATCH * 16 / masks.NUM_CODES, np.float32)
   return _book(size, codes * size[:, None])
 
 
 def train(steps, data):
-  """Returns the tensors {name: f16} after some steps on u8[N, 64, 64]."""
+  """Returns the tensors {name: f16} after some steps on u8[masks, 64, 64]."""
   rng = np.random.default_rng(SEED)
   params, book = init(rng)
   warmup = min(50, steps // 2)

@@ -161,8 +161,8 @@ def weights(model):
 
 
 def images(case, num):
-  _, res, F = CASES[case]
-  shape = (num, F, res, res, 3)
+  _, res, M = CASES[case]
+  shape = (num, M, res, res, 3)
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
@@ -182,8 +182,8 @@ def batch(case, texts, *, prompts=False):
 
 
 def num_soft(case):
-  _, res, F = CASES[case]
-  return F * (res // 14) ** 2
+  _, res, M = CASES[case]
+  return M * (res // 14) ** 2
 
 
 def their_batch(case, texts, *, prompts=False, left=False, only=None):
@@ -223,7 +223,7 @@ def their_batch(case, texts, *, prompts=False, left=False, only=None):
 
 
 def forward(cfg, p, rows):
-  """Returns image tokens [B, F * I, D] and hidden states [B, L, D]."""
+  """Returns image tokens [B, M * I, D] and hidden states [B, L, D]."""
   model = paligemma.PaliGemma(cfg)
   inputs, _, _ = loss_lib.targets(rows)
   soft = model.apply({"params": p}, rows["image"], method="embed_image")

@@ -93,7 +93,7 @@ def _tails(level):
 
 
 def _draw(sums, resamples, seed):
-  """Returns sums over rows drawn with replacement, f64[resamples, K].
+  """Returns sums over rows drawn with replacement, f64[resamples, columns].
 
   Equal rows are drawn together: how often each kind is drawn is multinomial,
   and of a hundred thousand answers that are right or wrong there are two kinds.

@@ -134,12 +134,13 @@ def move(boxes, window, visible):
   """Returns boxes of an image as those of a part of it, and which remain.
 
   Args:
-    boxes: f64[N, 4], y1 x1 y2 x2 as fractions of the image.
+    boxes: f64[boxes, 4], y1 x1 y2 x2 as fractions of the image.
     window: (y1, x1, y2, x2) of the part, as fractions of the image.
     visible: part of its area that an object needs inside to remain.
 
   Returns:
-    f64[N, 4] as fractions of the part, cut off at its edges, and bool[N].
+    f64[boxes, 4] as fractions of the part, cut off at its edges, and
+    bool[boxes].
   """
   low, high = np.split(np.asarray(window, np.float64), 2)
   corners = (boxes.reshape(-1, 2, 2) - low) / (high - low)

@@ -70,8 +70,8 @@ def frames(
   """Chooses frames of a video: `frames(16, 30) | decode | resize(224)`.
 
   Every `stride`-th, `num` of them. A clip that is too short for that is begun
-  again: what there is of it is repeated and then cut to `num` frames. With
-  F = 5, frames(4, 2) takes 0, 2, 4 and 0. Only chosen frames are decoded.
+  again: what there is of it is repeated and then cut to `num` frames. Of
+  five, frames(4, 2) takes 0, 2, 4 and 0. Only chosen frames are decoded.
 
   The published recipes keep frames as floats; here they are u8 after the
   resize, as images are, which differs by less than one level.

@@ -13,7 +13,7 @@ from pg.decode import beam, loop, sampling
 from pg.models import paligemma
 from tests.support import toy
 
-V, L, A = 5, 8, 6  # words, prompt buffer, longest answer
+V, L, MAX_LEN = 5, 8, 6  # words, text tokens of the prompt, longest answer
 CFG = toy.config(dataclasses.replace(toy.LLM2, vocab_size=V, final_softcap=8.0))
 NEVER = -1  # an eos that no word is
 # Whether the image is shown, lengths of the prefix and of a given start.
@@ -52,7 +52,9 @@ def greedy(params):
 
   @toy.jit
   def generate(params, batch, eos, real):
-    return loop.generate(CFG, params, batch, max_len=A, eos=eos, real=real)
+    return loop.generate(
+      CFG, params, batch, max_len=MAX_LEN, eos=eos, real=real
+    )
 
   def decode(batch, eos=NEVER, real=None, params=params):
     real = np.ones(len(batch["tokens"]), bool) if real is None else real
@@ -81,13 +83,13 @@ def scores():
     num_rows, num_new = answers.shape
     length = batch["mask_input"].sum(axis=1)
     rows = toy.batch(
-      [(shown, 0, 0) for shown in batch["mask_image"]], text_len=L + A
+      [(shown, 0, 0) for shown in batch["mask_image"]], text_len=L + MAX_LEN
     )
     rows["image"] = batch["image"]
     for b, n in enumerate(length):
       rows["tokens"][b, :n] = batch["tokens"][b, :n]
       rows["tokens"][b, n : n + num_new] = answers[b]
-      rows["mask_input"][b] = np.arange(L + A) < n + num_new
+      rows["mask_input"][b] = np.arange(L + MAX_LEN) < n + num_new
       rows["mask_ar"][b, :n] = batch["mask_ar"][b, :n]
     full = {k: np.resize(v, (64, *v.shape[1:])) for k, v in rows.items()}
     logp = np.asarray(forward(toy.inputs(full)))[:num_rows]
@@ -141,9 +143,11 @@ def test_an_answer_ends_at_its_first_eos_and_is_zero_behind(greedy, batch, eos):
   endless, have = greedy(batch), greedy(batch, eos)
   assert (endless.tokens == eos).any()
   for b, row in enumerate(endless.tokens):
-    n = list(row).index(eos) + 1 if eos in row else A
-    np.testing.assert_array_equal(have.tokens[b], [*row[:n], *[0] * (A - n)])
-    want = [*endless.logp[b, :n], *[0] * (A - n)]
+    n = list(row).index(eos) + 1 if eos in row else MAX_LEN
+    np.testing.assert_array_equal(
+      have.tokens[b], [*row[:n], *[0] * (MAX_LEN - n)]
+    )
+    want = [*endless.logp[b, :n], *[0] * (MAX_LEN - n)]
     np.testing.assert_allclose(have.logp[b], want, atol=1e-6)
 
 
@@ -173,8 +177,10 @@ def test_unrolled_layers_are_the_scanned_ones_cast():
 
 
 def test_decoding_is_one_while_loop_that_never_calls_back(params, batch):
-  greedy = functools.partial(loop.generate, CFG, max_len=A, eos=1)
-  beams = functools.partial(beam.search, CFG, max_len=A, eos=1, num_beams=2)
+  greedy = functools.partial(loop.generate, CFG, max_len=MAX_LEN, eos=1)
+  beams = functools.partial(
+    beam.search, CFG, max_len=MAX_LEN, eos=1, num_beams=2
+  )
   for function in (greedy, beams):
     program = str(jax.make_jaxpr(function)(params, batch))
     assert program.count("while[") == 1
@@ -348,7 +354,7 @@ def test_a_sampler_that_makes_no_sense_is_an_error(options):
 def sampled(params):
   """Answers drawn from all words but 3: batch -> loop.Answer."""
   sampler = sampling.Sampler(temperature=2.0, seed=1)
-  decode = functools.partial(loop.generate, CFG, max_len=A, eos=NEVER)
+  decode = functools.partial(loop.generate, CFG, max_len=MAX_LEN, eos=NEVER)
   decode = functools.partial(decode, sampler=sampler, forbidden=(3,))
   decode = toy.jit(decode)
   return lambda batch: loop.Answer(*map(np.asarray, decode(params, batch)))

@@ -3,8 +3,7 @@
 Written from the two sides' names alone and apart from pg/weights, so that a
 wrong transpose there and here would have to be made twice.
 
-Dimensions: L layers, D width, F mlp width, N query heads, K key/value heads, H
-head dim.
+Dimensions: D width, F mlp width, N query heads, K key/value heads, H head dim.
 """
 
 import numpy as np
@@ -68,7 +67,7 @@ def params(named, cfg):
 
 
 def _vision(named, cfg):
-  L, D, N = cfg.depth, cfg.width, cfg.num_heads
+  depth, D, N = cfg.depth, cfg.width, cfg.num_heads
   tower = "model.vision_tower"
   embedding = f"{tower}.embeddings.patch_embedding"
   position = named[f"{tower}.embeddings.position_embedding.weight"]
@@ -79,16 +78,21 @@ def _vision(named, cfg):
     "Transformer/encoder_norm/scale": named[f"{tower}.post_layernorm.weight"],
     "Transformer/encoder_norm/bias": named[f"{tower}.post_layernorm.bias"],
   }
-  stack = _stacker(named, f"{tower}.encoder.layers", L)
+  stack = _stacker(named, f"{tower}.encoder.layers", depth)
   attention = "MultiHeadDotProductAttention_0"
-  head_in, head_out = (L, D, N, D // N), (L, N, D // N, D)
+  head_in, head_out = (depth, D, N, D // N), (depth, N, D // N, D)
   for ours, theirs, kernel, bias in (
-    (f"{attention}/query", "self_attn.q_proj", head_in, (L, N, D // N)),
-    (f"{attention}/key", "self_attn.k_proj", head_in, (L, N, D // N)),
-    (f"{attention}/value", "self_attn.v_proj", head_in, (L, N, D // N)),
-    (f"{attention}/out", "self_attn.out_proj", head_out, (L, D)),
-    ("MlpBlock_0/Dense_0", "mlp.fc1", (L, D, cfg.mlp_dim), (L, cfg.mlp_dim)),
-    ("MlpBlock_0/Dense_1", "mlp.fc2", (L, cfg.mlp_dim, D), (L, D)),
+    (f"{attention}/query", "self_attn.q_proj", head_in, (depth, N, D // N)),
+    (f"{attention}/key", "self_attn.k_proj", head_in, (depth, N, D // N)),
+    (f"{attention}/value", "self_attn.v_proj", head_in, (depth, N, D // N)),
+    (f"{attention}/out", "self_attn.out_proj", head_out, (depth, D)),
+    (
+      "MlpBlock_0/Dense_0",
+      "mlp.fc1",
+      (depth, D, cfg.mlp_dim),
+      (depth, cfg.mlp_dim),
+    ),
+    ("MlpBlock_0/Dense_1", "mlp.fc2", (depth, cfg.mlp_dim, D), (depth, D)),
   ):
     name = f"Transformer/encoderblock/{ours}"
     weight = stack(f"{theirs}.weight").transpose(0, 2, 1)
@@ -102,21 +106,21 @@ def _vision(named, cfg):
 
 
 def _text(named, cfg):
-  L, N, K, H = cfg.depth, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
+  depth, N, K, H = cfg.depth, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
   model = "model.language_model"
-  stack = _stacker(named, f"{model}.layers", L)
+  stack = _stacker(named, f"{model}.layers", depth)
   turned = lambda name: stack(f"{name}.weight").transpose(0, 2, 1)
 
-  def heads(name, num):  # [L, num * H, D] -> [L, num, D, H]
+  def heads(name, num):  # [depth, num * H, D] -> [depth, num, D, H]
     weight = stack(f"self_attn.{name}.weight")
-    return weight.reshape(L, num, H, cfg.width).transpose(0, 1, 3, 2)
+    return weight.reshape(depth, num, H, cfg.width).transpose(0, 1, 3, 2)
 
   q, k, v = heads("q_proj", N), heads("k_proj", K), heads("v_proj", K)
   flat = {
     "embedder/input_embedding": named[f"{model}.embed_tokens.weight"],
     "final_norm/scale": named[f"{model}.norm.weight"],
     "layers/attn/attn_vec_einsum/w": turned("self_attn.o_proj").reshape(
-      L, N, H, cfg.width
+      depth, N, H, cfg.width
     ),
     "layers/mlp/gating_einsum": np.stack(
       [turned("mlp.gate_proj"), turned("mlp.up_proj")], axis=1

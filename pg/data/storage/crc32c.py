@@ -36,7 +36,7 @@ def crc32c(data):
 
 
 def crc32c_rows(rows):
-  """Returns the checksums u32[N] of the rows of u8[N, M], M up to 252."""
+  """Returns the checksums u32[rows] of u8[rows, bytes], up to 252 bytes."""
   start = np.frombuffer(_START, np.uint8)
   start = np.broadcast_to(start, (len(rows), len(start)))
   whole = np.concatenate([start, rows], axis=1)
@@ -44,7 +44,7 @@ def crc32c_rows(rows):
 
 
 def _look_up(rows, table):
-  """Returns u32[N] for u8[N, M]: each byte's entry in u32[M * 256], joined."""
+  """Returns u32[rows] of u8[rows, bytes], from a table of entries of bytes."""
   places = np.arange(0, len(table), 256, dtype=np.int32)
   return np.bitwise_xor.reduce(table.take(rows + places), axis=1)
 

@@ -31,7 +31,7 @@ class Index:
   folder cannot be written they are made in memory, by each process.
 
   Attributes:
-    data: u8[N], mapped from the file where there is one.
+    data: u8[bytes], mapped from the file where there is one.
   """
 
   def __init__(self, write, *paths):

@@ -88,7 +88,7 @@ def texts(predictions, examples):
 
 
 def _tokens(predictions, examples):
-  """Returns tokens of predictions [N] and of references [N][any]."""
+  """Returns tokens of each prediction, and of its references."""
   predictions, references = texts(predictions, examples)
   flat = iter(ptb.tokenize_all(r for group in references for r in group))
   grouped = [[next(flat) for _ in group] for group in references]
@@ -115,7 +115,7 @@ def _cider(predictions, references):
 
 
 def _flat(references):
-  """Returns the image of each reference, i64[R], and the references [R]."""
+  """Returns i64[references], the image of each, and the references."""
   image = np.repeat(np.arange(len(references)), [len(r) for r in references])
   return image, [r for group in references for r in group]
 
@@ -124,9 +124,9 @@ def _split(text, gram, times, image, num_images):
   """Splits counts of n-grams into those of predictions and of references.
 
   Args:
-    text, gram, times: i64[M] each: how many times a text has an n-gram. Texts
-      are the predictions and, from `num_images` on, the references.
-    image: i64[R], the image of each reference.
+    text, gram, times: i64[n-grams] each: how many times a text has an n-gram.
+      Texts are the predictions and, from `num_images` on, the references.
+    image: i64[references], the image of each reference.
 
   Returns:
     For predictions, then references: text, gram, times, and the place in the
@@ -147,7 +147,7 @@ def _split(text, gram, times, image, num_images):
 
 
 def _cosine(predicted, true, image):
-  """Returns the clipped cosine of each reference and its prediction, f64[R]."""
+  """Returns f64[references], the clipped cosine of each and its prediction."""
   text, gram, times = predicted
   row, true_gram, true_times, place = true
   num_images = image[-1] + 1
@@ -220,7 +220,8 @@ def count_ngrams(texts, orders):
     orders: int.
 
   Yields:
-    text, gram, times: i64[M] each, sorted by text and then gram: text number
+    text, gram, times: i64[n-grams] each, sorted by text and then gram: text
+      number
     `text` has the n-gram number `gram` that many times.
   """
   numbers = {}

@@ -66,8 +66,8 @@ def mean(ious, rows):
   Where there is no true object: 1.0 for a prediction without any, else 0.0.
 
   Args:
-    ious: f64[N], sums over the true objects of an image.
-    rows: f64[N, 6], what `row` returns for each.
+    ious: f64[images], sums over the true objects of an image.
+    rows: f64[images, 6], what `row` returns for each.
   """
   true, nothing = rows[:, TRUE], rows[:, FOUND] == 0
   return np.where(true > 0, ious / np.maximum(1, true), nothing).tolist()
@@ -77,7 +77,7 @@ def row(ious, num_found, failed):
   """Returns the sufficient statistics of an image, a tuple as in the columns.
 
   Args:
-    ious: f32[N], of each true box with its partner.
+    ious: f32[boxes], of each true box with its partner.
     num_found: int, boxes that were predicted.
     failed: whether some text of the prediction is no object.
   """
@@ -111,7 +111,8 @@ def match(objects, truth):
     truth: the same, true: N of them.
 
   Returns:
-    f32[N], the IoU with the partner, 0 without; and i64[N], its place, or -1.
+    f32[boxes], the IoU with the partner, 0 without; and i64[boxes], its place,
+    or -1.
   """
   best = np.zeros(len(truth), np.float32)
   partner = np.full(len(truth), -1)

@@ -37,7 +37,7 @@ def meteor(predictions, examples):
 
 
 def alignments(predictions, examples):
-  """Returns an image's 23 numbers each, f64[N, 23], as METEOR 1.5 prints them.
+  """Returns f64[images, 23], the numbers that METEOR 1.5 prints of each.
 
   Pairs of numbers, each of the caption and of the reference: words, function
   words, and what is matched of content words and of function words by each of

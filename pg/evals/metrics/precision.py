@@ -60,11 +60,11 @@ def average(truth, detections, kind):
 class Curve(NamedTuple):
   """Objects of a class within an area range, and what was found of them."""
 
-  true: np.ndarray  # i64[G], the image of each object that counts
-  image: np.ndarray  # i64[D], the image of each detection, likeliest first
-  rank: np.ndarray  # i64[D], its place in its image
-  right: np.ndarray  # bool[T, D], per threshold: has a partner that counts
-  wrong: np.ndarray  # bool[T, D], has none; neither: its partner is ignored
+  true: np.ndarray  # i64[objects], the image of each object that counts
+  image: np.ndarray  # i64[detections], the image of each, likeliest first
+  rank: np.ndarray  # i64[detections], its place in its image
+  right: np.ndarray  # bool[thresholds, detections], has a partner that counts
+  wrong: np.ndarray  # the same, has none; neither: its partner is ignored
 
 
 def _curves(truth, detections, kind):
@@ -115,7 +115,7 @@ def _curve(parts, place):
 
 
 def _finish(curves, times, names):
-  """Returns the scores of images that are there `times`, i64[N]."""
+  """Returns the scores of images that are there `times`, i64[images]."""
   precisions = {
     (name, area): _precision(curve, times)
     for name, areas in curves.items()
@@ -140,7 +140,7 @@ def _finish(curves, times, names):
 
 
 def _precision(curve, times):
-  """Returns the precision at each threshold and recall, f64[T, 101]."""
+  """Returns f64[thresholds, 101], the precision at each recall."""
   weight = times[curve.image]
   right = np.cumsum(weight * curve.right, axis=1)
   wrong = np.cumsum(weight * curve.wrong, axis=1)
@@ -154,7 +154,7 @@ def _precision(curve, times):
 
 
 def _recall(curve, times, most):
-  """Returns the recall at each threshold, f64[T]."""
+  """Returns the recall at each threshold, f64[thresholds]."""
   weight = times[curve.image] * (curve.rank < most)
   return curve.right @ weight / times[curve.true].sum()
 

@@ -15,9 +15,10 @@ class Sums(dict):
   """Scores {name: float} that are functions of sums over examples.
 
   Attributes:
-    sums: f64[N, K], the summands; of N examples, or pairs where those are
-      drawn.
-    finish: function from sums f64[..., K] to a dict of f64[...], the scores.
+    sums: f64[examples, columns], the summands; of examples, or pairs where
+      those are drawn.
+    finish: function from sums f64[..., columns] to a dict of f64[...], the
+      scores.
     num: {score: number of examples that it is about}.
     each: the score of each example, a list of float; None: it has none.
   """
@@ -32,8 +33,8 @@ class Resampled(dict):
 
   Attributes:
     size: N, the number of examples.
-    finish: function from how often each example is there, i64[N], to a dict of
-      float in 0..1, the scores.
+    finish: function from how often each example is there, i64[examples], to a
+      dict of float in 0..1, the scores.
     num: as in Sums.
   """
 

@@ -24,7 +24,8 @@ def enlarge(image, side=384):
     side: int, the least length wanted of the longer side.
 
   Returns:
-    u8[H * factor, W * factor, 3], and the factor, an int of at least 1.
+    u8[height * factor, width * factor, 3], and the factor, an int of at least
+    1.
   """
   factor = max(1, -(-side // max(image.shape[:2])))
   return image.repeat(factor, axis=0).repeat(factor, axis=1), factor
