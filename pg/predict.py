@@ -1,4 +1,4 @@
-r"""Asks a trained model about an image.
+r"""Runs a trained model on images and a prompt.
 
 python -m pg.predict --checkpoint runs/nano --image cat.jpg \
   --prompt "detect cat" --out out.png
@@ -44,7 +44,7 @@ TEXT_LEN = 128
 
 
 class Model(NamedTuple):
-  """A trained model, ready to answer."""
+  """A trained model: parameters, tokenizer, preprocessing."""
 
   cfg: paligemma.Config
   params: dict  # as `loop.unroll` returns them
@@ -53,7 +53,7 @@ class Model(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """An answer, and what it says about places."""
+  """A model's answer, with its boxes."""
 
   text: str
   tokens: list  # ids, eos included
@@ -62,7 +62,7 @@ class Prediction(NamedTuple):
 
 
 def load(name, *, tokenizer_path=None, dtype=None, res=None, pp=None):
-  """Loads a model to ask.
+  """Loads a model and how it sees images.
 
   Args:
     name: str, a run's folder, a checkpoint in it or released weights.
@@ -181,7 +181,7 @@ def table(found):
   return "\n".join(lines)
 
 
-def picture(image, found):
+def draw_boxes(image, found):
   """Draws boxes on an image that `seen` returns; u8[height, width, 3]."""
   large, scale = drawing.enlarge(image)
   boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
@@ -217,7 +217,7 @@ def main(args):
       print(table(answer.boxes))
   if args.out:
     shown, _ = seen(model, images)
-    Image.fromarray(picture(shown[0], answer.boxes)).save(args.out)
+    Image.fromarray(draw_boxes(shown[0], answer.boxes)).save(args.out)
 
 
 if __name__ == "__main__":

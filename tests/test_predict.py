@@ -217,9 +217,9 @@ def test_a_photo_is_upright_in_forkme_and_in_predict(
   np.testing.assert_array_equal(found, np.asarray(batches[0])[0, 0])
   assert boxes == [{"label": "cat", "box": [0.0, 45.0, 45.0, 60.0]}]
   (image,), _ = predict.seen(model, [PHOTO])
-  drawn = predict.picture(image, boxes)
+  drawn = predict.draw_boxes(image, boxes)
   assert drawn.shape[0] > drawn.shape[1]
-  y, x, _ = np.nonzero(drawn != predict.picture(image, []))
+  y, x, _ = np.nonzero(drawn != predict.draw_boxes(image, []))
   scale = drawn.shape[0] / 90
   assert x.min() >= 44 * scale and y.max() <= 46 * scale
 

@@ -31,7 +31,7 @@ def run(tmp_path_factory, one_device):
 
 @pytest.fixture
 def photo(tmp_path):
-  """A picture of another size and shape than the model's."""
+  """An image of another size and shape than the model's."""
   path = tmp_path / "photo.png"
   pixels = np.random.default_rng(0).integers(256, size=(60, 90, 3))
   Image.fromarray(pixels.astype(np.uint8)).save(path)
@@ -100,8 +100,8 @@ def test_predict_finds_boxes_in_pixels_and_draws_them(run, photo, monkeypatch):
   assert found == [{"label": "red ring", "box": [0.0, 22.5, 30.0, 90.0]}]
   assert "22.5" in predict.table(found)
   (image,), _ = predict.seen(model, [predict.read(photo)])
-  plain = predict.picture(image, [])
-  assert (predict.picture(image, found) != plain).any()
+  plain = predict.draw_boxes(image, [])
+  assert (predict.draw_boxes(image, found) != plain).any()
 
 
 def test_the_token_log_probabilities_are_those_of_the_model(run, photo):

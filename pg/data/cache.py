@@ -1,4 +1,4 @@
-"""Keeps rows in memory while there is room.
+"""A cache of rows in memory, within a budget of bytes.
 
 Training visits every row once an epoch in a new order, so that no row is more
 likely than another to be wanted next: the first ones that fit stay, and

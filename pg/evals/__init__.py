@@ -1,4 +1,4 @@
-"""Evaluators: what one is, how it is run, what is kept, how sure it is.
+"""Evaluators: settings, runs, records, confidence intervals, submissions.
 
 The machinery; metrics/ has the scores. Imported by the verbs and log.
 """

@@ -1,4 +1,4 @@
-"""What is kept of each example that a model answered, and where it is written.
+"""Records of predictions: what is kept of each, and their JSON lines.
 
 A record is a line of `predictions/<evaluator>-<step>.jsonl`:
 

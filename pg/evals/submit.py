@@ -1,4 +1,4 @@
-"""Writes what test servers ask for, from the predictions of an evaluator.
+"""Writes submission files for test servers from an evaluator's predictions.
 
 A format is a function of records (records.py): it looks in the `id` of each for
 the number or name that the release gave to the question or image. Layouts

@@ -474,7 +474,7 @@ def test_another_codec_has_other_codes(tmp_path):
   assert got["codes"] == [masks.encode(released(), mask, WHOLE)]
 
 
-def test_a_picture_is_a_mask():
+def test_an_image_is_a_mask():
   picture = Image.fromarray(square(0, 0, 9, 9))
   picture.save(buffer := io.BytesIO(), "PNG")
   got = mask_ops.mask_of(buffer.getvalue(), {})

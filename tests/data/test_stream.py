@@ -439,14 +439,14 @@ def texts_of(string, size=5):
   return found
 
 
-def test_texts_alone_are_read_without_decoding_pictures(monkeypatch):
+def test_texts_alone_are_read_without_decoding_images(monkeypatch):
   row = lambda self, i: {"image": b"no picture", "suffix": f"{i}"}
   monkeypatch.setattr(numbers.Numbers, "__getitem__", row)
   string = "decode | resize(8) | fmt('a {suffix}', out='prefix')"
   assert texts_of(string) == {(f"a {i}", f"{i}") for i in range(5)}
 
 
-def test_a_text_that_is_made_of_the_picture_has_it(monkeypatch):
+def test_a_text_that_is_made_of_the_image_has_it(monkeypatch):
   def measure(example):
     if example["image"].shape[0] != 4:
       raise ValueError("not resized")

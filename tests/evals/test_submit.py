@@ -38,7 +38,7 @@ def test_document_servers_spell_the_key_their_way(name):
 
 
 @pytest.mark.parametrize("name", ("coco_captions", "nocaps"))
-def test_caption_servers_get_the_picture_and_not_the_caption_number(name):
+def test_caption_servers_get_the_image_and_not_the_caption_number(name):
   found = records({"id": 9001, "image_id": 101}, {"id": 102})
   want = [
     {"image_id": 101, "caption": "a kite"},
@@ -93,7 +93,7 @@ def detected(text=CAT, **more):
   return records(size, text=text, **more)
 
 
-def test_coco_gets_boxes_in_pixels_of_the_whole_picture():
+def test_coco_gets_boxes_in_pixels_of_the_whole_image():
   found = detected(f"{CAT} ; {CAT[:36]} hair drier", scores=[0.25, 0.5])
   made, notes = submit.make("coco_detection", found)
   box = [256.0, 0.0, 767.0, pytest.approx(512 * 512 / 1023, abs=0.006)]
@@ -128,7 +128,7 @@ def test_coco_boxes_need_the_size_and_as_many_scores():
     submit.make("coco_detection", bare)
 
 
-def test_a_picture_may_be_asked_about_several_things():
+def test_an_image_may_be_asked_about_several_things():
   found = detected() + detected()
   with pytest.raises(ValueError, match=r"are both \(101, 'q'\)"):
     submit.make("coco_detection", found)

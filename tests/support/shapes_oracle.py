@@ -1,7 +1,7 @@
-"""An oracle for pictures of shapes: what test_shapes.py checks answers with.
+"""An oracle for images of shapes: what test_shapes.py checks answers with.
 
-`look` recognises the objects of a picture from its pixels, `read` its text, and
-`solve` answers a prompt from them: none knows the scene a picture was made of.
+`look` recognises the objects of an image from its pixels, `read` its text, and
+`solve` answers a prompt from them: none knows the scene an image was made of.
 """
 
 import re
@@ -38,7 +38,7 @@ def tight(mask):
 
 
 def look(image):
-  """Returns the Objects of a picture without text, in raster order."""
+  """Returns the Objects of an image without text, in raster order."""
   half, unit = len(image) // 2, len(image) // scenes.UNITS
   found = []
   for top, left in ((0, 0), (0, half), (half, 0), (half, half)):
@@ -191,7 +191,7 @@ ANSWERS = {
 
 
 def read(image):
-  """Returns the text of a picture in raster order, from its black dots."""
+  """Returns the text of an image in raster order, from its black dots."""
   dot = len(image) // scenes.STEP
   ink = nearest(image) == list(scenes.COLORS).index("black")
   found = []

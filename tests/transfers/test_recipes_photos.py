@@ -30,7 +30,7 @@ PUBLISHED = [
   ("tallyqa", 448, 2, 256, 1e-5, 1e-6),
   ("tallyqa", 896, 2, 256, 7e-6, 7e-7),
 ]
-# Text positions, and whether pictures are resized with antialias to be trained
+# Text positions, and whether images are resized with antialias to be trained
 # on and to be evaluated: big_vision's configs.
 FORMS = dict(
   okvqa=(32, True, True),
@@ -112,7 +112,7 @@ def test_a_score_on_val_is_published_where_it_is_held_out(
 
 
 @pytest.mark.parametrize("row", FORMS)
-def test_rows_are_as_long_and_pictures_resized_as_published(data, row):
+def test_rows_are_as_long_and_images_resized_as_published(data, row):
   c = data.config(row)
   num, train, evaluated = FORMS[row]
   assert c.text_len == num

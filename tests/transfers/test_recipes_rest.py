@@ -34,7 +34,7 @@ PUBLISHED = [
   ("widgetcap", 224, "4ep", 64, 3e-6, 3e-7, 0.1, 0.1, False),
   ("widgetcap", 448, "4ep", 64, 3e-6, 3e-7, 0.1, 0.1, False),
 ]
-# big_vision's configs: resolution and text positions, whether pictures are
+# big_vision's configs: resolution and text positions, whether images are
 # resized with antialias, and the beams of captions.
 FORMS = dict(
   activitynet_cap=(224, 64, False, 1),

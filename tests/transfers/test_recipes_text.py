@@ -1,4 +1,4 @@
-"""Recipes about text in pictures and pictures from above: as published."""
+"""Recipes about text in images and images from above: as published."""
 
 import pytest
 
@@ -32,7 +32,7 @@ PUBLISHED = [
   ("stvqa", 448, 3, 128, 1e-5, 1e-6, 0.1, 0),
   ("stvqa", 896, 3, 32, 3e-6, 3e-7, 0.1, 0),
 ]
-# big_vision's configs: resolution and text positions, and whether pictures are
+# big_vision's configs: resolution and text positions, and whether images are
 # resized with antialias in evaluation; in training all are.
 FORMS = dict(
   rsvqa_lr=(224, 32, False),

@@ -1,4 +1,4 @@
-"""ArrayRecord files: what pg's own preparation scripts write.
+"""ArrayRecord files, as pg's own preparation scripts write them.
 
   array_record.write("train.array_record-00000-of-00002", rows)
 

@@ -1,4 +1,4 @@
-"""Sequences one after the other: which of them has row i."""
+"""Concatenated sequences: finds which of them has row i."""
 
 import bisect
 import itertools
@@ -6,7 +6,7 @@ import operator
 
 
 class Concatenation:
-  """Finds rows in sequences of known sizes that stand one after the other."""
+  """Finds rows in a concatenation of sequences of known sizes."""
 
   def __init__(self, sizes):
     self._ends = list(itertools.accumulate(sizes))

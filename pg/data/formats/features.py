@@ -1,4 +1,4 @@
-"""How TensorFlow Datasets stores a row in an Example, from features.json.
+"""Decodes rows that TensorFlow Datasets stores, by features.json.
 
 The features of a row are a tree of dicts and sequences with texts, images,
 numbers and so on as leaves. Each leaf has a key of the Example, the path to it

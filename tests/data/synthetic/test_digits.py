@@ -1,4 +1,4 @@
-"""Tests of the handwritten digits: their split, their pictures, their text."""
+"""Tests of the handwritten digits: their split, their images, their text."""
 
 import collections
 import pickle
@@ -25,7 +25,7 @@ def test_every_scan_is_in_one_split_and_a_fifth_at_least_for_testing():
   assert len(test) >= 500 and len(test) / 1797 >= 0.2
 
 
-def test_no_picture_of_training_is_in_the_test():
+def test_no_image_of_training_is_in_the_test():
   train, test = (
     {source[i]["image"].tobytes() for i in range(len(source))}
     for source in (digits.Digits(res=8), digits.Digits("test", res=8))
@@ -55,7 +55,7 @@ def test_an_example_is_the_scan_and_its_digit(scans):
 
 
 @pytest.mark.parametrize("res", [48, 64, 96, 224])
-def test_a_larger_picture_shrinks_back_to_the_scan(res):
+def test_a_larger_image_shrinks_back_to_the_scan(res):
   small = digits.Digits(res=8)[3]["image"].astype(float)
   large = digits.Digits(res=res)[3]["image"]
   assert large.shape == (res, res, 3) and large.dtype == np.uint8

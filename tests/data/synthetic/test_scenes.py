@@ -1,4 +1,4 @@
-"""Tests of the pictures: geometry at every resolution, and honest splits."""
+"""Tests of the images: geometry at every resolution, and honest splits."""
 
 import itertools
 import pickle
@@ -145,7 +145,7 @@ def holds_held_out(image):
 
 
 @pytest.mark.parametrize("task", shapes.TASKS)
-def test_held_out_pairs_are_in_no_picture_or_text_but_of_combo(task):
+def test_held_out_pairs_are_in_no_image_or_text_but_of_combo(task):
   phrases = held_out_phrases()
   assert "grünes Dreieck" not in phrases and "a purple triangle" in phrases
   for split in ("train", "test", "template"):

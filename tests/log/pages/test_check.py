@@ -47,7 +47,7 @@ def test_the_page_shows_findings_lengths_and_a_batch(folder):
   assert any(t.endswith("train.jsonl:4") for t in page.texts)
   assert "nowhere.png" in " ".join(page.texts)
   assert "0512" not in "".join(page.texts[:5])
-  # Its picture is shown with the box, then those of the batch, twice.
+  # Its image is shown with the box, then those of the batch, twice.
   (image, *_) = re.findall('<rect class="true" (.*?)>', text)
   assert 'height="0.5005"' in image
   num_rows = len(result.report.batch)

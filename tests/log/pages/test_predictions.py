@@ -110,7 +110,7 @@ def disk():
   return text, masks.decode(codec, codes) > 0
 
 
-def test_masks_are_drawn_where_there_is_a_picture(tmp_path):
+def test_masks_are_drawn_where_there_is_an_image(tmp_path):
   text, inside = disk()
   one = dict(truth=text, prediction=text)
   shown, bare = rows(
@@ -136,7 +136,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
   assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
   with pytest.raises(ValueError, match="val, val:7: cannot read its image"):
     page(tmp_path, val=[record(7, image="AAAA")])
   assert not list((tmp_path / "run").iterdir())

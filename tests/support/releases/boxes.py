@@ -76,7 +76,7 @@ def coco_det(raw):
 
 
 def detect_own(raw):
-  """Writes COCO's format with pictures beside it."""
+  """Writes COCO's format with images beside it."""
   for split, ids in dict(train=(1, 2), val=(3,)).items():
     photos(raw / split, ids)
     write(raw / split / "boxes.json", instances(ids))

@@ -1,4 +1,4 @@
-"""Multiple choice of school science, with a picture: AI2D, ScienceQA."""
+"""Multiple choice of school science, with an image: AI2D, ScienceQA."""
 
 from tests.support.releases import photos, pictures
 
@@ -37,7 +37,7 @@ def ai2d(raw):
 
 
 def science_qa(raw):
-  """Writes three problems of each split, and one without a picture."""
+  """Writes three problems of each split, and one without an image."""
   problems, ids = {}, {}
   for number, split in enumerate(("train", "val", "test")):
     ids[split] = [str(10 * number + i + 1) for i in range(4)]

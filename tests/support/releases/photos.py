@@ -148,7 +148,7 @@ def tallyqa(raw):
 
 
 def countbenchqa(raw):
-  """Writes four questions; one has no picture, that of another is gray."""
+  """Writes four questions; one has no image, that of another is gray."""
   import pyarrow as pa
   import pyarrow.parquet as pq
 

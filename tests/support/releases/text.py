@@ -1,4 +1,4 @@
-"""Charts, documents, text in photos and pictures from above."""
+"""Charts, documents, text in photos and images from above."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from tests.support.releases import pictures
 
 
 def rsvqa_lr(raw):
-  """Writes questions of four types about three pictures of a split."""
+  """Writes questions of four types about three images of a split."""
   asked = (
     ("comp", "Are there more roads than farms?", "Yes"),
     ("presence", "Is a road present?", "no"),
@@ -19,7 +19,7 @@ def rsvqa_lr(raw):
 
 
 def rsvqa_hr(raw):
-  """Writes questions of four types about three pictures of a split."""
+  """Writes questions of four types about three images of a split."""
   asked = (
     ("comp", "Are there more roads than parks?", "yes"),
     ("presence", "Is there a large road?", "No"),
