@@ -216,9 +216,9 @@ def _run_score(task, cfg, params, form, mesh, record):
 
 
 def _run_generate(task, cfg, params, form, mesh, record, baseline):
-  answers, pictures = _answers(task, cfg, params, form, mesh, record)
+  answers, images = _answers(task, cfg, params, form, mesh, record)
   answers = _gather_dicts(answers)
-  pictures = _gather_dicts(pictures)
+  images = _gather_dicts(images)
   if not answers:
     raise _none_usable(task)
   answers = dict(sorted(answers.items()))
@@ -235,7 +235,7 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   for kept, score in zip(found, getattr(scores, "each", None) or ()):
     kept["score"] = score
   for kept in found[: records.NUM_IMAGES]:
-    kept["image"] = pictures[kept["index"]]
+    kept["image"] = images[kept["index"]]
   ranges = interval.bootstrap(scores)
   return Result(dict(scores), ranges, dict(blind), {}, found, len(found))
 
@@ -244,12 +244,12 @@ def _answers(task, cfg, params, form, mesh, record):
   """Generates on this host's rows.
 
   Returns:
-    {index: (name of the row, its picture's name, text, logp, example)}, and
+    {index: (name of the row, its image's name, text, logp, example)}, and
     {index: PNG} of the first rows.
   """
   tok = form.tok
   generate = _compiled(task.settings, cfg, form)
-  answers, pictures = {}, {}
+  answers, images = {}, {}
 
   def keep(rows, examples, tokens, logp):
     tokens, logp = _local(tokens), _local(logp)
@@ -265,8 +265,8 @@ def _answers(task, cfg, params, form, mesh, record):
       name = getattr(task.data.source, "image_ref", lambda i: None)(i)
       where = task.data.source.where(i)
       answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
-      if len(pictures) < records.NUM_IMAGES:
-        pictures[i] = records.png(rows["image"][j])
+      if len(images) < records.NUM_IMAGES:
+        images[i] = records.png(rows["image"][j])
 
   # Batch k + 1 is computed while batch k is looked at.
   with jax.set_mesh(mesh):
@@ -277,7 +277,7 @@ def _answers(task, cfg, params, form, mesh, record):
         keep(*pending)
       pending = rows, examples, *out
     keep(*pending)
-  return answers, pictures
+  return answers, images
 
 
 def _compiled(settings, cfg, form):

@@ -155,7 +155,7 @@ class Tower(nn.Module):
   remat: str = "nothing"
 
   @nn.compact
-  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, E]
+  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, out_width]
     cfg, patch = self.cfg, self.cfg.patch
     B, height, width, _ = image.shape
     if (height, width) != (cfg.res, cfg.res):
@@ -183,7 +183,7 @@ class Tower(nn.Module):
     x = x + position.astype(x.dtype)
     x = Transformer(cfg, self.remat, name="Transformer")(x)
     return Linear(
-      "...D,DE->...E",  # E is the decoder's width
+      "...D,Dd->...d",  # d: out_width
       (cfg.width, self.out_width),
       (self.out_width,),
       cfg.width,
