@@ -11,6 +11,7 @@ once, with TensorFlow in it: .venv-tfds, beside .venv.
 """
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import importlib.resources.abc
@@ -101,14 +102,15 @@ def prepare(name, data_dir=None):
 
   # For builders in packages 4.9.10 imports it, but it does not require it.
   sys.modules.setdefault("importlib_resources", importlib.resources)
-  options = dict(data_dir=data_dir, file_format="array_record")
+  make = functools.partial(tfds.builder, name)
   if name.endswith(".py"):
-    builder = _builder_in(name)(**options)
-  else:
-    builder = tfds.builder(name, **options)
-  # What Google's bucket has is TFRecord.
-  download = tfds.download.DownloadConfig(try_download_gcs=False)
-  builder.download_and_prepare(download_config=download)
+    make = _builder_in(name)
+  builder = make(data_dir=data_dir)
+  if not builder.is_prepared():  # in whatever format
+    builder = make(data_dir=data_dir, file_format="array_record")
+    # What Google's bucket has is TFRecord.
+    download = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=download)
   named = builder.info.full_name.rpartition("/")[0]
   where = f', data_dir="{data_dir}"' if data_dir else ""
   print(

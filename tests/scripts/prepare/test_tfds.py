@@ -159,6 +159,20 @@ def test_an_archive_is_unpacked_in_a_second_environment(
   assert len(environment) == 4  # nothing was installed again
 
 
+def test_what_is_there_in_another_format_stays(
+  tmp_path, environment, monkeypatch, capfd
+):
+  path = builder(tmp_path / "there_before.py")
+  say = lambda: main(monkeypatch, path, "--data-dir", tmp_path / "data")
+  assert say() is None
+  info = tmp_path / "data/there_before/1.0.0/dataset_info.json"
+  info.write_text(info.read_text().replace("array_record", "tfrecord"))
+  before = info.read_bytes()
+  capfd.readouterr()
+  assert say() is None and info.read_bytes() == before
+  assert 'name="there_before"' in capfd.readouterr().out
+
+
 def test_an_environment_that_was_not_completed_is_made_again(
   tmp_path, archive, environment, monkeypatch
 ):
