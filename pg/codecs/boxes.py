@@ -187,17 +187,6 @@ def read(text):
   return objects, [part for part in rest if part]
 
 
-def write(objects):
-  """Returns the text of a list of Object, such as `read` gives.
-
-  Raises:
-    ValueError: as in `detect`.
-  """
-  return " ; ".join(
-    _write(encode(o.box), o.label, o.codes or None) for o in objects
-  )
-
-
 def raster(boxes):
   """Returns the raster order of boxes: line by line, left to right.
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pg import table as table_lib
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
 from pg.evals.metrics import statistics
@@ -175,11 +176,4 @@ def table(rows):
       f"{d.p:.2g}",
       str(d.num),
     ))  # fmt: skip
-  widths = [max(map(len, column)) for column in zip(*lines)]
-  return "\n".join(
-    "  ".join(
-      cell.ljust(width) if i < 2 else cell.rjust(width)
-      for i, (cell, width) in enumerate(zip(line, widths))
-    )
-    for line in lines
-  )
+  return "\n".join(table_lib.lines(lines))

@@ -7,6 +7,7 @@ import textwrap
 
 import tqdm
 
+from pg import table as table_lib
 from pg.inspect import findings, inspection
 
 # Columns of the table of datasets; the last three are tokens.
@@ -37,15 +38,7 @@ def table(datasets):
   rows = [[*HEAD, "tokens, least to most"]] + [
     cells(stats) for stats in datasets
   ]
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  lines = [
-    "  ".join(
-      cell.ljust(w) if i in (0, len(HEAD)) else cell.rjust(w)
-      for i, (cell, w) in enumerate(zip(row, widths))
-    ).rstrip()
-    for row in rows
-  ]
-  return "\n".join(lines)
+  return "\n".join(table_lib.lines(rows, words=(0, len(HEAD))))
 
 
 def cells(stats):

@@ -19,10 +19,6 @@ import optax
 
 from pg import config, tree
 
-# Published recipes decay what big_vision calls a kernel: image tower and
-# projector, no parameter of Gemma.
-DECAYED = ((".*/kernel", 1.0), (".*", 0.0))
-
 # name -> function from a config to a transformation of gradients
 OPTIMIZERS = {
   "adam": lambda c: optax.scale_by_adam(b1=c.b1, b2=c.b2),

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from pg import progress, tree
+from pg import progress, table, tree
 
 
 class Steps(progress.Bar):
@@ -76,7 +76,7 @@ class Steps(progress.Bar):
     return " | ".join(parts)
 
 
-def parameter_overview(params, *, stats=False):
+def parameter_overview(params):
   """Returns a table of a parameter tree, one line per array and a total.
 
     name                      shape  dtype    count
@@ -86,29 +86,14 @@ def parameter_overview(params, *, stats=False):
 
   Args:
     params: nested dict of arrays, or of ShapeDtypeStructs.
-    stats: bool, adds mean and standard deviation (needs arrays).
   """
-  flat = tree.flatten(params)
-  head = ["name", "shape", "dtype", "count"] + ["mean", "std"] * stats
-  rows = [head] + [_row(k, v, stats) for k, v in flat.items()]
-  count = sum(math.prod(leaf.shape) for leaf in flat.values())
-  rows.append(["total", "", "", f"{count:,}"] + ["", ""] * stats)
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  # Names and dtypes are words, the rest are numbers.
-  align = ["<", ">", "<"] + [">"] * 3
-  lines = [
-    "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths)).rstrip()
-    for row in rows
-  ]
+  rows, total = [["name", "shape", "dtype", "count"]], 0
+  for name, leaf in tree.flatten(params).items():
+    shape, count = "x".join(map(str, leaf.shape)), math.prod(leaf.shape)
+    dtype = np.dtype(leaf.dtype).name
+    rows.append([name, shape or "scalar", dtype, f"{count:,}"])
+    total += count
+  rows.append(["total", "", "", f"{total:,}"])
+  lines = table.lines(rows, words=(0, 2))
   rule = "-" * max(map(len, lines))
   return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
-
-
-def _row(name, leaf, stats):
-  shape = "x".join(map(str, leaf.shape)) or "scalar"
-  row = [name, shape, np.dtype(leaf.dtype).name, f"{math.prod(leaf.shape):,}"]
-  if not stats:
-    return row
-  # In float32: the mean of many bfloat16 numbers in bfloat16 is a wrong one.
-  leaf = np.asarray(leaf).astype(np.float32)
-  return row + [f"{leaf.mean():.2g}", f"{leaf.std():.2g}"]

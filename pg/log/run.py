@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pg import atomic
+from pg import table as table_lib
 from pg.data import bad, mixture, prefix_lm
 from pg.log import metrics, progress
 from pg.log.pages import report
@@ -175,17 +176,4 @@ def table(results):
       row = [name, metric, known["value"], ends, known.get("blind", "")]
       row += [known.get("published", "")] * published
       rows.append([*row, str(found["n"])])
-  return "\n".join(map(_line, _padded(rows)))
-
-
-def _padded(rows):
-  """Pads texts to columns: the first two to the left, numbers to the right."""
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  return [
-    [t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(cells)]
-    for cells in (list(zip(row, widths)) for row in rows)
-  ]
-
-
-def _line(cells):
-  return "  ".join(cells).rstrip()
+  return "\n".join(table_lib.lines(rows))

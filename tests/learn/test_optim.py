@@ -8,6 +8,7 @@ import pytest
 
 from pg import tree
 from pg.learn import optim
+from tests.support import toy
 
 TOTAL = 10
 PARAMS = {
@@ -39,7 +40,7 @@ def options(**changes):
   values = dict(lr=0.1, wd=0.01, warmup=2, batch_size=1, grad_clip=1.0)
   values |= dict(optimizer="adam", b1=0.9, b2=0.99)
   values |= dict(schedule=((".*", "cosine"),))
-  values |= dict(lr_mult=((".*", 1.0),), wd_mult=optim.DECAYED)
+  values |= dict(lr_mult=((".*", 1.0),), wd_mult=toy.DECAYED)
   return ml_collections.ConfigDict(values | changes)
 
 

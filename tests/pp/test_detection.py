@@ -11,7 +11,7 @@ from pg.codecs import boxes, tokenizer
 from pg.data import prefix_lm
 from pg.pp import parse
 from tests.pp import test_text
-from tests.support import paths
+from tests.support import paths, written
 
 TOK = tokenizer.Tokenizer(tokenizer.NANO)
 NANO = f"tokenizer='{tokenizer.NANO}'"
@@ -139,7 +139,7 @@ def test_written_objects_are_read_back():
       out = apply(f"{verb}()", **example)
       found, rest = boxes.read(out["suffix"])
       assert rest == []
-      assert boxes.write(found) == out["suffix"]
+      assert written.text(found) == out["suffix"]
       assert [x.label for x in found] == example["labels"]
       wanted = example["codes"].tolist() if codes else [[]] * seed
       assert [list(x.codes) for x in found] == wanted

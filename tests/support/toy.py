@@ -15,6 +15,9 @@ jit = functools.partial(
   jax.jit, compiler_options={"xla_backend_optimization_level": 0}
 )
 
+# As published: an image tower's kernels and the projector's, nothing of Gemma.
+DECAYED = ((".*/kernel", 1.0), (".*", 0.0))
+
 IMG = siglip.Config(width=16, depth=1, mlp_dim=24, num_heads=2, patch=4, res=8)
 LLM = gemma.Config(
   width=16,
