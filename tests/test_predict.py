@@ -56,10 +56,10 @@ def shown(model, monkeypatch):
   text = "<loc0000><loc0768><loc0512><loc1023> cat"
   tokens = np.array([[*model.form.tok.encode(text), model.form.tok.eos]])
   answer = predict.loop.Answer(tokens, np.zeros(tokens.shape, np.float32))
-  rows, stack = [], pipeline.stack
+  rows, stack = [], stream.stack
   with monkeypatch.context() as m:
     m.setattr(predict.loop, "generate", lambda *_, **__: answer)
-    m.setattr(pipeline, "stack", lambda x: stack(rows.append(x) or x))
+    m.setattr(stream, "stack", lambda x, *ids: stack(rows.append(x) or x, *ids))
     said = predict.predict(model, [PHOTO], "detect cat")
   ((row,),) = rows
   return row["image"][0], said.boxes
