@@ -15,7 +15,7 @@ from pg.data import options as options_lib
 from pg.data import pipeline, prefix_lm
 from pg.evals import task as evals_task
 from pg.learn import optim
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from pg.weights import load
 
 
@@ -45,7 +45,7 @@ def open(c):  # noqa: A001, it is experiment.open
   mesh = sharding.make_mesh(c.mesh)
   sharding.check_batch(c.batch_size, mesh)
   tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))
-  cfg = paligemma.from_config(dict(c.model, res=c.res), tok.vocab_size)
+  cfg = variants.from_config(dict(c.model, res=c.res), tok.vocab_size)
   data = pipeline.datasets(c.data, c.pp)
   num_examples = pipeline.num_examples(data)
   steps = functools.partial(

@@ -33,7 +33,7 @@ from pg.codecs import tokenizer
 from pg.data import prefix_lm, stream
 from pg.decode import loop, sampling
 from pg.log.pages import drawing
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from pg.pp import flavours, parse
 from pg.pp import image as image_ops
 from pg.pp import resize as resize_ops
@@ -84,7 +84,7 @@ def load(name, *, tokenizer_path=None, dtype=None, res=None, pp=None):
     )
     if res:
       weights = load_lib.at_resolution(weights, res)
-    cfg = dataclasses.replace(weights.cfg, dtype=paligemma.compute_dtype(dtype))
+    cfg = dataclasses.replace(weights.cfg, dtype=variants.compute_dtype(dtype))
     pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
     params = load_lib.unrolled(weights, cfg)
   rows = dict(num_images=1, text_len=TEXT_LEN) | weights.rows

@@ -66,14 +66,9 @@ def make_mesh(sizes, devices=None):
   return jax.sharding.Mesh(grid, AXES)
 
 
-def num_batch_shards(mesh):
-  """Returns over how many shards the mesh splits a batch; 1 without a mesh."""
-  return math.prod(mesh.shape.get(a, 1) for a in BATCH)
-
-
 def check_batch(batch_size, mesh):
   """Raises ValueError when the mesh does not divide the batch."""
-  n = num_batch_shards(mesh)
+  n = math.prod(mesh.shape[a] for a in BATCH)
   if batch_size % n:
     near = max(n, round(batch_size / n) * n)
     raise ValueError(
@@ -118,11 +113,3 @@ def spec(name, shape, mesh, rules):
 def replicated(mesh):
   """Returns the NamedSharding of a full copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
-
-
-def constrain(x):
-  """Keeps activations [B, ...] split along the batch; no mesh, no effect."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if not set(BATCH) <= set(mesh.axis_names):
-    return x
-  return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH))

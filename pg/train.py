@@ -15,13 +15,13 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from pg import command, experiment
 from pg.data import pipeline, stream
 from pg.evals import blind
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
-from pg.learn import optim
 from pg.learn import state as state_lib
 from pg.log import run as log_run
 from pg.models import paligemma
@@ -80,7 +80,7 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
   rng = jax.random.fold_in(jax.random.key(seed), state["step"])
 
   def loss_fn(params):
-    params = optim.stop_frozen(params, is_frozen)
+    params = stop_frozen(params, is_frozen)
     hidden = model.apply({"params": params}, **inputs, rngs={"dropout": rng})
     embedding = params["llm"]["embedder"]["input_embedding"]
     cap = cfg.llm.final_softcap
@@ -95,10 +95,16 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
   )
   measured = {
     "train/loss": loss,
-    "train/grad_norm": optim.global_norm(grads, is_frozen),
-    "train/update_norm": optim.global_norm(updates, is_frozen),
+    "train/grad_norm": optax.tree.norm(grads),
+    "train/update_norm": optax.tree.norm(updates),
   }
   return dict(params=params, opt=opt, step=state["step"] + 1), measured
+
+
+def stop_frozen(params, is_frozen):
+  """Stops the gradients of frozen parameters, so that they cost nothing."""
+  stop = lambda p, f: jax.lax.stop_gradient(p) if f else p
+  return jax.tree.map(stop, params, is_frozen)
 
 
 def compile_update(c, run):

@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from pg import convert, tree
 from pg.codecs import tokenizer
-from pg.models import paligemma
+from pg.models import variants
 from pg.weights import checkpoint, hf, npz, tensors
 from tests import test_verbs
 from tests.weights import test_hf
@@ -20,7 +20,7 @@ TOKENIZER = tokenizer.NANO
 @pytest.fixture(params=["nano", "nano2"])
 def released(request, tmp_path):
   """An .npz of a small model of one generation; its path and its tensors."""
-  cfg = paligemma.VARIANTS[request.param]
+  cfg = variants.VARIANTS[request.param]
   rng = np.random.default_rng(0)
   flat = {
     name: rng.standard_normal(x.shape, np.float32)

@@ -15,7 +15,7 @@ from pg import evaluate
 from pg.codecs import masks
 from pg.evals import records, task
 from pg.evals import run as evals_run
-from pg.models import paligemma
+from pg.models import variants
 from pg.pp import flavours
 from pg.weights import load
 from tests.support import paths
@@ -198,7 +198,7 @@ def seen(monkeypatch):
   """Returns {evaluator: how it sees images} of a config and a checkpoint."""
 
   def call(name, record, pp=None, res=224):
-    weights = load.Weights("x", io.BytesIO(), paligemma.VARIANTS["pg1_3b"])
+    weights = load.Weights("x", io.BytesIO(), variants.VARIANTS["pg1_3b"])
     weights.pp = record
     monkeypatch.setattr(load, "open", lambda _: weights)
     c = config_lib.load(f"{paths.ROOT}/transfers/{name}.py:res={res}")

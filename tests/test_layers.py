@@ -135,11 +135,11 @@ def test_a_file_imports_modules_of_ours_and_not_names(module):
 
 
 @each(r"pg\.models(\..+)?")
-def test_a_model_knows_of_sharding_only_constrain(module):
+def test_a_model_knows_of_sharding_only_the_axes_of_a_batch(module):
   for node in ast.walk(ast.parse(PATHS[module].read_text())):
     if isinstance(node, ast.Attribute):
       if isinstance(node.value, ast.Name) and node.value.id == "sharding":
-        assert node.attr == "constrain", f"{module}:{node.lineno}"
+        assert node.attr == "BATCH", f"{module}:{node.lineno}"
 
 
 @each(rf"(?!{PROCESS_INDEX}$)(pg|configs|transfers)\b.*")

@@ -14,7 +14,7 @@ import pytest
 from pg import convert, pp, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
-from pg.models import paligemma, siglip
+from pg.models import paligemma, siglip, variants
 from pg.pp import parse
 from pg.weights import hf, hf_config, load, npz
 from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
@@ -24,8 +24,8 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.parity
 
 TEXT = "caption en"
-NANO = paligemma.VARIANTS["nano"]
-NANO_2 = paligemma.VARIANTS["nano2"]
+NANO = variants.VARIANTS["nano"]
+NANO_2 = variants.VARIANTS["nano2"]
 # Caps and a query scale that are felt.
 LLM_2 = dataclasses.replace(
   NANO_2.llm,

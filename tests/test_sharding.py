@@ -16,7 +16,7 @@ from pg.data import stream
 from pg.learn import loss as loss_lib
 from pg.learn import optim
 from pg.learn import state as state_lib
-from pg.models import paligemma
+from pg.models import layers, paligemma, variants
 from tests.support import toy
 
 FSDP = sharding.FSDP
@@ -43,7 +43,8 @@ def test_sizes_become_axes_and_fsdp_becomes_two(sizes, dims):
   mesh = sharding.make_mesh(sizes)
   assert mesh.axis_names == sharding.AXES
   assert mesh.devices.shape == dims
-  assert sharding.num_batch_shards(mesh) == math.prod(dims[:3])
+  with jax.set_mesh(mesh):
+    assert layers.num_batch_shards() == math.prod(dims[:3])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_an_unknown_strategy_gets_a_suggestion():
 
 @functools.cache
 def full_size(variant):
-  return tree.flatten(paligemma.shapes(paligemma.VARIANTS[variant]))
+  return tree.flatten(paligemma.shapes(variants.VARIANTS[variant]))
 
 
 @pytest.mark.parametrize("num_devices", (8, 16, 64, 256))
@@ -226,4 +227,4 @@ def test_a_batch_is_split_by_rows():
 
 def test_without_a_mesh_nothing_is_constrained():
   x = jnp.ones((3, 2))
-  assert sharding.constrain(x) is x
+  assert layers.constrain(x) is x

@@ -15,8 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from pg import sharding
-from pg.models import gemma
+from pg.models import gemma, layers
 
 # Logits of a chunk that one device may hold, in elements (1 GiB in float32).
 MAX_LOGITS = 2**28
@@ -129,7 +128,7 @@ weighted_nll.defvjp(_forward, _backward)
 def _chunk_nll(h, embedding, labels, weights, cap, label_smoothing):
   """Returns f32[B], weighted sums over a chunk of hidden [B, chunk, D]."""
   # Without this a vocabulary that is split over devices gathers all rows.
-  logits = sharding.constrain(gemma.vocabulary_logits(h, embedding, cap))
+  logits = layers.constrain(gemma.vocabulary_logits(h, embedding, cap))
   return jnp.sum(token_nll(logits, labels, label_smoothing) * weights, axis=1)
 
 
@@ -140,7 +139,7 @@ def _fold_targets(add, carry, hidden, labels, weights, embedding):
   [B, chunk, ...]. After the last column they are filled: at L, weight 0.
   """
   (B, L), V = weights.shape, len(embedding)
-  shards = sharding.num_batch_shards(jax.sharding.get_abstract_mesh())
+  shards = layers.num_batch_shards()
   chunk = max(1, min(8, L, MAX_LOGITS * shards // (B * V)))
   order = jnp.argsort(weights == 0, axis=1, stable=True)
   order = jnp.pad(order, ((0, 0), (0, -L % chunk)), constant_values=L)

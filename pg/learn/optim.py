@@ -12,8 +12,8 @@ does not count in the clipping norm.
 """
 
 import functools
+import operator
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -36,27 +36,23 @@ def schedule(kind, total, warmup):
     warmup: int, steps of warm-up.
   """
   span = max(1, total - warmup)
-  decay = {
-    "cosine": lambda t: 0.5 * (1 + jnp.cos(jnp.pi * t)),
-    "linear": lambda t: 1 - t,
-    "constant": jnp.ones_like,
+  shapes = {
+    "cosine": optax.cosine_decay_schedule(1.0, span),
+    "linear": optax.linear_schedule(1.0, 0.0, span),
+    "constant": optax.constant_schedule(1.0),
     # The pre-training schedule: continued at will, halved each 4x of steps.
-    "rsqrt": lambda t: jnp.sqrt(1 / (1 + t * span / max(1, warmup))),
+    "rsqrt": lambda t: jnp.sqrt(1 / (1 + jnp.float32(t) / max(1, warmup))),
   }
-  shape = config.lookup(decay, kind, "schedule")
-
-  def factor(step):
-    t = jnp.clip((step - warmup) / span, 0.0, None)
-    t = t if kind == "rsqrt" else jnp.minimum(t, 1.0)
-    rise = jnp.minimum(1.0, step / warmup) if warmup else 1.0
-    return rise * shape(jnp.float32(t))
-
-  return factor
+  shape = config.lookup(shapes, kind, "schedule")
+  if not warmup:
+    return shape
+  rise = optax.linear_schedule(0.0, 1.0, warmup)
+  return optax.join_schedules([rise, shape], [warmup])
 
 
 def frozen(shapes, rules):
   """Returns a tree of bools, True for parameters that are not trained."""
-  return tree.map_named(lambda k, _: tree.match(rules, k) is None, shapes)
+  return _where(rules, shapes, lambda kind: kind is None)
 
 
 def make(c, shapes, total, num_examples=None):
@@ -86,62 +82,44 @@ def make(c, shapes, total, num_examples=None):
         f" {next(iter(names))!r}"
       )
   warmup = config.steps(c.warmup, c.batch_size, num_examples, total)
-  factor = {k: tree.match(c.lr_mult, k) for k in names}
-  decay = {k: tree.match(c.wd_mult, k) for k in names}
-  curve = {
+  curves = {
     kind: schedule(kind, total, warmup)
     for kind in {tree.match(c.schedule, k) for k in names} - {None}
   }
-
-  def direction(updates, params):
-    """Returns lr * lr_mult * updates + wd * wd_mult * params."""
-    step = lambda k, u, p: c.lr * factor[k] * u + c.wd * decay[k] * p
-    return _map_named(step, updates, params)
-
-  def scaled(updates, count):
-    scale = lambda k, u: -curve[tree.match(c.schedule, k)](count) * u
-    return _map_named(scale, updates)
-
-  transformations = [
-    optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else optax.identity(),
+  decay = lambda factor: optax.add_decayed_weights(c.wd * factor)
+  scheduled = lambda kind: optax.scale_by_learning_rate(curves[kind])
+  is_free = _where(c.schedule, shapes, lambda kind: kind is not None)
+  clip = optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else None
+  steps = [
+    clip or optax.identity(),
     config.lookup(OPTIMIZERS, c.optimizer, "optimizer")(c),
-    optax.stateless(direction),
-    _by_count(scaled),
+    optax.chain(
+      optax.scale(c.lr),
+      *_by_rule(c.lr_mult, shapes, optax.scale, without=1.0),
+      *_by_rule(c.wd_mult, shapes, decay, without=0.0),
+    ),
+    *_by_rule(c.schedule, shapes, scheduled, without=None),
   ]
-  is_free = jax.tree.map(lambda x: not x, frozen(shapes, c.schedule))
-  return optax.masked(optax.chain(*transformations), is_free)
+  return optax.masked(optax.chain(*steps), is_free)
 
 
-def stop_frozen(params, is_frozen):
-  """Stops gradients of frozen parameters, so that they cost nothing."""
-  stop = lambda p, f: jax.lax.stop_gradient(p) if f else p
-  return jax.tree.map(stop, params, is_frozen)
+def _by_rule(rules, shapes, make, without):
+  """Returns `make(value)` for each value of the rules but one.
+
+  Each applies to the parameters that have its value.
+  """
+  values = {tree.match(rules, name) for name in tree.flatten(shapes)}
+  if len(values - {without}) == 1 and (
+    without is None or without not in values
+  ):
+    return [make(*(values - {without}))]
+  masks = {
+    value: _where(rules, shapes, functools.partial(operator.eq, value))
+    for value in sorted(values - {without})
+  }
+  return [optax.masked(make(value), mask) for value, mask in masks.items()]
 
 
-def _by_count(function):
-  """Makes a transformation of `function(updates, number of earlier steps)`."""
-
-  def update(updates, state, params=None):
-    del params
-    return function(updates, state.count), optax.ScaleByScheduleState(
-      state.count + 1
-    )
-
-  init = lambda params: optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
-  return optax.GradientTransformation(init, update)
-
-
-def _map_named(function, updates, *rest):
-  """Maps `function(name, update, ...)`; what is masked has no leaves."""
-  named = lambda path, *leaves: function("/".join(k.key for k in path), *leaves)
-  return jax.tree_util.tree_map_with_path(named, updates, *rest)
-
-
-def global_norm(updates, is_frozen):
-  """Returns the L2 norm over the parameters that are not frozen, f32[]."""
-  squares = jax.tree.map(
-    lambda g, f: 0.0 if f else jnp.sum(jnp.square(g.astype(jnp.float32))),
-    updates,
-    is_frozen,
-  )
-  return jnp.sqrt(functools.reduce(jnp.add, jax.tree.leaves(squares)))
+def _where(rules, shapes, test):
+  """Returns the tree of bools: which parameters have a value that passes."""
+  return tree.map_named(lambda k, _: test(tree.match(rules, k)), shapes)

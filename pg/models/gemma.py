@@ -14,11 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pg import sharding
-from pg.models import dot as dot_lib
-from pg.models import remat as remat_lib
+from pg.models import layers as layers_lib
 
-dot, dense = dot_lib.dot, dot_lib.dense
+dot, dense = layers_lib.dot, layers_lib.dense
 
 # The finite stand-in for minus infinity of the released models.
 BIG_NEGATIVE = -2.3819763e38
@@ -202,7 +200,7 @@ class Block(nn.Module):
     mask, local = masks
     if local is not None:
       mask = jnp.where(layer % 2 == 0, local, mask)
-    x = sharding.constrain(x)
+    x = layers_lib.constrain(x)
     y = RMSNorm(name="pre_attention_norm")(x)
     y, cache = Attention(cfg, name="attn")(y, positions, mask, cache)
     if cfg.post_norms:
@@ -240,7 +238,7 @@ class Decoder(nn.Module):
     cfg = self.cfg
     self.embedder = Embedder(cfg.vocab_size, cfg.width)
     axes = (nn.broadcast, nn.broadcast, 0)
-    blocks = remat_lib.scan(Block, cfg.depth, self.remat, axes)
+    blocks = layers_lib.scan(Block, cfg.depth, self.remat, axes)
     self.layers = blocks(cfg, self.train)
     self.final_norm = RMSNorm()
 

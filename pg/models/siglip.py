@@ -12,11 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from pg import sharding
-from pg.models import dot as dot_lib
-from pg.models import remat as remat_lib
+from pg.models import layers as layers_lib
 
-dot, dense = dot_lib.dot, dot_lib.dense
+dot, dense = layers_lib.dot, layers_lib.dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, _):
-    x = sharding.constrain(x)
+    x = layers_lib.constrain(x)
     norm = lambda name: nn.LayerNorm(dtype=x.dtype, name=name)
     attention = Attention(
       self.cfg.num_heads, name="MultiHeadDotProductAttention_0"
@@ -137,7 +135,7 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    blocks = remat_lib.scan(Block, self.cfg.depth, self.remat)
+    blocks = layers_lib.scan(Block, self.cfg.depth, self.remat)
     x, _ = blocks(self.cfg, name="encoderblock")(x, None)
     return nn.LayerNorm(dtype=x.dtype, name="encoder_norm")(x)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from pg import config, tree
 from pg.codecs import tokenizer as tokenizer_lib
-from pg.models import gemma, paligemma
+from pg.models import gemma, paligemma, variants
 from pg.pp import flavours
 from pg.weights import (
   checkpoint,
@@ -304,7 +304,7 @@ def _open_run(name, path):
     raise ValueError(
       f"no config.json in {workdir}; is it a run's --workdir?"
     ) from error
-  cfg = paligemma.from_config(
+  cfg = variants.from_config(
     {**c["model"], "res": c["res"], "dtype": "float32"},
     tokenizer_lib.Tokenizer(model).vocab_size,
   )

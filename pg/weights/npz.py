@@ -14,7 +14,7 @@ import zlib
 import jax
 import numpy as np
 
-from pg.models import gemma, paligemma, siglip
+from pg.models import gemma, paligemma, siglip, variants
 from pg.weights import tensors
 
 _BF16 = tensors.DTYPES["bfloat16"]
@@ -218,7 +218,7 @@ def llm_config(shapes):
     vocab_size=shapes["llm/embedder/input_embedding"][0],
     post_norms="llm/layers/post_ffw_norm/scale" in shapes,
   )
-  for known in paligemma.VARIANTS.values():
+  for known in variants.VARIANTS.values():
     if _sizes(known.llm) == _sizes(llm):
       return dataclasses.replace(known.llm, vocab_size=llm.vocab_size)
   caps = dict(attn_softcap=50.0, final_softcap=30.0) if llm.post_norms else {}

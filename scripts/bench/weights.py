@@ -20,7 +20,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from pg.models import paligemma
+from pg.models import variants
 from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_tokenizer, tensors
 from scripts import bench
@@ -30,7 +30,7 @@ PROMPT, NUM_TOKENS = "caption en", 16
 
 def make(folder, variant, tokenizer):
   """Writes a folder of random weights, a layer at a time."""
-  cfg = paligemma.VARIANTS[variant]
+  cfg = variants.VARIANTS[variant]
   rng = np.random.default_rng(0)
   bf16 = tensors.dtype("bfloat16")
   specs = tensors.cast(tensors.shapes(cfg), bf16)
@@ -99,7 +99,7 @@ def step(name, *words):
 
 
 def run_all(args):
-  specs = tensors.shapes(paligemma.VARIANTS[args.variant])
+  specs = tensors.shapes(variants.VARIANTS[args.variant])
   largest = max(
     np.prod(x.shape[tensors.is_stacked(name) :]) for name, x in specs.items()
   )
@@ -157,7 +157,7 @@ def main(args):
 FLAGS = dict(
   with_config=False,
   tokenizer=dict(help="SentencePiece file, Gemma's"),
-  variant=dict(default="pg1_3b", choices=tuple(paligemma.VARIANTS)),
+  variant=dict(default="pg1_3b", choices=tuple(variants.VARIANTS)),
   folder=dict(help="where the files go; default is the temporary folder"),
   make=dict(help="only this step: folder to make"),
   theirs=dict(nargs=2, help="only this step: folder and image"),

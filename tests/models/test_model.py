@@ -14,7 +14,7 @@ import pytest
 
 from pg import tree
 from pg.learn import loss as loss_lib
-from pg.models import dot, gemma, paligemma, remat, siglip
+from pg.models import gemma, layers, paligemma, siglip, variants
 from tests.support import paths, toy
 
 RELEASED = paths.GOLDEN / "names.txt"
@@ -55,14 +55,14 @@ def shapes(cfg):
 @pytest.mark.parametrize("variant", FULL_SIZE)
 def test_parameters_are_those_of_the_released_files(variant):
   count, want = released()[variant]
-  have = shapes(paligemma.VARIANTS[variant])
+  have = shapes(variants.VARIANTS[variant])
   assert have == want
   assert sum(map(math.prod, have.values())) == count
 
 
 @pytest.mark.parametrize("res, num_tokens", ((448, 1024), (896, 4096)))
 def test_resolution_changes_only_the_position_table(res, num_tokens):
-  cfg = paligemma.from_config(dict(variant="pg1_3b", res=res))
+  cfg = variants.from_config(dict(variant="pg1_3b", res=res))
   want = released()["pg1_3b"][1]
   assert shapes(cfg) == {**want, "img/pos_embedding": (1, num_tokens, 1152)}
 
@@ -384,19 +384,19 @@ def test_the_same_fields_give_the_same_program(unchanged):
 @pytest.mark.parametrize("key", ("res", "dtype", "remat", "dropout", "window"))
 def test_a_model_key_of_a_config_file_reaches_its_field(key):
   value = dict(res=96, dtype="bfloat16", remat="dots", dropout=0.1, window=7)
-  cfg = paligemma.from_config(dict(variant="nano", **{key: value[key]}))
+  cfg = variants.from_config(dict(variant="nano", **{key: value[key]}))
   found = {**vars(cfg.img), **vars(cfg.llm), **vars(cfg)}
   assert found[key] == value[key] != {**vars(base().img)}.get(key)
-  same = paligemma.from_config({"variant": "nano", key: None})
+  same = variants.from_config({"variant": "nano", key: None})
   assert same == base()
 
 
 def base():
-  return paligemma.VARIANTS["nano"]
+  return variants.VARIANTS["nano"]
 
 
 def test_final_softcap_is_the_variants_unless_it_is_said():
-  get = lambda **c: paligemma.from_config(c, vocab_size=7).llm
+  get = lambda **c: variants.from_config(c, vocab_size=7).llm
   assert get(variant="pg2_3b").final_softcap == 30
   assert get(variant="pg2_3b", final_softcap=None).final_softcap == 30
   assert get(variant="pg2_3b", final_softcap=0.0).final_softcap == 0
@@ -436,7 +436,7 @@ def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):
   x = jax.ShapeDtypeStruct((2, 4), jnp.bfloat16)
   w = jax.ShapeDtypeStruct((4, 8), jnp.float32)
   program = lambda **kw: str(
-    jax.make_jaxpr(lambda x, w: dot.dot("BD,DF->BF", x, w, **kw))(x, w)
+    jax.make_jaxpr(lambda x, w: layers.dot("BD,DF->BF", x, w, **kw))(x, w)
   )
   monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
   assert "preferred_element_type=bfloat16" in program()
@@ -449,7 +449,7 @@ def test_products_follow_the_platform_of_the_mesh_that_is_compiled_for():
   tpu = jax.sharding.AbstractDevice("TPU v5e", None, platform="tpu")
   mesh = jax.sharding.AbstractMesh((1,), ("fsdp_x",), abstract_device=tpu)
   program = lambda: str(
-    jax.make_jaxpr(lambda x: dot.dense("...D,DF->...F", x[None], x.T))(x)
+    jax.make_jaxpr(lambda x: layers.dense("...D,DF->...F", x[None], x.T))(x)
   )
   assert "preferred_element_type=float32" in program()
   with jax.sharding.use_abstract_mesh(mesh):
@@ -459,7 +459,7 @@ def test_products_follow_the_platform_of_the_mesh_that_is_compiled_for():
 def test_float32_products_are_not_rounded_on_accelerators(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   x = jnp.ones((2, 4))
-  text = str(jax.make_jaxpr(lambda x: dot.dot("BD,DF->BF", x, x.T))(x))
+  text = str(jax.make_jaxpr(lambda x: layers.dot("BD,DF->BF", x, x.T))(x))
   assert "precision=(Precision.HIGHEST, Precision.HIGHEST)" in text
 
 
@@ -502,7 +502,7 @@ def test_deep_stacks_compute_what_shallow_ones_do(monkeypatch):
   params = toy.params(jax.eval_shape(tower.init, jax.random.key(0), x))
   loops, results = [], []
   for shallow in (0, 4):
-    monkeypatch.setattr(remat, "SHALLOW", shallow)
+    monkeypatch.setattr(layers, "SHALLOW", shallow)
     fn = toy.jit(lambda p: tower.apply(p, x))
     loops.append(fn.lower(params).as_text().count("stablehlo.while"))
     results.append(fn(params))
@@ -549,7 +549,7 @@ def test_an_image_of_another_size_says_what_to_set():
 
 def test_a_resolution_that_patches_do_not_divide_names_the_next_one():
   with pytest.raises(ValueError, match="res 230 .* 14 pixels .* try 224"):
-    paligemma.from_config(dict(variant="pg1_3b", res=230))
+    variants.from_config(dict(variant="pg1_3b", res=230))
 
 
 @pytest.mark.parametrize(
@@ -567,9 +567,9 @@ def test_a_resolution_that_patches_do_not_divide_names_the_next_one():
 )
 def test_an_unknown_name_gets_a_suggestion(model, near):
   with pytest.raises(ValueError, match=near):
-    paligemma.from_config(model)
+    variants.from_config(model)
 
 
 def test_an_unknown_remat_policy_gets_a_suggestion():
   with pytest.raises(ValueError, match='"dot"; did you mean "dots"'):
-    remat.scan(gemma.Block, 2, "dot")
+    variants.from_config(dict(variant="nano", remat="dot"))

@@ -3,7 +3,7 @@
 import dataclasses
 
 from pg.evals import blind
-from pg.models import paligemma
+from pg.models import variants
 from tests.support import numbers, tiny, toy
 
 
@@ -28,7 +28,7 @@ def register(patch):
   """Lets `train.fit` find the rows and the model of `config`."""
   numbers.register(patch)
   patch.setattr(blind, "NUM_TEXTS", 64)
-  patch.setattr(paligemma, "from_config", _model)
+  patch.setattr(variants, "from_config", _model)
 
 
 def _model(model, vocab_size):

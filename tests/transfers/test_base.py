@@ -8,7 +8,7 @@ import pytest
 from pg import config, tree
 from pg.data.formats import splits
 from pg.learn import optim
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from tests.support.tiny import ROOT
 from transfers import base
 
@@ -108,7 +108,7 @@ def test_an_evaluator_on_what_is_trained_on_says_so(row):
 )
 def test_a_small_gpu_trains_attention_or_all_without_moments(card, trained):
   c = config.load(f"{ROOT}/transfers/small_gpu.py:card={card}")
-  shapes = paligemma.shapes(paligemma.VARIANTS["nano"])
+  shapes = paligemma.shapes(variants.VARIANTS["nano"])
   free = {
     k
     for k, x in tree.flatten(optim.frozen(shapes, c.schedule)).items()

@@ -19,7 +19,7 @@ from pg.evals import blind as blind_lib
 from pg.evals import run as evals_run
 from pg.learn import optim
 from pg.learn import state as state_lib
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from tests.support import toy, transfer_rows
 from transfers import base, mix
 
@@ -216,7 +216,7 @@ def test_all_recipes_share_a_few_programs(programs):
 
 @functools.cache
 def shapes(model):
-  cfg = paligemma.from_config(dict(variant=model, res=224), 257152)
+  cfg = variants.from_config(dict(variant=model, res=224), 257152)
   return paligemma.shapes(cfg)
 
 

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from pg import tree
-from pg.models import gemma, paligemma
+from pg.models import gemma, paligemma, variants
 from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_names, npz
 from tests.support import hf_weights, toy
@@ -201,12 +201,12 @@ def test_released_configs_name_the_released_models():
     patch_size=14,
   )
   raw = dict(text_config=text, vision_config=vision, image_token_index=257152)
-  assert hf_config.config_of(raw) == paligemma.VARIANTS["pg1_3b"]
-  large = hf_config.raw_of(paligemma.VARIANTS["pg2_28b"])
+  assert hf_config.config_of(raw) == variants.VARIANTS["pg1_3b"]
+  large = hf_config.raw_of(variants.VARIANTS["pg2_28b"])
   assert large["text_config"]["query_pre_attn_scalar"] == 144
   again = hf_config.config_of(large)
   llm = dataclasses.replace(again.llm, window=None)
-  want = paligemma.VARIANTS["pg2_28b"].llm
+  want = variants.VARIANTS["pg2_28b"].llm
   assert llm == dataclasses.replace(want, query_scale=144**-0.5)
   assert llm.query_scale == pytest.approx(want.query_scale, rel=1e-12)
 
@@ -297,7 +297,7 @@ def test_a_folder_has_what_the_processor_wants(tmp_path):
 
 def test_every_released_name_has_a_place(tmp_path):
   for variant in ("pg1_3b", "pg2_3b", "pg2_10b", "pg2_28b"):
-    cfg = paligemma.VARIANTS[variant]
+    cfg = variants.VARIANTS[variant]
     assert set(hf_names.rows_of(cfg)) == set(
       tree.flatten(paligemma.shapes(cfg))
     )

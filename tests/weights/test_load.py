@@ -17,7 +17,7 @@ import safetensors.numpy
 from pg import convert, experiment, predict, sharding, train, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
-from pg.models import paligemma, siglip
+from pg.models import paligemma, siglip, variants
 from pg.weights import checkpoint, load, npz, resize, tensors, towers
 from tests.support import tiny, toy
 from tests.weights import test_hub
@@ -31,7 +31,7 @@ from tests.weights.test_npz import (
 )
 
 cache, server = test_hub.cache, test_hub.server
-NANO = paligemma.VARIANTS["nano"]
+NANO = variants.VARIANTS["nano"]
 HEAD = {"img/head/kernel", "img/head/bias"}
 EMBEDDING = "llm/embedder/input_embedding"
 
@@ -217,7 +217,7 @@ def test_a_siglip_becomes_the_image_tower(tmp_path, form):
 @pytest.mark.parametrize("form", DECODERS)
 @pytest.mark.parametrize("variant", ["nano", "nano2"])
 def test_a_gemma_becomes_the_decoder(tmp_path, form, variant):
-  cfg = paligemma.VARIANTS[variant]
+  cfg = variants.VARIANTS[variant]
   flat = draw(cfg)
   path = DECODERS[form](tmp_path, flat, 768)
   opened, got = read(f"llm={path}")
@@ -330,7 +330,7 @@ def test_parameters_for_decoding_are_read_as_decoding_wants_them(
 ):
   folder, flat = files
   opened = load.open(folder / name)
-  cfg = paligemma.from_config(
+  cfg = variants.from_config(
     dict(variant="nano", res=48, dtype=dtype), opened.cfg.llm.vocab_size
   )
   got = load.unrolled(opened, cfg)
@@ -403,7 +403,7 @@ def test_layers_that_are_not_alike_are_listed(tmp_path):
 
 def test_another_variant_is_refused_with_a_list(files):
   folder, _ = files
-  cfg = paligemma.from_config(dict(variant="nano2", res=48))
+  cfg = variants.from_config(dict(variant="nano2", res=48))
   place = sharding.replicated(sharding.make_mesh({"fsdp": -1}))
   abstract = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),

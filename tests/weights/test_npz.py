@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pg import tree
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from pg.weights import load, npz, tensors
 from tests.support import paths, toy
 
@@ -119,7 +119,7 @@ def test_what_is_written_is_what_numpy_and_big_vision_read(tmp_path, dtype):
 def test_the_released_variants_are_known_by_their_shapes():
   for name in ("pg1_3b", "pg2_3b", "pg2_10b", "pg2_28b", "nano2"):
     model = {"variant": name, "res": 14 * 12 * 4}
-    cfg = paligemma.from_config(model)
+    cfg = variants.from_config(model)
     assert npz.config_of(tree.flatten(paligemma.shapes(cfg))) == cfg
 
 
