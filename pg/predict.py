@@ -111,7 +111,7 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
   """
   form = model.form
   shown, last = seen(model, images)
-  done = parse.run(last, {"image": shown, "prefix": prompt}, pp.Turn())
+  done = pp.run(last, {"image": shown, "prefix": prompt}, pp.Turn())
   rows = stream.stack([prefix_lm.decode_row(form, done)], [0], [0])
   need = len(form.tok.encode(prompt)) + 2
   if need > form.text_len:
@@ -154,7 +154,7 @@ def seen(model, images):
   (steps,) = parse.build(model.pp).args
   num_last = int(steps[-1].function is resize_ops.resize)
   steps, last = steps[: len(steps) - num_last], steps[len(steps) - num_last :]
-  shown = parse.run(steps, {"image": images}, pp.Turn())["image"]
+  shown = pp.run(steps, {"image": images}, pp.Turn())["image"]
   return [image_ops.checked(image) for image in shown], last
 
 

@@ -3,9 +3,9 @@
 python -m scripts.batch_path
 
 Trains transfers/forkme.py on four rows of JSON lines and records which of our
-files are entered from the moment the first batch is asked for until its step
-has updated the parameters, compiling the step included: any function of the
-file is called, by any thread. Files are counted whole.
+files are entered, by any thread: first from the moment the first batch is asked
+for until it is handed to `train.update`, then what that step adds while it is
+compiled and run. Files are counted whole.
 """
 
 import json
@@ -61,8 +61,8 @@ def write_rows(folder):
   return path
 
 
-def files():
-  """Returns {file: lines} of the path of a batch."""
+def walk():
+  """Returns two sets of files: up to the update, and what the step adds."""
   with tempfile.TemporaryDirectory() as folder:
     path = write_rows(folder)
     changes = dict(batch_size=NUM_ROWS, total=1, warmup=0)
@@ -74,27 +74,33 @@ def files():
     state = train.init_state(c, run.cfg, run.tx, run.mesh)
     update = train.compile_update(c, run)
 
-    def step():
+    def read():
       batches = stream.train_batches(
         run.data, run.form, c.seed, c.batch_size, options=run.options
       )
       batches = stream.on_devices(batches, run.mesh)
-      *_, batch = next(batches)
+      return batches, next(batches)[-1]
+
+    def step():
       with jax.set_mesh(run.mesh):
         jax.block_until_ready(update(state, batch))
-      return batches
 
-    batches, entered = trace(step)
+    (batches, batch), data = trace(read)
+    _, model = trace(step)
     batches.close()
-  entered = sorted({CONFIG, *entered})
-  return {n: len((ROOT / n).read_text().splitlines()) for n in entered}
+  data |= {CONFIG, "pg/train.py"}
+  return data, model - data
 
 
 def main():
-  found = files()
-  for name, num_lines in found.items():
-    print(f"{num_lines:6,}  {name}")
-  print(f"{sum(found.values()):6,}  lines in {len(found)} files")
+  total = []
+  for title, names in zip(("to the update", "the update"), walk()):
+    sizes = {n: len((ROOT / n).read_text().splitlines()) for n in sorted(names)}
+    total += sizes.values()
+    print(f"{title}: {len(sizes)} files, {sum(sizes.values()):,} lines")
+    for name, num_lines in sizes.items():
+      print(f"{num_lines:6,}  {name}")
+  print(f"in all: {len(total)} files, {sum(total):,} lines")
 
 
 if __name__ == "__main__":

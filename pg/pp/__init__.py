@@ -16,12 +16,13 @@ its test:
 
   @pp.op
   def upper(example, key: str):
-    return {key: pp.text_of(example, key).upper()}
+    return {key: fields.text_of(example, key).upper()}
 
 One that changes images belongs in a file of such ops, as image.py is: from
 there, and only there, it is also applied where a model is asked about an image.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -65,70 +66,39 @@ def op(function):
 
 def get(example, key):
   """Returns `example[key]`, or raises ValueError naming the nearest key."""
+  if key in example:
+    return example[key]
   return config.lookup(example, key, "key of the example")
 
 
-def text_of(example, key):
-  """Returns the text `example[key]`.
+class Step(NamedTuple):
+  """One op of a pipeline."""
 
-  Raises:
-    ValueError: no such key, or not a str.
+  source: str  # as written: 'resize(48)'
+  function: Callable
+  args: list
+  kwargs: dict
+  wants: tuple  # of "rng" and "turn"
+
+
+def run(steps, example, turn):
+  """Applies the steps of a pipeline to one example, each to the last result.
+
+  Args:
+    steps: list of Step.
+    example: dict.
+    turn: Turn, for the ops that want it or an rng.
   """
-  value = get(example, key)
-  if not isinstance(value, str):
-    raise ValueError(f"{key!r} should be text, but is {type(value).__name__}")
-  return value
-
-
-def list_of(example, key):
-  """Returns the list `example[key]`: a list, tuple or array of any length.
-
-  Raises:
-    ValueError: no such key, or not a list.
-  """
-  value = get(example, key)
-  if isinstance(value, np.ndarray) and value.ndim:
-    return value
-  if not isinstance(value, list | tuple):
-    raise ValueError(f"{key!r} should be a list, but is {type(value).__name__}")
-  return value
-
-
-def texts_of(example, key):
-  """Returns the list of str `example[key]`.
-
-  Raises:
-    ValueError: no such key, not a list, or a list with something else.
-  """
-  texts = list(list_of(example, key))
-  for i, text in enumerate(texts):
-    if not isinstance(text, str):
-      raise ValueError(
-        f"{key!r} should be a list of texts, but its item {i} is"
-        f" {type(text).__name__}"
-      )
-  return texts
-
-
-def names(keys):
-  """Returns one key, or a list of keys, as a list.
-
-  Raises:
-    ValueError: something else than str in it.
-  """
-  names = [keys] if isinstance(keys, str) else list(keys)
-  for name in names:
-    if not isinstance(name, str):
-      raise ValueError(f"a key should be text, got {name!r} in {keys!r}")
-  return names
-
-
-def texts_in(example, texts):
-  """Returns texts that are given as a list, or as the key of one.
-
-  Raises:
-    ValueError: no such key, or something else than str in the list.
-  """
-  if isinstance(texts, str):
-    return texts_of(example, texts)
-  return texts_of({"names": texts}, "names")
+  for number, step in enumerate(steps):
+    given = {"turn": turn} if "turn" in step.wants else {}
+    if "rng" in step.wants:
+      given["rng"] = turn.rng(number)
+    try:
+      updates = step.function(example, *step.args, **step.kwargs, **given)
+    except ValueError as e:
+      raise ValueError(f"{step.source}: {e}") from e
+    example = {**example, **updates}
+    for key, value in updates.items():
+      if value is DROP:
+        del example[key]
+  return example

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from pg import pp
-from pg.pp import text
+from pg.pp import fields, text
 
 # As in big_vision's configs/proj/paligemma/transfers/science_qa.py, where too
 # "AL" adds the solution and "AE" the lecture.
@@ -58,7 +58,7 @@ def cycle(example, key: str | list, out: str | list, *, turn):
   columns, outs = _columns(example, key, out)
   num = len(columns[0])
   # By name, so that two of them in one pipeline do not go hand in hand.
-  stream = zlib.crc32("\n".join(pp.names(key)).encode(errors="replace"))
+  stream = zlib.crc32("\n".join(fields.names(key)).encode(errors="replace"))
   order = turn.rng(stream, epoch=turn.epoch // num).permutation(num)
   place = order[turn.epoch % num]
   return {o: column[place] for o, column in zip(outs, columns)}
@@ -72,7 +72,7 @@ def majority(example, key: str, out: str):
     ValueError: no such key, or not a list of at least one text.
   """
   _filled(example, key)
-  counts = collections.Counter(pp.texts_of(example, key))
+  counts = collections.Counter(fields.texts_of(example, key))
   return {out: counts.most_common(1)[0][0]}
 
 
@@ -89,7 +89,7 @@ def pick(example, key: str | list, index: str | int, out: str):
   Raises:
     ValueError: no such key, not a list, or a place that is not in it.
   """
-  values = key if isinstance(key, list) else pp.list_of(example, key)
+  values = key if isinstance(key, list) else fields.list_of(example, key)
   place = _place(example, index, len(values))
   return {out: values[place]}
 
@@ -111,7 +111,7 @@ def shuffle_options(example, options: str, answer: str, *, rng):
   order = rng.permutation(len(values))
   shuffled = [values[i] for i in order]
   if isinstance(pp.get(example, answer), str):
-    if example[answer] not in pp.texts_of(example, options):
+    if example[answer] not in fields.texts_of(example, options):
       raise ValueError(f"{answer!r} {example[answer]!r} is not in {options!r}")
     return {options: shuffled}
   place = _place(example, answer, len(values))
@@ -140,7 +140,7 @@ def science_qa(
   Raises:
     ValueError: a key that is missing or of another type, or no 1 to 26 choices.
   """
-  choices = pp.texts_of(example, "choices")
+  choices = fields.texts_of(example, "choices")
   if not 0 < len(choices) <= 26:
     raise ValueError(f"'choices' should be 1 to 26, got {len(choices)}")
   lettered = zip(string.ascii_uppercase, choices)
@@ -160,7 +160,7 @@ def science_qa(
 
 def _filled(example, key):
   """Returns a list of at least one."""
-  values = pp.list_of(example, key)
+  values = fields.list_of(example, key)
   if not len(values):
     raise ValueError(f"{key!r} should be a list of at least one, got {values}")
   return values
@@ -168,7 +168,7 @@ def _filled(example, key):
 
 def _columns(example, keys, outs):
   """Returns the lists of `keys`, equally long, and the names in `outs`."""
-  keys, outs = pp.names(keys), pp.names(outs)
+  keys, outs = fields.names(keys), fields.names(outs)
   if not keys or len(keys) != len(outs):
     raise ValueError(f"got {len(keys)} keys {keys} for {len(outs)} out {outs}")
   columns = [_filled(example, key) for key in keys]

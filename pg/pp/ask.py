@@ -9,6 +9,7 @@ import collections
 import typing
 
 from pg import pp
+from pg.pp import fields
 
 _KINDS = ("what", "is", "which", "many")
 
@@ -48,9 +49,9 @@ def ask(
   """
   if num < 1:
     raise ValueError(f"num should be at least 1, got {num}")
-  counts = collections.Counter(pp.texts_of(example, "labels"))
+  counts = collections.Counter(fields.texts_of(example, "labels"))
   there = list(counts)
-  lacking = sorted(set(pp.texts_in(example, names)) - set(there))
+  lacking = sorted(set(fields.texts_in(example, names)) - set(there))
   if not there + lacking or (kind == "what" and not there):
     raise pp.Skip("'labels' has no object to ask for")
   draw = lambda things, n: [things[i] for i in rng.permutation(len(things))[:n]]

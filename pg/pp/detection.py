@@ -20,7 +20,7 @@ import numpy as np
 
 from pg import pp
 from pg.codecs import boxes as boxes_lib
-from pg.pp import budget, objects
+from pg.pp import budget, fields, objects
 
 
 @pp.op
@@ -65,7 +65,7 @@ def segment(
 
   As `detect`, of an example that also has "codes", 16 for each object.
   """
-  codes = pp.list_of(example, "codes")
+  codes = fields.list_of(example, "codes")
   return _ask("segment", example, codes, classes, text_len, tokenizer)
 
 
@@ -141,7 +141,7 @@ def loc(example, box: str, out: str, codes: str | None = None):
   """
   place = boxes_lib.encode(objects.checked([pp.get(example, box)], box)[0])
   if codes is not None:
-    place += boxes_lib.encode_codes(pp.list_of(example, codes))
+    place += boxes_lib.encode_codes(fields.list_of(example, codes))
   return {out: place}
 
 

@@ -1,4 +1,4 @@
-"""Image files and arrays -> u8[height, width, 3], and boxes drawn into them.
+"""Image files and arrays -> u8[height, width, 3].
 
 All image ops take one image or a list of several under the key "image". What
 decoding makes of every kind of file, with the reader big_vision has:
@@ -29,7 +29,6 @@ import simplejpeg
 from PIL import Image
 
 from pg import pp
-from pg.pp import objects
 
 # About 9500 x 9500; Pillow warns from here on. A small file can ask for more.
 MAX_PIXELS = 89_478_485
@@ -77,38 +76,6 @@ def decode(example, precise: bool = False, exif: bool = False):
         f" say decode(exif={not exif})"
       )
   return {"image": images}
-
-
-@pp.op
-def draw_box(example, box: str):
-  """Draws a red box, one pixel thick: `resize(224) | draw_box("bbox")`.
-
-  Drawn after the resize it looks the same in every image, as in the published
-  recipe for widget captions (`tf.image.draw_bounding_boxes`): the sides are at
-  the box's numbers times (size - 1), rounded down.
-
-  Args:
-    example: dict with one decoded "image".
-    box: the key of y1 x1 y2 x2 as fractions of height and width.
-
-  Raises:
-    ValueError: no such key, no box, or several images.
-  """
-  image = one(example)
-  corners = objects.checked([pp.get(example, box)], box)[0]
-  last = np.float32(image.shape[:2] * 2) - 1
-  y1, x1, y2, x2 = (corners.astype(np.float32) * last).astype(int)
-  image = image.copy()
-  height, width, _ = image.shape
-  rows = slice(max(y1, 0), y2 + 1)
-  columns = slice(max(x1, 0), x2 + 1)
-  for y in (y1, y2):
-    if 0 <= y < height:
-      image[y, columns] = (255, 0, 0)
-  for x in (x1, x2):
-    if 0 <= x < width:
-      image[rows, x] = (255, 0, 0)
-  return {"image": image}
 
 
 def to_rgb(image, *, precise=False, exif=False):

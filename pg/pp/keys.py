@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 
 from pg import pp
+from pg.pp import fields
 
 _ANY = object()  # "whatever value, if there is one"
 
@@ -25,7 +26,7 @@ def rename(example, key: str, out: str):
 @pp.op
 def drop(example, keys: str | list):
   """Takes keys away, large ones that no metric needs: `drop("mask")`."""
-  names = pp.names(keys)
+  names = fields.names(keys)
   for name in names:
     pp.get(example, name)
   return dict.fromkeys(names, pp.DROP)
@@ -34,7 +35,7 @@ def drop(example, keys: str | list):
 @pp.op
 def gather(example, keys: list, out: str):
   """Makes a list of several keys: `gather(["left", "right"], out="image")`."""
-  return {out: [pp.get(example, key) for key in pp.names(keys)]}
+  return {out: [pp.get(example, key) for key in fields.names(keys)]}
 
 
 @pp.op

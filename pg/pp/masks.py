@@ -17,7 +17,7 @@ from PIL import Image
 
 from pg import pp
 from pg.codecs import masks as masks_lib
-from pg.pp import objects
+from pg.pp import fields, objects
 
 
 @pp.op
@@ -45,7 +45,7 @@ def encode_masks(example, codec: str = "nano", masks: str = "masks"):
   """
   boxes, values = objects.boxes_of(example), pp.get(example, masks)
   if not isinstance(values, np.ndarray) or values.ndim != 2:
-    values = pp.list_of(example, masks)
+    values = fields.list_of(example, masks)
   else:
     values = [values]
   if len(values) != len(boxes):

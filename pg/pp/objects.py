@@ -11,6 +11,7 @@ import numpy as np
 
 from pg import pp
 from pg.codecs import boxes as boxes_lib
+from pg.pp import fields
 
 # Lists with one item per object; those that an example lacks do not matter.
 PARALLEL = ("labels", "codes", "texts", "iscrowd", "area")
@@ -45,7 +46,7 @@ def objects(
   boxes = boxes_of(example)
   kept = _order(boxes, order, rng)
   if not crowd:
-    crowds = np.asarray(pp.list_of(example, "iscrowd"))
+    crowds = np.asarray(fields.list_of(example, "iscrowd"))
     _as_many(boxes, crowds, "iscrowd")
     if crowds.ndim != 1 or (len(crowds) and crowds.dtype.kind not in "biu"):
       raise ValueError(
@@ -85,7 +86,7 @@ def classes(
     ValueError: a key that is missing or of another type.
   """
   check_counts(present=present, absent=absent)
-  labels, names = labels_of(example), pp.texts_in(example, names)
+  labels, names = labels_of(example), fields.texts_in(example, names)
   there = list(dict.fromkeys(labels))
   asked = [there[i] for i in rng.permutation(len(there))[:present]]
   lacking = sorted(set(names) - set(there))
@@ -103,7 +104,7 @@ def boxes_of(example):
     ValueError: no "boxes", not that shape, a box outside of the image by more
       than rounding, or one that is turned over.
   """
-  return checked(pp.list_of(example, "boxes"), "boxes")
+  return checked(fields.list_of(example, "boxes"), "boxes")
 
 
 def labels_of(example):
@@ -120,7 +121,7 @@ def labels_of(example):
 
 def names_of(example, key):
   """Returns the names in a list, none of them empty or with a separator."""
-  names = [name.strip() for name in pp.texts_of(example, key)]
+  names = [name.strip() for name in fields.texts_of(example, key)]
   if "" in names:
     raise ValueError(f"{key!r} has an empty name, item {names.index('')}")
   for name in names:
@@ -160,8 +161,8 @@ def take(example, indices, keys):
   """Returns "boxes" and the lists of `keys` with only the items `indices`."""
   boxes = boxes_of(example)
   taken = {}
-  for key in ["boxes", *(key for key in pp.names(keys) if key in example)]:
-    values = pp.list_of(example, key)
+  for key in ["boxes", *(key for key in fields.names(keys) if key in example)]:
+    values = fields.list_of(example, key)
     _as_many(boxes, values, key)
     if isinstance(values, np.ndarray):
       taken[key] = values[np.asarray(indices, int)]

@@ -20,6 +20,7 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
   ask,
   crop,
   detection,
+  draw,
   image,
   keys,
   masks,
@@ -31,21 +32,13 @@ from pg.pp import (  # noqa: F401, they put their ops into OPS
 )
 
 # Modules whose ops change images only.
-_IMAGE_OPS = tuple(m.__name__ for m in (crop, image, resize, robust, video))
+_IMAGE_OPS = tuple(
+  m.__name__ for m in (crop, draw, image, resize, robust, video)
+)
 # Newer Pythons parse any length, slowly; a recipe has a few hundred characters.
 _LONGEST = 20_000
-# Parameters that are given by `run` and not in the string.
+# Parameters that are given by `pp.run` and not in the string.
 _GIVEN = ("rng", "turn")
-
-
-class Step(typing.NamedTuple):
-  """One op of a pipeline."""
-
-  source: str  # as written: 'resize(48)'
-  function: typing.Callable
-  args: list
-  kwargs: dict
-  wants: tuple  # of "rng" and "turn"
 
 
 def build(string):
@@ -63,30 +56,7 @@ def build(string):
   """
   code = string.strip()
   steps = [_step(node, code) for node in nodes(code)]
-  return functools.partial(run, steps)
-
-
-def run(steps, example, turn):
-  """Applies the steps of a pipeline to one example, each to the last result.
-
-  Args:
-    steps: list of Step.
-    example: dict.
-    turn: pp.Turn, for the ops that want it or an rng.
-  """
-  for number, step in enumerate(steps):
-    given = {"turn": turn} if "turn" in step.wants else {}
-    if "rng" in step.wants:
-      given["rng"] = turn.rng(number)
-    try:
-      updates = step.function(example, *step.args, **step.kwargs, **given)
-    except ValueError as e:
-      raise ValueError(f"{step.source}: {e}") from e
-    example = {**example, **updates}
-    for key, value in updates.items():
-      if value is pp.DROP:
-        del example[key]
-  return example
+  return functools.partial(pp.run, steps)
 
 
 def run_texts(steps, example, turn):
@@ -100,9 +70,9 @@ def run_texts(steps, example, turn):
   """
   texts = [_skipped(step) if _is_of_images(step) else step for step in steps]
   try:
-    return run(texts, example, turn)
+    return pp.run(texts, example, turn)
   except ValueError:
-    return run(steps, example, turn)
+    return pp.run(steps, example, turn)
 
 
 def _is_of_images(step):
@@ -162,7 +132,7 @@ def _step(node, code):
   except ValueError as e:
     raise _at(node, code, str(e)) from e
   source = ast.get_source_segment(code, node)
-  return Step(source, function, args, kwargs, wants)
+  return pp.Step(source, function, args, kwargs, wants)
 
 
 def _arguments(call):

@@ -17,7 +17,7 @@ import string
 import numpy as np
 
 from pg import pp
-from pg.pp import budget
+from pg.pp import budget, fields
 
 # A sentence's end, and the short words whose full stop is none.
 _END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|[。！？]+")
@@ -84,7 +84,7 @@ def join(example, key: str, sep: str, out: str):
   Raises:
     ValueError: no such key, or not a list of texts or numbers.
   """
-  items = enumerate(pp.list_of(example, key))
+  items = enumerate(fields.list_of(example, key))
   return {out: sep.join(_written(x, f"item {i} of {key!r}") for i, x in items)}
 
 
@@ -95,7 +95,7 @@ def first_sentence(example, key: str):
   A sentence ends with `.`, `!` or `?` before white space (or 。！？), but not
   with an initial or an abbreviation such as "e.g." or "Fig.".
   """
-  text = pp.text_of(example, key).strip()
+  text = fields.text_of(example, key).strip()
   for end in _END.finditer(text):
     if not _SHORT.search(text[: end.end()]):
       return {key: text[: end.end()]}
@@ -130,7 +130,7 @@ def ocr(
     pp.Skip: there is no text that fits.
     ValueError: not a list of str, or a text_len without a tokenizer.
   """
-  found = [text for text in pp.texts_of(example, texts) if text]
+  found = [text for text in fields.texts_of(example, texts) if text]
   if not budget.fits("ocr", sep.join(found), text_len, tokenizer):
     fits = lambda text: budget.fits("ocr", text, text_len, tokenizer)
     found = list(filter(fits, found))
@@ -148,8 +148,8 @@ def ocr(
 def _each(example, key, function):
   """Applies `function` to the text, or to each of the texts, of a key."""
   if isinstance(pp.get(example, key), list | tuple | np.ndarray):
-    return [function(text) for text in pp.texts_of(example, key)]
-  return function(pp.text_of(example, key))
+    return [function(text) for text in fields.texts_of(example, key)]
+  return function(fields.text_of(example, key))
 
 
 def _written(value, name):

@@ -16,7 +16,7 @@ import json
 import os
 import re
 
-from pg.data.formats import concat, rows, shards, splits
+from pg.data.formats import rows, shards, splits
 from pg.data.storage import files, lines
 
 SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
@@ -58,7 +58,7 @@ class Jsonl(rows.Rows):
     for name, found, start, stop in _pieces(path, split, max_line_bytes):
       self._pieces.append((name, found, start))
       sizes.append(stop - start)
-    self._rows = concat.Concatenation(sizes)
+    self._rows = rows.Concatenation(sizes)
     if not len(self):
       raise ValueError(f"{path} has no rows, only blank lines or nothing")
 

@@ -25,7 +25,8 @@ import os
 import threading
 
 from pg import config
-from pg.data.formats import concat, shards, splits
+from pg.data.formats import rows as rows_lib
+from pg.data.formats import shards, splits
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _GROUPS = 8  # of Parquet that are kept, in all files together
@@ -99,7 +100,7 @@ class _Parquet:
       self._decode = _Decoder(f.schema_arrow, columns, shard)
     numbers = range(self._metadata.num_row_groups)
     sizes = [self._metadata.row_group(n).num_rows for n in numbers]
-    self._rows = concat.Concatenation(sizes)
+    self._rows = rows_lib.Concatenation(sizes)
 
   def __len__(self):
     return len(self._rows)
@@ -136,7 +137,7 @@ class _Arrow:
     self._decode = _Decoder(table.schema, columns, shard)
     table = table.select(columns) if columns else table
     self._batches, self._sound = table.to_batches(), set()
-    self._rows = concat.Concatenation(b.num_rows for b in self._batches)
+    self._rows = rows_lib.Concatenation(b.num_rows for b in self._batches)
 
   def __len__(self):
     return len(self._rows)

@@ -1,12 +1,37 @@
-"""The base of sources whose rows name their images: reads and checks those."""
+"""What sources share: rows of several files, rows that name their images."""
 
+import bisect
 import contextlib
+import itertools
+import operator
 
 from pg.data.storage import files
 from pg.pp import image as image_ops
 
 # Rows that `check` looks at, at most.
 _LOOKED_AT = 50_000
+
+
+class Concatenation:
+  """Finds rows in sequences of known sizes that stand one after the other."""
+
+  def __init__(self, sizes):
+    self._ends = list(itertools.accumulate(sizes))
+
+  def __len__(self):
+    return self._ends[-1] if self._ends else 0
+
+  def locate(self, i):
+    """Returns the number of the sequence with row i, and its row there.
+
+    Raises:
+      IndexError: no such row; negative numbers do not count from the end.
+    """
+    i = operator.index(i)
+    if not 0 <= i < len(self):
+      raise IndexError(f"row {i} of {len(self)}")
+    number = bisect.bisect_right(self._ends, i)
+    return number, i - (self._ends[number - 1] if number else 0)
 
 
 class Rows:

@@ -17,7 +17,7 @@ import re
 from concurrent import futures
 from typing import NamedTuple
 
-from pg.data.formats import concat
+from pg.data.formats import rows
 from pg.data.storage import files
 
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})")
@@ -215,7 +215,7 @@ class Table:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
       self.shards = list(pool.map(local, names))
       self.lengths = list(pool.map(self._length, self.shards))
-    self._rows = concat.Concatenation(self.lengths)
+    self._rows = rows.Concatenation(self.lengths)
 
   def _length(self, shard):
     try:

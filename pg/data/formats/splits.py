@@ -14,7 +14,7 @@ import re
 from typing import NamedTuple
 
 from pg import config
-from pg.data.formats import concat
+from pg.data.formats import rows
 
 _PART = re.compile(r"([\w-]+)(?:\[(-?[\d_.]*)(%?):(-?[\d_.]*)(%?)\])?")
 
@@ -105,7 +105,7 @@ class Sliced:
     self.split = names[0] if text is None else text
     parts = parse(self.split, opened)
     self._parts = [(opened.get(p.split), p.start) for p in parts]
-    self._rows = concat.Concatenation(p.stop - p.start for p in parts)
+    self._rows = rows.Concatenation(p.stop - p.start for p in parts)
     if not len(self):
       sizes = ", ".join(f"{p.split} has {opened[p.split]}" for p in parts)
       raise ValueError(f"split {self.split!r} has no rows ({sizes})")
