@@ -13,7 +13,7 @@ _LOOKED_AT = 50_000
 
 
 class Concatenation:
-  """Finds rows in sequences of known sizes that stand one after the other."""
+  """Finds rows in a concatenation of sequences of known sizes."""
 
   def __init__(self, sizes):
     self._ends = list(itertools.accumulate(sizes))
