@@ -17,6 +17,8 @@ if "host_platform_device_count" not in flags:
 
 # Broadcasting to more dimensions is written out, in subprocesses, too.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# Tests compile more than they compute: less optimized code is ready sooner.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What is compiled once is compiled once: for all tests and their subprocesses.
 cache = paths.ROOT / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

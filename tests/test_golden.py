@@ -124,14 +124,18 @@ def test_names_and_shapes_equal_the_reference(variant):
 def test_forward_equals_the_reference(variant):
   cfg, p = config(variant), params(variant)
   inputs, _, _ = loss_lib.targets(train_batch())
-  model = paligemma.PaliGemma(cfg)
-  soft = model.apply({"params": p}, inputs["image"], method="embed_image")
+
+  @jax.jit
+  def forward(p, inputs):
+    model = paligemma.PaliGemma(cfg).bind({"params": p})
+    hidden = model(**inputs)
+    return model.embed_image(inputs["image"]), hidden, model.logits(hidden)
+
+  soft, hidden, logits = forward(p, inputs)
   # Against float64 ours is off by 0.8e-5 and the reference by 1.7e-5.
   np.testing.assert_allclose(soft, arrays()[f"{variant}/zimg"], atol=3e-5)
-  hidden = model.apply({"params": p}, **inputs)
   want = arrays()[f"{variant}/pre_logits"][:, -hidden.shape[1] :]
   np.testing.assert_allclose(hidden, want, atol=1e-4)
-  logits = model.apply({"params": p}, hidden, method="logits")
   want = arrays()[f"{variant}/text_logits"]
   np.testing.assert_allclose(logits, want, atol=5e-4)
 
@@ -153,7 +157,7 @@ def test_loss_and_gradients_equal_the_reference(variant, label_smoothing):
   fn = functools.partial(
     loss_fn, config(variant), label_smoothing=label_smoothing
   )
-  loss, grads = toy.jit(jax.value_and_grad(fn))(params(variant), train_batch())
+  loss, grads = jax.jit(jax.value_and_grad(fn))(params(variant), train_batch())
   np.testing.assert_allclose(loss, want[f"loss_{key}"], rtol=1e-5)
   flat = tree.flatten(grads)
   for name, norm in want[f"grad_norms_{key}"].items():
@@ -185,7 +189,7 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
   tx = optim.make(c, p, total=10)
   is_frozen = optim.frozen(p, schedule)
 
-  @toy.jit
+  @jax.jit
   def step(p, state):
     fn = lambda p: loss_fn(cfg, train.stop_frozen(p, is_frozen), batch)
     loss, grads = jax.value_and_grad(fn)(p)
@@ -216,7 +220,7 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
       np.testing.assert_array_equal(leaf, flat[name])
 
 
-@functools.partial(toy.jit, static_argnums=0, static_argnames="eos")
+@functools.partial(jax.jit, static_argnums=0)
 def greedy(cfg, p, batch, *, eos, real=None):
   return loop.generate(cfg, p, batch, max_len=12, eos=eos, real=real)
 
@@ -229,10 +233,9 @@ def until_eos(tokens, eos):
 
 @pytest.mark.parametrize("variant", COSTLY)
 def test_prefill_logits_equal_the_reference(variant):
-  cfg = config(variant)
-  logits, _ = loop.prefill(
-    cfg, loop.unroll(params(variant)), prompt_batch(), 12
-  )
+  prefill = jax.jit(loop.prefill, static_argnums=(0, 3))
+  p = loop.unroll(params(variant))
+  logits, _ = prefill(config(variant), p, prompt_batch(), 12)
   want = arrays()[f"{variant}/prefill_logits"][:, 0]
   np.testing.assert_allclose(logits, want, atol=5e-4)
 
@@ -269,7 +272,7 @@ def test_forbidden_tokens_equal_the_reference(variant):
   cfg = config(variant, final_softcap=final_softcap(variant))
   forbidden = tuple(map(int, arrays()[f"{variant}/masked_ids"]))
   decode = functools.partial(loop.generate, cfg, max_len=12, eos=1)
-  decode = toy.jit(functools.partial(decode, forbidden=forbidden))
+  decode = jax.jit(functools.partial(decode, forbidden=forbidden))
   answer = decode(loop.unroll(params(variant)), prompt_batch())
   want = arrays()[f"{variant}/masked_tokens"]
   assert until_eos(answer.tokens, 1) == until_eos(want, 1)
@@ -286,6 +289,8 @@ def test_beams_equal_the_reference(variant, num_beams, monkeypatch):
   # The reference leaves the final soft-cap out of the first step's logits.
   uncapped = functools.partial(loop.prefill, config(variant))
   monkeypatch.setattr(loop, "prefill", lambda _, *args: uncapped(*args))
+  search = functools.partial(beam.search, cfg, max_len=12)
+  search = jax.jit(functools.partial(search, num_beams=num_beams))
   p = loop.unroll(params(variant))
   names = [
     k for k in arrays() if k.startswith(f"{variant}/beam{num_beams}_eos")
@@ -293,8 +298,6 @@ def test_beams_equal_the_reference(variant, num_beams, monkeypatch):
   assert names
   for name in names:
     eos = int(name.rpartition("eos")[2])
-    search = functools.partial(beam.search, cfg, max_len=12, eos=eos)
-    search = toy.jit(functools.partial(search, num_beams=num_beams))
-    tokens, _ = search(p, prompt_batch())
+    tokens, _ = search(p, prompt_batch(), eos=eos)
     want = arrays()[name]
     assert until_eos(tokens, eos) == until_eos(want, eos), name

@@ -172,7 +172,7 @@ def step(sizes, devices=None):
     seed=0,
   )
   with jax.set_mesh(mesh):
-    end, measured = toy.jit(update)(start, stream.put(batch, mesh))
+    end, measured = jax.jit(update)(start, stream.put(batch, mesh))
   return start, end, measured
 
 

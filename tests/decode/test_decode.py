@@ -38,7 +38,7 @@ def scanned():
 
 @pytest.fixture(scope="module")
 def params():
-  return toy.jit(loop.unroll)(scanned())
+  return jax.jit(loop.unroll)(scanned())
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def batch():
 def greedy(params):
   """Answers of a batch, as numpy: (batch, eos, real) -> loop.Answer."""
 
-  @toy.jit
+  @jax.jit
   def generate(params, batch, eos, real):
     return loop.generate(
       CFG, params, batch, max_len=MAX_LEN, eos=eos, real=real
@@ -71,7 +71,7 @@ def scores():
   f32[B, n + 1, V]: the first follows the prompt alone.
   """
 
-  @toy.jit
+  @jax.jit
   def forward(batch):
     apply = functools.partial(
       paligemma.PaliGemma(CFG).apply, {"params": scanned()}
@@ -194,7 +194,7 @@ def test_decoding_is_one_while_loop_that_never_calls_back(params, batch):
 def search(params):
   """Beam search of answers of four words: (batch, eos, num_beams, params)."""
 
-  @functools.partial(toy.jit, static_argnums=3)
+  @functools.partial(jax.jit, static_argnums=3)
   def run(params, batch, eos, num_beams):
     return beam.search(
       CFG, params, batch, max_len=4, eos=eos, num_beams=num_beams
@@ -280,7 +280,7 @@ def test_one_beam_is_greedy_where_it_is_sure(search, greedy, params, batch):
 LOGITS = np.log(np.array([[0.4, 0.3, 0.2, 0.1]], np.float32))
 
 
-@functools.partial(toy.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def choose(logits, sampler, ids, step):
   return sampling.choose(logits, sampler, ids, step)
 
@@ -356,7 +356,7 @@ def sampled(params):
   sampler = sampling.Sampler(temperature=2.0, seed=1)
   decode = functools.partial(loop.generate, CFG, max_len=MAX_LEN, eos=NEVER)
   decode = functools.partial(decode, sampler=sampler, forbidden=(3,))
-  decode = toy.jit(decode)
+  decode = jax.jit(decode)
   return lambda batch: loop.Answer(*map(np.asarray, decode(params, batch)))
 
 

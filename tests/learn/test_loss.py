@@ -46,7 +46,7 @@ def case():
 def value_and_gradients(function, case, cap, label_smoothing):
   rest = case["labels"], case["weights"], cap, label_smoothing
   fn = lambda hidden, table: 3 * jnp.sum(function(hidden, table, *rest))
-  fn = toy.jit(jax.value_and_grad(fn, (0, 1)))
+  fn = jax.jit(jax.value_and_grad(fn, (0, 1)))
   value, gradients = fn(case["hidden"], case["table"])
   return value, *gradients
 
@@ -124,7 +124,7 @@ def test_gradients_of_half_precision_states_stay_half(case):
 
 def test_row_nll_is_each_rows_mean_over_its_targets(case):
   mask = case["weights"] > 0
-  fn = toy.jit(functools.partial(loss_lib.row_nll, cap=2.0))
+  fn = jax.jit(functools.partial(loss_lib.row_nll, cap=2.0))
   have = fn(case["hidden"], case["table"], case["labels"], mask)
   total = naive(case["hidden"], case["table"], case["labels"], mask, cap=2.0)
   want = total / np.maximum(mask.sum(axis=1), 1)

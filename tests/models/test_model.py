@@ -93,7 +93,7 @@ def hidden_states(cfg, params, batch):
 def forward(model):
   """The hidden states [B, T, D] of the batch with some keys changed."""
   cfg, params, batch = model
-  fn = toy.jit(functools.partial(hidden_states, cfg, params))
+  fn = jax.jit(functools.partial(hidden_states, cfg, params))
   return lambda changes: np.asarray(fn({**batch, **changes})[1])
 
 
@@ -130,7 +130,7 @@ def influence(cfg, params, batch):
     image = jnp.repeat(image, cfg.img.num_tokens, axis=1)
     return jnp.concatenate([image, text], axis=1) != 0
 
-  return toy.jit(jax.vmap(one))(toy.inputs(batch))
+  return jax.jit(jax.vmap(one))(toy.inputs(batch))
 
 
 def test_gradients_flow_exactly_where_the_mask_says(model):
@@ -202,7 +202,7 @@ def test_even_layers_are_the_local_ones():
   )
   x = jax.random.normal(jax.random.key(1), (1, 4, cfg.width))
   wide, near = jnp.tri(4, dtype=bool)[None], jnp.eye(4, dtype=bool)[None]
-  apply = toy.jit(
+  apply = jax.jit(
     lambda wide, near, layer: gemma.Block(cfg).apply(
       {"params": params}, x, jnp.arange(4)[None], (wide, near), layer
     )[0]
@@ -229,7 +229,7 @@ def test_what_stands_at_padding_changes_nothing(forward, model):
 def test_a_missing_image_is_as_if_there_were_none(forward, model):
   cfg, params, batch = model
   L = batch["tokens"].shape[1]
-  fn = toy.jit(functools.partial(hidden_states, cfg, params))
+  fn = jax.jit(functools.partial(hidden_states, cfg, params))
   real = batch["mask_input"]
   for which in (0, 1):
     only = np.tile(np.arange(2) == which, (len(ROWS), 1))
@@ -285,7 +285,7 @@ def test_vocabulary_logits_are_soft_capped():
 def drawn(part):
   """Returns a part of freshly drawn parameters, by its flat name."""
   init = functools.partial(paligemma.init, toy.config())
-  return toy.jit(lambda key: tree.flatten(init(key))[part])(jax.random.key(0))
+  return jax.jit(lambda key: tree.flatten(init(key))[part])(jax.random.key(0))
 
 
 def test_an_untrained_tower_tells_the_decoder_nothing():
@@ -466,7 +466,7 @@ def test_float32_products_are_not_rounded_on_accelerators(monkeypatch):
 def test_bfloat16_is_close_to_float32(forward, model):
   cfg, params, batch = model
   half = dataclasses.replace(cfg, dtype="bfloat16")
-  _, have = toy.jit(functools.partial(hidden_states, half, params))(batch)
+  _, have = jax.jit(functools.partial(hidden_states, half, params))(batch)
   assert have.dtype == jnp.bfloat16
   valid, _ = masks_of(cfg, batch)
   error = np.abs(np.float32(have) - forward({}))[valid]
@@ -485,7 +485,7 @@ def test_remat_policies_keep_less_and_give_the_same_gradients():
     loss = lambda p, d=decoder: jnp.sum(
       d.apply({"params": p}, x, positions, masks) ** 2
     )
-    fn = toy.jit(jax.grad(loss))
+    fn = jax.jit(jax.grad(loss))
     num_products.append(fn.lower(params).as_text().count("dot_general"))
     results.append(tree.flatten(fn(params)))
   nothing, dots, everything = num_products
@@ -503,7 +503,7 @@ def test_deep_stacks_compute_what_shallow_ones_do(monkeypatch):
   loops, results = [], []
   for shallow in (0, 4):
     monkeypatch.setattr(layers, "SHALLOW", shallow)
-    fn = toy.jit(lambda p: tower.apply(p, x))
+    fn = jax.jit(lambda p: tower.apply(p, x))
     loops.append(fn.lower(params).as_text().count("stablehlo.while"))
     results.append(fn(params))
   assert loops == [1, 0]

@@ -1,19 +1,12 @@
-"""Models and batches of a few numbers, compiled with little effort."""
+"""Models and batches of a few numbers."""
 
 import dataclasses
-import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pg import tree
 from pg.models import gemma, paligemma, siglip
-
-# Tests compile more than they compute: less optimized code is ready sooner.
-jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 # As published: an image tower's kernels and the projector's, nothing of Gemma.
 DECAYED = ((".*/kernel", 1.0), (".*", 0.0))

@@ -20,7 +20,7 @@ from pg.evals import run as evals_run
 from pg.learn import optim
 from pg.learn import state as state_lib
 from pg.models import paligemma, variants
-from tests.support import toy, transfer_rows
+from tests.support import transfer_rows
 from transfers import base, mix
 
 # What all recipes have in common here, so that they share their programs. The
@@ -75,7 +75,7 @@ class Programs:
   def add(self, name, make):
     """Returns the program of a name, that of `make()` if there is none yet."""
     if name not in self.functions:
-      self.functions[name] = toy.jit(make())
+      self.functions[name] = jax.jit(make())
     return self.functions[name]
 
   def cheap(self, name, make):
