@@ -15,5 +15,7 @@ if [[ ${1:-} == --all ]]; then
   require requirements-parity.txt
   set -- -m "" "${@:2}"
 fi
-# A file's tests share what they have set up: they stay together.
-exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+# A file's tests share what they have set up: they stay together. Long ones come
+# first, so that no process waits for another at the end: see tests/conftest.py.
+exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder "$@"

@@ -34,7 +34,11 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-  """Skips tests that need Gemma's vocabulary where it is absent."""
+  """Puts files with whole runs first, as each of them takes a process long.
+
+  Tests that need Gemma's vocabulary are skipped where it is absent.
+  """
+  items.sort(key=lambda item: "one_device" not in item.fixturenames)
   if not paths.GEMMA.is_file():
     for item in items:
       if item.get_closest_marker("gemma"):
@@ -51,12 +55,17 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="module")
 def one_device():
-  """Lets runs see one device: a program for eight takes longer to compile."""
+  """Lets runs see one device: a program for eight takes longer to compile.
+
+  Their blind baseline reads few rows.
+  """
   import jax
 
   from pg import sharding
+  from pg.evals import blind
 
   with pytest.MonkeyPatch.context() as patch:
     one = functools.partial(sharding.make_mesh, devices=jax.devices()[:1])
     patch.setattr(sharding, "make_mesh", one)
+    patch.setattr(blind, "NUM_TEXTS", 64)
     yield

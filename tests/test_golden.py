@@ -6,6 +6,7 @@ all key/value heads.
 """
 
 import functools
+import itertools
 import json
 
 import jax
@@ -30,6 +31,14 @@ COSTLY = tuple(
   pytest.param(name, marks=() if i % 2 == 0 else pytest.mark.slow)
   for i, name in enumerate(VARIANTS)
 )
+
+
+def crossed(first, second):
+  """Pairs of variant and setting: each of both, all pairs with --all."""
+  usual = {("g1_mqa", first), ("g2_gqa", second)}
+  pairs = itertools.product(VARIANTS, (first, second))
+  marks = lambda pair: () if pair in usual else pytest.mark.slow
+  return [pytest.param(*pair, marks=marks(pair)) for pair in pairs]
 
 
 @functools.cache
@@ -149,8 +158,7 @@ def test_mask_equals_the_reference():
   np.testing.assert_array_equal(mask, want.astype(bool))
 
 
-@pytest.mark.parametrize("label_smoothing", (0.0, 0.1))
-@pytest.mark.parametrize("variant", COSTLY)
+@pytest.mark.parametrize("variant, label_smoothing", crossed(0.0, 0.1))
 def test_loss_and_gradients_equal_the_reference(variant, label_smoothing):
   want = META["results"][variant]
   key = f"ls{label_smoothing:g}"
@@ -174,8 +182,7 @@ def test_loss_and_gradients_equal_the_reference(variant, label_smoothing):
         assert error < 2e-4, (name, error)
 
 
-@pytest.mark.parametrize("rules", ("all", "frozen_img"))
-@pytest.mark.parametrize("variant", COSTLY)
+@pytest.mark.parametrize("variant, rules", crossed("frozen_img", "all"))
 def test_three_optimizer_steps_equal_the_reference(variant, rules):
   cfg, p, batch = config(variant), params(variant), train_batch()
   schedule = [(".*", "cosine")]
@@ -282,8 +289,7 @@ def test_forbidden_tokens_equal_the_reference(variant):
     np.testing.assert_allclose(got[1:n], logp_want[1:n], atol=1e-3)
 
 
-@pytest.mark.parametrize("num_beams", (2, 3))
-@pytest.mark.parametrize("variant", COSTLY)
+@pytest.mark.parametrize("variant, num_beams", crossed(2, 3))
 def test_beams_equal_the_reference(variant, num_beams, monkeypatch):
   cfg = config(variant, final_softcap=final_softcap(variant))
   # The reference leaves the final soft-cap out of the first step's logits.

@@ -187,7 +187,7 @@ def test_what_is_not_finite_stops_the_run(what, tmp_path, monkeypatch):
 
 
 def test_texts_that_are_cut_are_counted_and_said(tmp_path, capsys):
-  c = tiny.nano(total=2, text_len=12)
+  c = tiny.nano(total=2, text_len=12, evals={})
   train.fit(c, str(tmp_path))
   said = capsys.readouterr().err
   assert "are longer than text_len 12 and lose their end" in said

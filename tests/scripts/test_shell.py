@@ -17,7 +17,7 @@ ROOT = paths.ROOT
 # How pip is told the versions.
 BY = "-c constraints.txt"
 # How scripts/test.sh has pytest use several cores.
-SPREAD = "-n auto --maxprocesses 4 --dist loadfile"
+SPREAD = "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 # Stands for python3 and, copied there, for .venv/bin/python. $PIP says what pip
 # does and $PYTEST what pytest does.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
