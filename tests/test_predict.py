@@ -13,7 +13,7 @@ from PIL import Image
 from pg import convert, pp, predict, train
 from pg.codecs import tokenizer
 from pg.data import pipeline, prefix_lm, stream
-from pg.models import paligemma
+from pg.models import variants
 from pg.pp import parse
 from pg.weights import hf, load, npz
 from tests import test_verbs
@@ -22,7 +22,7 @@ from tests.weights import test_load
 from tests.weights.test_npz import from_memory, specs_of
 
 pytestmark = pytest.mark.usefixtures("one_device")
-NANO = paligemma.VARIANTS["nano"]
+NANO = variants.VARIANTS["nano"]
 BV, HF = (
   "decode(exif=True) | resize(48)",
   "decode(precise=True, exif=True) | resize(48, flavour='hf')",
