@@ -21,10 +21,9 @@ FLAVOURS = dict(
   bv="decode(exif=True) | resize({res})",
   hf="decode(precise=True, exif=True) | resize({res}, flavour='hf')",
 )
-# Where ops of images are. What does not draw is repeated for every image that a
-# model is asked about, but for what a row says.
+# Where ops of images are that need nothing else of a row. What is not random is
+# repeated for every image that a model is asked about.
 _MODULES = tuple(m.__name__ for m in (crop, image, resize, robust))
-_OF_ROWS = ("draw_box",)
 _OF_BOXES = ("boxes", "visible")  # there are none where a model is asked
 
 
@@ -131,9 +130,7 @@ def _is_random(node):
 
 def _is_kept(node):
   """Returns whether an op is repeated where a model is asked."""
-  name = parse.name(node)
-  kept = _is_of_images(pp.OPS.get(name)) and name not in _OF_ROWS
-  return kept and not _is_random(node)
+  return _is_of_images(pp.OPS.get(parse.name(node))) and not _is_random(node)
 
 
 def _is_of_images(op):

@@ -1,14 +1,16 @@
 """What transfers share: weights to start from, data, values by resolution."""
 
+import argparse
 import pathlib
 import re
 
 import pytest
 
-from pg import config, tree
+from pg import check, config, tree
 from pg.data.formats import splits
 from pg.learn import optim
 from pg.models import paligemma, variants
+from pg.pp import flavours
 from tests.support.tiny import ROOT
 from transfers import base
 
@@ -121,3 +123,17 @@ def test_a_small_gpu_trains_attention_or_all_without_moments(card, trained):
 def test_an_unknown_card_is_named():
   with pytest.raises(ValueError, match='unknown card "t5".*l4, t4'):
     config.load(f"{ROOT}/transfers/small_gpu.py:card=t5")
+
+
+def test_own_data_is_seen_upright_and_published_data_as_it_is_stored():
+  way = lambda name: flavours.of_run(
+    config.load(f"{ROOT}/transfers/{name}.py:res=224")
+  )
+  own = "decode(exif=True) | resize(224)"
+  for name in ("forkme", "detect_own", "small_gpu"):
+    assert way(name) == own
+  for name in RECIPES:
+    assert "exif" not in way(name)
+  names = "train val res text_len num_images batch_size tokenizer".split()
+  args = argparse.Namespace(**dict.fromkeys(names) | dict(train="a.jsonl"))
+  assert check.plain_config(args).pp == own
