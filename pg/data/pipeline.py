@@ -68,6 +68,8 @@ def _open(name, spec, pp):
     raise ValueError(f'source "{spec["source"]}": {e}') from e
   if len(source) == 0:
     raise ValueError(f"dataset {name or spec['source']} is empty: {spec}")
+  if not hasattr(source, "where"):
+    source = source_lib.Numbered(source, spec["source"])
   text = json.dumps(spec, sort_keys=True)
   name = name or spec["source"]
   return Dataset(name, source, parse.build(spec["pp"]), spec["weight"], text)

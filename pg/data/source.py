@@ -1,10 +1,11 @@
 """Where examples come from: random access to rows by index.
 
-A source has `len(source)`, `source[i]` -> dict, and `source.where(i)` -> str, a
-name of the row for messages. A row has "image" (encoded bytes, or
-u8[height, width, 3], or a list of those), "prefix" and "suffix" (or what the
-config's pp makes them from), and whatever else the data has. A config names a
-source by its key in SOURCES and gives it keyword arguments.
+A source has `len(source)` and `source[i]` -> dict, and may have
+`source.where(i)` -> str, a name of the row for messages. A row has "image"
+(encoded bytes, or u8[height, width, 3], or a list of those), "prefix" and
+"suffix" (or what the config's pp makes them from), and whatever else the data
+has. A config names a source by its key in SOURCES and gives it keyword
+arguments.
 """
 
 from pg.data.formats import (
@@ -34,3 +35,19 @@ SOURCES = {
   "voc": voc.Voc,
   "yolo": yolo.Yolo,
 }
+
+
+class Numbered:
+  """A source whose rows are named by their numbers: it has no `where`."""
+
+  def __init__(self, source, name):
+    self._source, self._name = source, name
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, i):
+    return self._source[i]
+
+  def where(self, i):
+    return f"{self._name}:{i}"
