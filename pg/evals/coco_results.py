@@ -1,6 +1,6 @@
-"""Turns boxes that a model wrote into COCO's results.
+"""COCO's results file of predicted boxes.
 
-COCO numbers 80 of 90 kinds of things; pixels are those of the whole image
+COCO numbers 80 of 90 kinds of things; pixels are those of the original image
 (https://cocodataset.org/#format-results).
 """
 

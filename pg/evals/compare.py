@@ -1,4 +1,4 @@
-"""Compares two models by what they answered to the same examples."""
+"""Paired comparison of two models on the same examples."""
 
 from typing import NamedTuple
 

@@ -116,22 +116,25 @@ def paired(before, after, *, resamples=10_000, level=0.95, seed=0):
   example's difference could as well have had the other sign.
 
   Args:
-    before, after: the scores of each, both as sequences of float in the same
-      order, or both as dicts of an example's id to float.
+    before, after: sequences of float, the scores of the same examples.
     resamples, level, seed: as for `bootstrap`.
 
   Returns:
     Difference. Its p is two-sided and at least 1 / (resamples + 1).
 
   Raises:
-    ValueError: other ids or lengths, no examples, or a score that is not a
-      finite number.
+    ValueError: other lengths, no examples, or a score that is not a finite
+      number.
   """
-  a, b = _aligned(before, after)
-  differences = (b - a)[:, None]
+  if len(before) != len(after) or not len(before):
+    raise ValueError(
+      f"got {len(before)} and {len(after)} scores; wanted as many of both, and"
+      " at least one"
+    )
+  num, differences = len(before), np.subtract(after, before)[:, None]
   _check(differences)
   mean = float(differences.mean())
-  draws = _draw(differences, resamples, seed) / len(a)
+  draws = _draw(differences, resamples, seed) / num
   low, high = np.quantile(draws, _tails(level))
   rng = np.random.default_rng((seed, 1))
   sizes, counts = np.unique(np.abs(differences), return_counts=True)
@@ -142,33 +145,10 @@ def paired(before, after, *, resamples=10_000, level=0.95, seed=0):
     shape = min(step, resamples - i), len(sizes)
     signs = 2 * rng.binomial(counts, 0.5, size=shape) - counts
     # Sums in another order differ by rounding: those count as equal.
-    bound = abs(mean) * len(a) * (1 - 1e-12)
+    bound = abs(mean) * num * (1 - 1e-12)
     as_large += int(np.sum(np.abs(signs @ sizes) >= bound))
   p = (1 + as_large) / (1 + resamples)
-  return Difference(mean, float(low), float(high), p, len(a))
-
-
-def _aligned(before, after):
-  if isinstance(before, dict) != isinstance(after, dict):
-    raise ValueError("one set of scores has ids and the other has none")
-  if isinstance(before, dict):
-    only = [
-      sorted(map(str, x.keys() - y.keys()))
-      for x, y in ((before, after), (after, before))
-    ]
-    if any(only):
-      raise ValueError(
-        f"the two sets of scores are about other examples: {len(only[0])} ids"
-        f" are only in the first ({', '.join(only[0][:3])}) and {len(only[1])}"
-        f" only in the second ({', '.join(only[1][:3])})"
-      )
-    before, after = list(before.values()), [after[key] for key in before]
-  if len(before) != len(after) or not len(before):
-    raise ValueError(
-      f"got {len(before)} and {len(after)} scores; wanted as many of both, and"
-      " at least one"
-    )
-  return np.asarray(before, np.float64), np.asarray(after, np.float64)
+  return Difference(mean, float(low), float(high), p, num)
 
 
 def _check(values):

@@ -12,7 +12,7 @@ validation before you rely on one.
                   the choice is one of the texts to choose from isn't checked.
   coco_captions   [{"image_id": int, "caption": str}], read
   coco_detection  [{"image_id": int, "category_id": int, "bbox": [x, y, w, h],
-                  "score": float}] in pixels of the whole image, read
+                  "score": float}] in pixels of the original image, read
   docvqa, infovqa [{"questionId": int, "answer": str}], read
   gqa             [{"questionId": str, "prediction": str}], unverified
   nocaps          as coco_captions, unverified
@@ -25,7 +25,6 @@ validation before you rely on one.
   vizwiz          [{"image": "VizWiz_test_00000007.jpg", "answer": str}], read
 """
 
-import functools
 import json
 
 from pg import atomic, config
@@ -94,7 +93,8 @@ def join(parts):
   """
   joined = {}
   for part in parts:
-    if not isinstance(part, dict) or not all(map(_is_dict, part.values())):
+    values = part.values() if isinstance(part, dict) else [part]
+    if not all(isinstance(value, dict) for value in values):
       raise ValueError("only aokvqa_da and aokvqa_mc can be joined in one file")
     for key, value in part.items():
       twice = joined.setdefault(key, {}).keys() & value.keys()
@@ -102,10 +102,6 @@ def join(parts):
         raise ValueError(f"two files have the {sorted(twice)[0]} of {key!r}")
       joined[key] |= value
   return joined
-
-
-def _is_dict(value):
-  return isinstance(value, dict)
 
 
 def identity(record, keys, convert):
@@ -143,10 +139,10 @@ def number(value):
 
 
 def _unique(records, names):
-  """Yields records with their names.
+  """Returns {name: prediction}.
 
   Raises:
-    ValueError: a name that an earlier record has.
+    ValueError: two records of the same name.
   """
   first = {}
   for record, name in zip(records, names):
@@ -156,31 +152,33 @@ def _unique(records, names):
         " test server wants one answer to each"
       )
     first[name] = record
-    yield name, record["prediction"].strip()
+  return {name: r["prediction"].strip() for name, r in first.items()}
 
 
-def _pairs(records, keys, convert):
+def _answers(records, keys, convert):
+  """Returns {id: prediction}."""
   return _unique(records, [identity(r, keys, convert) for r in records])
 
 
-def _list(records, keys, convert, said):
-  """Makes [{key: id, said: prediction}]."""
-  pairs = _pairs(records, keys, convert)
-  return [{keys[0]: name, said: text} for name, text in pairs]
+def _list(keys, convert, field):
+  """Returns the format [{key: id, field: prediction}]."""
+  return lambda records: [
+    {keys[0]: name, field: text}
+    for name, text in _answers(records, keys, convert).items()
+  ]
 
 
-def _mapping(records, keys):
-  return dict(_pairs(records, keys, str))
-
-
-def _aokvqa(records, said):
-  pairs = _pairs(records, _QUESTION, str)
-  return {name: {said: text} for name, text in pairs}
+def _mapping(keys, field=None):
+  """Returns the format {id: prediction}, or {id: {field: prediction}}."""
+  return lambda records: {
+    name: {field: text} if field else text
+    for name, text in _answers(records, keys, str).items()
+  }
 
 
 def _vizwiz(records):
-  pairs = _unique(records, list(map(_vizwiz_name, records)))
-  return [{"image": name, "answer": text} for name, text in pairs]
+  answers = _unique(records, map(_vizwiz_name, records))
+  return [{"image": name, "answer": text} for name, text in answers.items()]
 
 
 def _vizwiz_name(record):
@@ -195,36 +193,31 @@ def _vizwiz_name(record):
 
 def _detection(records):
   keys = [(identity(r, _IMAGE, number), r["prompt"]) for r in records]
-  for _ in _unique(records, keys):
-    pass
+  _unique(records, keys)
   return coco_results.coco(records, [i for i, _ in keys])
 
 
 _QUESTION, _RRC = ("question_id", "questionId"), ("questionId", "question_id")
 _IMAGE = ("image_id", "cocoid", "id")
-_answers = functools.partial(
-  _list, keys=_QUESTION, convert=number, said="answer"
-)
-_documents = functools.partial(_answers, keys=_RRC)
-_captions = functools.partial(
-  _list, keys=_IMAGE, convert=number, said="caption"
-)
+_QUESTIONS = _list(_QUESTION, number, "answer")
+_DOCUMENTS = _list(_RRC, number, "answer")
+_CAPTIONS = _list(_IMAGE, number, "caption")
 
 FORMATS = {
-  "activitynet_qa": functools.partial(_answers, convert=str),
-  "aokvqa_da": functools.partial(_aokvqa, said="direct_answer"),
-  "aokvqa_mc": functools.partial(_aokvqa, said="multiple_choice"),
-  "coco_captions": _captions,
+  "activitynet_qa": _list(_QUESTION, str, "answer"),
+  "aokvqa_da": _mapping(_QUESTION, "direct_answer"),
+  "aokvqa_mc": _mapping(_QUESTION, "multiple_choice"),
+  "coco_captions": _CAPTIONS,
   "coco_detection": _detection,
-  "docvqa": _documents,
-  "gqa": functools.partial(_list, keys=_RRC, convert=str, said="prediction"),
-  "infovqa": _documents,
-  "nocaps": _captions,
-  "okvqa": _answers,
-  "stvqa": _answers,
-  "textcaps": functools.partial(_captions, convert=str),
-  "textvqa": _answers,
-  "vatex": functools.partial(_mapping, keys=("videoID", "video_id")),
+  "docvqa": _DOCUMENTS,
+  "gqa": _list(_RRC, str, "prediction"),
+  "infovqa": _DOCUMENTS,
+  "nocaps": _CAPTIONS,
+  "okvqa": _QUESTIONS,
+  "stvqa": _QUESTIONS,
+  "textcaps": _list(_IMAGE, str, "caption"),
+  "textvqa": _QUESTIONS,
+  "vatex": _mapping(("videoID", "video_id")),
   "vizwiz": _vizwiz,
-  "vqav2": _answers,
+  "vqav2": _QUESTIONS,
 }

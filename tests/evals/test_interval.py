@@ -145,20 +145,11 @@ def test_a_clear_difference_is_found_and_has_its_sign():
   assert interval.paired([1.0] * 100, [0.0] * 100).mean == -1
 
 
-def test_scores_with_ids_are_compared_by_id():
-  before, after = {"a": 0.0, "b": 1.0}, {"b": 1.0, "a": 0.0}
-  assert interval.paired(before, after) == (0.0, 0.0, 0.0, 1.0, 2)
-
-
-def test_other_ids_or_lengths_and_scores_that_are_none_are_refused():
-  with pytest.raises(ValueError, match=r"1 ids.*\(b\) and 2 only.*\(c, d\)"):
-    interval.paired({"a": 0, "b": 0}, {"a": 0, "c": 0, "d": 0})
+def test_other_lengths_and_scores_that_are_none_are_refused():
   with pytest.raises(ValueError, match="2 and 3 scores"):
     interval.paired([0, 1], [0, 1, 1])
   with pytest.raises(ValueError, match="0 and 0 scores"):
     interval.paired([], [])
-  with pytest.raises(ValueError, match="ids and the other"):
-    interval.paired({"a": 0}, [0])
   with pytest.raises(ValueError, match="first is row 1"):
     interval.paired([0, 1], [0, float("nan")])
   with pytest.raises(ValueError, match="acc.*example 1 is nan"):

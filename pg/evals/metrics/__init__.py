@@ -1,4 +1,4 @@
-"""METRICS, name -> metric, and the metrics: a file for each family.
+"""METRICS, a dict from name to metric; the metrics, one file per family.
 
 A metric is a function `score(predictions: list[str], examples: list[dict]) ->
 {score: float}`. An example is a row after the text ops, so with the `suffix`

@@ -1,4 +1,4 @@
-"""Answers out of a few: POPE (yes or no), ScienceQA, and NLVR2 and MMVP."""
+"""Answers out of a few choices: POPE, ScienceQA, NLVR2 and MMVP."""
 
 import re
 
@@ -29,7 +29,7 @@ def pope(predictions, examples):
   columns = statistics.by("acc", (said == true).astype(float), types)
   # Shares of all examples; the scores are quotients of these.
   columns |= {"yes_ratio": said * 1.0, "_true": true * 1.0, "_hit": said & true}
-  average = statistics.mean_of("acc", types)
+  average = statistics.mean_of("acc")
 
   def more(scores):
     hit, positive = scores.pop("_hit"), scores.pop("_true")
@@ -54,7 +54,7 @@ def pope_equal(predictions, examples):
   valid = [float(p.lower() in ("yes", "no")) for p in predictions]
   types = statistics.field(examples, "question_type")
   columns = statistics.by("acc", values, types) | {"valid": valid}
-  return statistics.means(columns, statistics.mean_of("acc", types))
+  return statistics.means(columns, statistics.mean_of("acc"))
 
 
 def yes_or_no(text):

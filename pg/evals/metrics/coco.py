@@ -1,4 +1,4 @@
-"""Average precision of what a model wrote, with COCO's definition.
+"""COCO's average precision of predicted boxes and masks.
 
 Texts and examples become two files in COCO's format, annotations and results,
 which pg/evals/metrics/precision.py scores.
@@ -76,16 +76,16 @@ def _score(predictions, examples, true, found, kind):
     "annotations": _numbered(truths, names),
     "categories": [{"id": n, "name": name} for name, n in names.items()],
   }
-  made = precision.average(truth, _numbered(results, names), kind)
+  average = precision.average(truth, _numbered(results, names), kind)
   bad, unknown, num = np.array([bad, unknown, num], np.int64)
 
   def finish(times):
     shares = {"unparsable": float(times @ bad / times.sum())}
     shares["unknown"] = float(times @ unknown / max(1, times @ num))
-    return made.finish(times) | shares
+    return average.finish(times) | shares
 
   more = {"unparsable": len(num), "unknown": len(num)}
-  return statistics.Resampled(made.size, finish, made.num | more)
+  return statistics.Resampled(average.size, finish, average.num | more)
 
 
 def _numbered(groups, names):

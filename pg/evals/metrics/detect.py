@@ -1,4 +1,4 @@
-"""Scores boxes that a model wrote as `<loc>` tokens, by their overlap."""
+"""Overlap of predicted boxes (`<loc>` tokens) with true ones."""
 
 import numpy as np
 

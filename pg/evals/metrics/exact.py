@@ -42,8 +42,8 @@ def rsvqa(predictions, examples):
   """
   values = each(equal_lower, predictions, examples)
   types = statistics.required(examples, "question_type")
-  average = statistics.mean_of("acc", types)
-  words = statistics.mean_of("acc", types, ("count", "area"), to="mean_nonum")
+  average = statistics.mean_of("acc")
+  words = statistics.mean_of("acc", ("count", "area"), to="mean_nonum")
   return statistics.means(
     statistics.by("acc", values, types),
     lambda scores: average(scores) | words(scores),

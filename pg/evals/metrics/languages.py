@@ -1,4 +1,4 @@
-"""Scores of each language, and means: XM3600, COCO-35L, xGQA, MaRVL."""
+"""Scores by language and their means: XM3600, COCO-35L, xGQA, MaRVL."""
 
 import numpy as np
 import scipy.linalg

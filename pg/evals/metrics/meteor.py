@@ -1,4 +1,4 @@
-"""METEOR of English captions, by the program that defines it.
+"""METEOR of English captions, by its reference program.
 
 It is a Java program with tables of synonyms and paraphrases, inside the package
 pycocoevalcap. Nothing else here needs either; both are looked for only when

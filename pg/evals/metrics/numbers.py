@@ -108,7 +108,7 @@ def relaxed(predictions, examples):
   values, same = zip(*pairs)
   types = statistics.field(examples, "question_type")
   columns = statistics.by("relaxed", values, types) | {"exact": same}
-  return statistics.means(columns, statistics.mean_of("relaxed", types))
+  return statistics.means(columns, statistics.mean_of("relaxed"))
 
 
 def _relaxed_and_same(prediction, example):

@@ -1,4 +1,4 @@
-"""Average precision of detections, as COCO defines it.
+"""Average precision and recall of detections, as COCO defines them.
 
 pycocotools matches the objects of each image. Precision and recall are computed
 from the matches here, so that images can be drawn again and a score has a

@@ -1,4 +1,4 @@
-"""Splits captions into the tokens of the Penn Treebank.
+"""Penn Treebank tokens of captions.
 
 CIDEr, BLEU, ROUGE-L and METEOR of captions are defined on what the tokenizer of
 Stanford CoreNLP 3.4.1 makes of them, in lower case and without punctuation, as
@@ -87,14 +87,14 @@ def _longest(text, place, tokens):
   It is the longest text, with what must follow it, that any rule describes; of
   rules with equal lengths the first counts.
   """
-  best, how, end = None, None, place
+  best, rewrite, end = None, None, place
   for pattern, write in ptb_rules.starting(text[place]):
     match = pattern.match(text, place)
     if match and match.end() > end:
-      best, how, end = match, write, match.end()
+      best, rewrite, end = match, write, match.end()
   if best is None:
     return place + 1
-  token = how(best[1]) if how else best[1]
+  token = rewrite(best[1]) if rewrite else best[1]
   if token:
     tokens.append(token.lower())
   return best.end(1)

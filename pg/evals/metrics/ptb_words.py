@@ -1,4 +1,4 @@
-"""What the tokenizer in pg/evals/metrics/ptb.py takes for a letter or a word.
+"""Patterns of letters and words of the tokenizer in pg/evals/metrics/ptb.py.
 
 Patterns, most of them alternatives in a group of their own. The lists are those
 of the reference, found out by asking it for each run of letters that it can

@@ -1,4 +1,4 @@
-"""Scores masks that a model wrote as `<seg>` tokens, by their overlap.
+"""Overlap of predicted masks (`<seg>` tokens) with true ones.
 
 An example's true masks are its `mask` (bool[height, width]), `masks` (one for
 each object) or `segmentation` (polygons or run lengths, of one object or each

@@ -1,9 +1,10 @@
 """Per-example sufficient statistics of scores.
 
 A score is a function of sums over examples: a mean has the sum of values and
-their number, F1 the four kinds of right and wrong, BLEU counts of n-grams. The
-summands of each example give the score, the number of examples behind it and,
-by drawing examples again, a confidence interval (pg/evals/interval.py).
+their number, F1 true and false positives and negatives, BLEU counts of n-grams.
+The summands of each example give the score, the number of examples that it is
+about and, by drawing examples again, a confidence interval
+(pg/evals/interval.py).
 """
 
 import math
@@ -106,19 +107,17 @@ def by(name, values, groups):
   return columns
 
 
-def mean_of(name, groups, leave_out=(), to="mean"):
+def mean_of(name, leave_out=(), to="mean"):
   """Returns a `more` for `means`: the mean over the groups that `by` made.
 
   Each group counts alike, however many examples it has; those in `leave_out`
   do not count. Without groups there is no such score.
   """
-  plain = [str(g).replace("/", "") for g in dict.fromkeys(groups or ())]
-  kept = [f"{name}/{group}" for group in plain if group not in leave_out]
 
   def more(scores):
-    if not kept:
-      return {}
-    return {f"{name}/{to}": np.mean([scores[key] for key in kept], axis=0)}
+    left = {name, *(f"{name}/{group}" for group in leave_out)}
+    kept = [scores[k] for k in scores if k.startswith(name) and k not in left]
+    return {f"{name}/{to}": np.mean(kept, axis=0)} if kept else {}
 
   return more
 
