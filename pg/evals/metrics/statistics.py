@@ -115,8 +115,9 @@ def mean_of(name, leave_out=(), to="mean"):
   """
 
   def more(scores):
-    left = {name, *(f"{name}/{group}" for group in leave_out)}
-    kept = [scores[k] for k in scores if k.startswith(name) and k not in left]
+    groups = [key for key in scores if key.startswith(f"{name}/")]
+    left = [f"{name}/{group}" for group in leave_out]
+    kept = [scores[key] for key in groups if key not in left]
     return {f"{name}/{to}": np.mean(kept, axis=0)} if kept else {}
 
   return more
