@@ -26,7 +26,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", SECTION, re.S)
 (COMMANDS,) = (text for kind, text in BLOCKS if kind == "bash")
 EDITS = [text.split("\n", 1) for kind, text in BLOCKS if kind != "bash"]
 NUM = 8  # rows of the user
-# Steps and tokens. The same as in test_verbs.py, which has compiled them.
+# Steps, rows and tokens of a run.
 FEW = " --config.total=2 --config.batch_size=8 --config.evals.val.max_len=4"
 
 
@@ -132,10 +132,15 @@ def last_line(workdir, key):
   return [row[key] for row in map(json.loads, lines) if key in row][-1]
 
 
-def test_a_task_on_json_lines_needs_no_code(task):
+def test_a_task_on_json_lines_needs_no_code(house, task):
   assert scores(task)["exact"]["n"] == NUM
   truths = [row["truth"] for row in predictions(task)]
   assert truths == [f"grey {i}" for i in range(NUM)]
+  before, after = (
+    checkpoint.restore_params(run)["img"]["head"]["kernel"]
+    for run in (house / "runs" / "nano", task)
+  )
+  assert np.abs(before - after).max() > 0
 
 
 def test_a_function_in_metrics_is_a_metric(changed):

@@ -152,14 +152,6 @@ def forkme(path, init, **changes):
   return c
 
 
-def test_forkme_fine_tunes_a_run_on_a_users_file(run, mine, tmp_path):
-  results = train.fit(forkme(mine, run), str(tmp_path / "out"))
-  assert results["val"].num_examples == 8
-  before = checkpoint.restore_params(run)["img"]["head"]["kernel"]
-  after = checkpoint.restore_params(tmp_path / "out")["img"]["head"]["kernel"]
-  assert np.abs(before - after).max() > 0
-
-
 @pytest.mark.parametrize("form, name", (("npz", "out.npz"), ("hf", "out")))
 def test_a_run_goes_out_and_another_starts_from_it(
   run, mine, tmp_path, form, name
