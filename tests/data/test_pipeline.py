@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pg import pp
-from pg.data import pipeline, prefix_lm, stream
+from pg.data import pipeline, prefix_lm, source, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -59,6 +59,14 @@ def test_an_error_names_the_row(form):
   (data,) = pipeline.datasets(dict(source="numbers"), "decode | lower('sufix')")
   with pytest.raises(ValueError, match=r"numbers:3: .*did you mean \"suffix\""):
     stream.read(data, 3, None, dict)
+
+
+def test_rows_of_a_source_without_names_have_their_numbers(monkeypatch):
+  rows = [{"prefix": "a"}, {"prefix": "b"}]
+  monkeypatch.setitem(source.SOURCES, "rows", lambda: rows)
+  (data,) = pipeline.datasets(dict(source="rows"), "decode")
+  assert (len(data.source), data.source[1]) == (2, rows[1])
+  assert data.source.where(1) == "rows:1"
 
 
 @pytest.mark.parametrize(
