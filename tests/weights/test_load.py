@@ -457,7 +457,7 @@ def test_a_checkpoint_of_small_chunks_is_read_by_layer(
   files, tmp_path, monkeypatch
 ):
   folder, flat = files
-  monkeypatch.setattr(checkpoint, "_CHUNK", 30_000)
+  monkeypatch.setattr(checkpoint, "CHUNK", 30_000)
   convert.convert(folder / "hf", tmp_path / "run", "orbax", check=True)
   opened, got = read(tmp_path / "run")
   assert_same(got, flat)
