@@ -11,10 +11,11 @@ import functools
 import os
 import struct
 
+import google_crc32c
 import numpy as np
 
 from pg.data.formats import shards, splits, tf_example
-from pg.data.storage import crc32c, index
+from pg.data.storage import index
 
 SUFFIXES = (".tfrecord", ".tfrecords")
 _HEAD, _TAIL = 12, 4  # bytes before and after those of a record
@@ -35,7 +36,7 @@ class TfRecord(splits.Sliced):
         mapping from splits to those.
       split: str, split syntax; None where there is only one split.
       keys: list of str, what to return of each row; None is all.
-      verify: bool, whether to compare checksums. It takes 0.5 ms per 100 kB,
+      verify: bool, whether to compare checksums. It takes 14 us per 100 kB,
         and finds what a broken disk or copy made of the data.
 
     Raises:
@@ -80,7 +81,7 @@ class Records:
     body, tail = data[_HEAD:-_TAIL], data[-_TAIL:]
     if len(data) < _HEAD + _TAIL or len(body) != _length(data):
       raise ValueError(f"{self._path} has changed since it was opened")
-    if self._verify and _masked(crc32c.crc32c(body)) != _number(tail):
+    if self._verify and _masked(google_crc32c.value(body)) != _number(tail):
       raise ValueError(
         f"the checksum of its {len(body)} bytes is wrong: they are not as they"
         " were written; copy the file again"
@@ -97,28 +98,24 @@ def _number(tail):
 
 
 def _masked(crc):
-  """Returns the form in which checksums are stored; u32, or an array of it."""
+  """Returns the form in which checksums are stored; u32."""
   return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def write_ends(path, sink):
   """Writes where each record ends, i64[records], after checking all lengths."""
-  heads, ends, end = [], [], 0
+  ends, end = [], 0
   with open(path, "rb") as f:
     size = os.fstat(f.fileno()).st_size
     while len(head := f.read(_HEAD)) == _HEAD and end <= size:
-      heads.append(head)
+      if _masked(google_crc32c.value(head[:8])) != _number(head[8:]):
+        raise ValueError(
+          f"the checksum of the length of record {len(ends)} is wrong: "
+          + ("the file is broken" if ends else "this is no TFRecord file")
+        )
       end += _HEAD + _length(head) + _TAIL
       ends.append(end)
       f.seek(min(end, size))
-  table = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, _HEAD)
-  sums = crc32c.crc32c_rows(table[:, :8]).astype(np.uint64)
-  wrong = np.flatnonzero(_masked(sums) != table[:, 8:].copy().view("<u4")[:, 0])
-  if len(wrong):
-    raise ValueError(
-      f"the checksum of the length of record {wrong[0]} is wrong: "
-      + ("this is no TFRecord file" if not wrong[0] else "the file is broken")
-    )
   if end != size:
     number = len(ends) if end < size else len(ends) - 1
     raise ValueError(

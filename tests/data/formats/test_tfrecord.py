@@ -3,14 +3,11 @@
 import gzip
 import os
 import pickle
-import random
 
-import numpy as np
 import pytest
-from tensorboardX import crc32c as slow_crc32c
 
 from pg.data.formats import shards, tfrecord
-from pg.data.storage import crc32c, index
+from pg.data.storage import index
 from tests.support import records
 
 
@@ -27,36 +24,8 @@ def file(tmp_path):
   return path
 
 
-def slow(data):
-  crc = slow_crc32c
-  return crc.crc_finalize(crc.crc_update(crc.CRC_INIT, data))
-
-
 def raw(path, verify=True):
   return shards.Table([str(path)], lambda s: tfrecord.Records(s, verify))
-
-
-def test_checksums_are_those_that_are_published():
-  # RFC 3720, section B.4.
-  assert crc32c.crc32c(b"123456789") == 0xE3069283
-  assert crc32c.crc32c(bytes(32)) == 0x8A9136AA
-  assert crc32c.crc32c(b"\xff" * 32) == 0x62A8AB43
-  assert crc32c.crc32c(bytes(range(32))) == 0x46DD794E
-  assert crc32c.crc32c(b"") == 0
-
-
-def test_checksums_of_any_length_are_those_of_a_loop_over_bytes():
-  rng = random.Random(0)
-  edges = [252, 253, 508, 509, 65532, 65533]
-  for num in [*range(10), *edges, *(rng.randrange(5000) for _ in range(20))]:
-    data = rng.randbytes(num)
-    assert crc32c.crc32c(data) == slow(data), num
-
-
-def test_checksums_of_many_rows_are_those_of_each():
-  rows = np.frombuffer(random.Random(0).randbytes(80), np.uint8).reshape(10, 8)
-  want = [slow(row.tobytes()) for row in rows]
-  assert crc32c.crc32c_rows(rows).tolist() == want
 
 
 def test_rows_are_read_in_any_order_with_types_found_by_looking(file):
