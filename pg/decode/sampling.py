@@ -40,23 +40,22 @@ def choose(logits, sampler, ids, step):
   if sampler.temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / sampler.temperature
-  if sampler.top_k:
-    kth = jax.lax.top_k(logits, min(sampler.top_k, logits.shape[-1]))[0][:, -1:]
-    logits = jnp.where(logits < kth, -jnp.inf, logits)
-  if sampler.top_p < 1:
-    logits = jnp.where(
-      logits < _nucleus(logits, sampler.top_p), -jnp.inf, logits
-    )
+  if sampler.top_k or sampler.top_p < 1:
+    logits = _keep(logits, sampler.top_k, sampler.top_p)
   key = jax.random.fold_in(jax.random.key(sampler.seed), step)
   draw = lambda i, x: jax.random.categorical(jax.random.fold_in(key, i), x)
   return jax.vmap(draw)(ids, logits).astype(jnp.int32)
 
 
-def _nucleus(logits, p):
-  """Returns f32[B, 1], the smallest logit that is needed to reach `p`."""
-  sorted_logits = -jnp.sort(-logits, axis=-1)
-  probs = jax.nn.softmax(sorted_logits, axis=-1)
-  before = jnp.cumsum(probs, axis=-1) - probs  # mass of strictly better tokens
-  return jnp.min(
-    jnp.where(before < p, sorted_logits, jnp.inf), axis=-1, keepdims=True
-  )
+def _keep(logits, k, p):
+  """Returns logits with -inf for all but the k best, or the nucleus of p.
+
+  Of equal ones the first is the better, as for argmax.
+  """
+  V = logits.shape[-1]
+  best, ids = jax.lax.top_k(logits, min(k or V, V))  # stable
+  probs = jax.nn.softmax(best, axis=-1)
+  before = jnp.cumsum(probs, axis=-1) - probs  # mass of better tokens
+  best = jnp.where(before < p, best, -jnp.inf)
+  nothing = jnp.full_like(logits, -jnp.inf)
+  return jnp.put_along_axis(nothing, ids, best, axis=-1, inplace=False)

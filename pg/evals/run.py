@@ -85,6 +85,7 @@ class Result(NamedTuple):
   records: list  # one dict per example; empty where nothing is generated
   num_examples: int
   num_bad: int = 0  # rows that were left out
+  num_cut: int = 0  # left out by a loss: their whole answer was cut
 
 
 def evaluate(tasks, cfg, params, form, mesh, step, workdir, baseline=None):
@@ -202,17 +203,25 @@ def _run_score(task, cfg, params, form, mesh, record):
   nll = {}
   with jax.set_mesh(mesh):
     for rows, batch, _ in _batches(task, form, mesh, record):
-      values = _local(_score(cfg)(params, batch))
-      found = zip(rows["index"].tolist(), values.tolist())
-      nll |= {i: value for i, value in found if i >= 0}
+      values = _local(_score(cfg)(params, batch)).tolist()
+      scored = rows["mask_loss"][:, 1:].any(axis=1)
+      found = zip(rows["index"].tolist(), values, scored.tolist())
+      nll |= {i: value if has else None for i, value, has in found if i >= 0}
   nll = _gather_dicts(nll)
   if not nll:
     raise _none_usable(task)
+  kept = [nll[i] for i in sorted(nll) if nll[i] is not None]
+  if not kept:
+    raise ValueError(
+      f"{task.name}: no row has a target; with text_len = {form.text_len}"
+      " nothing of the answers is left: raise it or shorten the prompts"
+    )
   perplexity = lambda scores: {"perplexity": np.exp(scores["nll"])}
-  found = statistics.means({"nll": [nll[i] for i in sorted(nll)]}, perplexity)
+  found = statistics.means({"nll": kept}, perplexity)
   ranges = interval.bootstrap(found)
   scores = {name: one.value for name, one in ranges.items()}
-  return Result(scores, ranges, {}, {}, [], len(nll))
+  num_cut = len(nll) - len(kept)
+  return Result(scores, ranges, {}, {}, [], len(kept), num_cut=num_cut)
 
 
 def _run_generate(task, cfg, params, form, mesh, record, baseline):

@@ -26,6 +26,10 @@ OPTIMIZERS = {
 }
 
 
+# Steps after which "rsqrt" is down to sqrt(1/2): big_vision's.
+TIMESCALE = 10_000
+
+
 def schedule(kind, total, warmup):
   """Returns a function from step to a factor in [0, 1].
 
@@ -40,8 +44,8 @@ def schedule(kind, total, warmup):
     "cosine": optax.cosine_decay_schedule(1.0, span),
     "linear": optax.linear_schedule(1.0, 0.0, span),
     "constant": optax.constant_schedule(1.0),
-    # The pre-training schedule: continued at will, halved each 4x of steps.
-    "rsqrt": lambda t: jnp.sqrt(1 / (1 + jnp.float32(t) / max(1, warmup))),
+    # The pre-training schedule: continued at will, in the end halved each 4x.
+    "rsqrt": lambda t: jnp.sqrt(1 / (1 + jnp.float32(t) / TIMESCALE)),
   }
   shape = config.lookup(shapes, kind, "schedule")
   if not warmup:

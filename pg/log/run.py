@@ -114,6 +114,8 @@ class Log:
     for name, result in results.items():
       if result.num_bad:
         values[f"{name}/bad"] = result.num_bad
+      if result.num_cut:
+        values[f"{name}/cut"] = result.num_cut
     self._writer.write(step, values)
     self._progress.unpause()
     self._since = time.monotonic(), step
@@ -135,6 +137,11 @@ def finish(workdir, results):
         print(
           f"{name} left out {result.num_bad} bad rows; see {bad.FILE} in"
           f" {workdir}"
+        )
+      if result.num_cut:
+        print(
+          f"{name} left out {result.num_cut} rows: nothing of their answers is"
+          " within text_len"
         )
     print(f"report: {report.write(workdir)}")
 
@@ -160,6 +167,8 @@ def _score(result, metric):
     found["published"] = result.published[metric]
   if result.num_bad:
     found["bad"] = result.num_bad
+  if result.num_cut:
+    found["cut"] = result.num_cut
   return found
 
 
@@ -171,7 +180,8 @@ def table(results):
   for name, result in results.items():
     for metric in result.scores:
       found = _score(result, metric)
-      known = {k: f"{v:.3f}" for k, v in found.items() if k not in ("n", "bad")}
+      counts = ("n", "bad", "cut")
+      known = {k: f"{v:.3f}" for k, v in found.items() if k not in counts}
       ends = f"{known['low']} to {known['high']}" if "low" in known else ""
       row = [name, metric, known["value"], ends, known.get("blind", "")]
       row += [known.get("published", "")] * published

@@ -112,8 +112,12 @@ def test_counts_go_on_from_those_in_the_checkpoint(form, tmp_path):
 
 
 def test_an_evaluator_says_how_many_rows_it_left_out(tmp_path, capsys):
-  result = evals_run.Result({"exact": 0.5}, {}, {}, {}, [], 11, num_bad=2)
+  result = evals_run.Result({"exact": 0.5}, {}, {}, {}, [], 11, 2, 3)
   log_run.finish(str(tmp_path), {"val": result})
-  assert "val left out 2 bad rows; see bad_exam" in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "val left out 2 bad rows; see bad_exam" in printed
+  assert "val left out 3 rows: nothing of their answers" in printed
   scores = json.loads((tmp_path / "scores.json").read_text())
-  assert scores == {"val": {"exact": {"value": 0.5, "n": 11, "bad": 2}}}
+  assert scores == {
+    "val": {"exact": {"value": 0.5, "n": 11, "bad": 2, "cut": 3}}
+  }

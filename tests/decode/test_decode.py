@@ -312,6 +312,16 @@ def test_a_low_temperature_and_a_top_of_one_are_greedy():
 
 @pytest.mark.parametrize(
   "options, kept",
+  ((dict(top_k=1), [1]), (dict(top_k=3), [1, 2, 3]), (dict(top_p=0.4), [1, 2])),
+)
+def test_of_equally_likely_words_the_first_are_kept(options, kept):
+  logits = np.log([[0.1, 0.225, 0.225, 0.225, 0.225]]).astype(np.float32)
+  found = draws(logits=logits, temperature=1.0, **options)
+  assert np.flatnonzero(found).tolist() == kept
+
+
+@pytest.mark.parametrize(
+  "options, kept",
   (
     (dict(top_k=2), 2),
     (dict(top_k=9), 4),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from pg import config, experiment, sharding, train
+from pg import config, experiment, pp, sharding, train
 from pg.codecs import boxes, tokenizer
 from pg.evals import records
 from pg.evals import run as evals_run
@@ -104,7 +104,7 @@ def evaluate(**spec):
   """Returns the Result of one evaluator, of a model that was not trained."""
   c = numbers_run.config()
   with c.unlocked():
-    c.evals = dict(it=dict(source="numbers", size=20, **spec))
+    c.evals = dict(it={"source": "numbers", "size": 20} | spec)
   r = experiment.open(c)
   params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
   (task,) = r.tasks
@@ -166,6 +166,29 @@ def test_unknown_settings_are_refused_before_anything_runs():
     evaluate(metric="exakt")
   with pytest.raises(ValueError, match="submission format"):
     evaluate(submit="vqa_v2")
+
+
+def test_a_row_whose_whole_answer_was_cut_is_left_out_and_counted(
+  monkeypatch, tmp_path
+):
+  def lengthen(example):
+    cut = example["suffix"] in ("3", "7")
+    return {"prefix": "say " * 20} if cut else {}
+
+  monkeypatch.chdir(tmp_path)  # for the file of bad rows
+  monkeypatch.setitem(pp.OPS, "lengthen", lengthen)
+  result = evaluate(metric="perplexity", pp="lengthen")
+  others = evaluate(metric="perplexity", bad=[3, 7])
+  assert (result.num_examples, result.num_cut, result.num_bad) == (18, 2, 0)
+  assert (others.num_examples, others.num_cut, others.num_bad) == (18, 0, 2)
+  assert result.scores == pytest.approx(others.scores, rel=1e-6)
+  assert result.intervals["nll"].num == 18
+  assert log_run.table({"it": result}).split()[-1] == "18"
+
+
+def test_without_any_target_a_loss_says_so():
+  with pytest.raises(ValueError, match="no row has a target; with text_len"):
+    evaluate(metric="perplexity", pp=f'fmt("{"say " * 9}", out="prefix")')
 
 
 @pytest.mark.parametrize("metric", ["exact", "perplexity"])

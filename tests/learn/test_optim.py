@@ -170,7 +170,9 @@ def test_no_gradient_flows_into_what_is_frozen():
     ("constant", {0: 0, 2: 0.5, 4: 1, 12: 1, 20: 1, 99: 1}),
     ("linear", {0: 0, 2: 0.5, 4: 1, 12: 0.5, 20: 0, 99: 0}),
     ("cosine", {0: 0, 2: 0.5, 4: 1, 8: 0.853553, 12: 0.5, 20: 0, 99: 0}),
-    ("rsqrt", {0: 0, 2: 0.5, 4: 1, 16: 0.5, 64: 0.25}),
+    # big_vision's: 1 / sqrt(1 + (t - warmup) / 10,000).
+    ("rsqrt", {0: 0, 2: 0.5, 4: 1, 54: 0.997509, 10_004: 0.5**0.5}),
+    ("rsqrt", {30_004: 0.5, 150_004: 0.25}),
   ),
 )
 def test_a_schedule_warms_up_and_then_has_its_shape(kind, want):
@@ -182,6 +184,12 @@ def test_a_schedule_warms_up_and_then_has_its_shape(kind, want):
 @pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
 def test_without_a_warmup_the_first_step_is_a_whole_one(kind):
   assert float(optim.schedule(kind, total=20, warmup=0)(0)) == 1
+
+
+@pytest.mark.parametrize("warmup", (0, 1, 100))
+def test_the_pretraining_schedule_falls_alike_after_any_warmup(warmup):
+  factor = optim.schedule("rsqrt", total=50, warmup=warmup)
+  assert float(factor(warmup + 50)) == pytest.approx(1.005**-0.5)
 
 
 @pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
