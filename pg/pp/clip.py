@@ -1,19 +1,22 @@
 """Random access to the frames of video files, with PyAV.
 
-A file's packets say when each of its frames is shown. So a frame is found in
-videos of any rate, also a varying one, and decoding starts at the keyframe
-before it. Where a file does not say so, or jumps to other places than asked for
-(streams such as .ts, .flv), it is decoded from its start. Turned videos stay as
-they are stored.
+Frame i is the i-th that comes out when all of a file is decoded. The packets of
+MP4 and Matroska say when each frame is shown, so it is found in videos of any
+rate, also a varying one, and decoding starts at the keyframe before it. Other
+files do not say so (AVI has no such times, and may hold two frames in a packet
+and none in the next), or jump to other places than asked for (.ts, .flv): they
+are decoded from their start, and so is a file whose frames come out at other
+times than its packets say. Turned videos stay as they are stored.
 """
 
 import bisect
 import contextlib
 import io
-
-import numpy as np
+import itertools
 
 from pg.pp import image as image_ops
+
+_TIMED = ("mov", "matroska")  # in the names of formats that FFmpeg has
 
 
 class Clip:
@@ -29,24 +32,43 @@ class Clip:
       ValueError: no video, one without frames, or a broken one; names it.
     """
     self._video = video
-    with _opened(video) as (container, stream):
+    # When frames are shown, in ticks; numbers of keyframes; ticks in a second.
+    self._pts, self._keys, self._second = self._timed() or self._counted()
+    if not self._pts:
+      raise ValueError(f"the video {_name(video)} has no frames")
+
+  def _timed(self):
+    """Returns what the packets say; None where that cannot be relied on."""
+    with _opened(self._video) as (container, stream):
+      if not any(name in container.format.name for name in _TIMED):
+        return None
       packets = [
         (packet.pts, packet.is_keyframe)
         for packet in container.demux(stream)
         if packet.size and not packet.is_discard
       ]
-      self._second = float(1 / stream.time_base)
-    self._counted = any(pts is None for pts, _ in packets)
-    if not self._counted:
-      self._pts = sorted({pts for pts, _ in packets})
-      self._keys = sorted({pts for pts, is_key in packets if is_key})
-    else:
-      self._keys = []
-      with _opened(video) as (container, stream):
-        self._pts = list(range(sum(1 for _ in container.decode(stream))))
-        self._second = float(stream.average_rate or 25)
-    if not self._pts:
-      raise ValueError(f"the video {_name(video)} has no frames")
+      second = float(1 / stream.time_base)
+    if any(pts is None for pts, _ in packets):
+      return None
+    packets.sort()
+    pts = [at for at, _ in packets]
+    with _opened(self._video) as (container, stream):
+      frame = next(self._decode(container, stream), None)
+    rising = all(a < b for a, b in itertools.pairwise(pts))
+    if frame is None or not rising or frame.pts != pts[0]:
+      return None
+    # An edit list may begin between keyframes.
+    keys = [0] + [i for i, (_, is_key) in enumerate(packets) if i and is_key]
+    return pts, keys, second
+
+  def _counted(self):
+    """Returns the same of all frames, decoded; without keyframes."""
+    with _opened(self._video) as (container, stream):
+      pts = [frame.pts for frame in self._decode(container, stream)]
+      second, rate = float(1 / stream.time_base), stream.average_rate
+    if None in pts or any(a >= b for a, b in itertools.pairwise(pts)):
+      pts, second = list(range(len(pts))), float(rate or 25)
+    return pts, [], second
 
   def __len__(self):
     return len(self._pts)
@@ -81,43 +103,53 @@ class Clip:
     Raises:
       ValueError: one does not decode; names the video.
     """
-    wanted = sorted({self._pts[number] for number in numbers})
-    frames = None if self._counted else self._read(wanted, jump=True)
-    frames = frames or self._read(wanted, jump=False)
-    return [frames[self._pts[number]] for number in numbers]
+    wanted = sorted(set(numbers))
+    frames = None
+    if self._keys:
+      with contextlib.suppress(ValueError):  # midway it knows too little
+        frames = self._jumped(wanted)
+    frames = frames or self._from_start(wanted)
+    return [frames[number] for number in numbers]
 
-  def _read(self, wanted, *, jump):
-    """Returns {pts: frame}; None if jumping to keyframes missed some."""
-    frames, at, frame = {}, -np.inf, None
+  def _jumped(self, wanted):
+    """Returns {number: frame}; None if one is not where the packets say."""
+    frames, at, decoder = {}, -1, None
     with _opened(self._video) as (container, stream):
-      decoder = None
-      for pts in wanted:
-        key = self._key(pts)
-        if decoder is None or (jump and key > at):
-          if jump:
-            container.seek(key, stream=stream)
-          decoder, at = self._decode(container, stream), -np.inf
-        while at < pts and (found := next(decoder, None)):
-          at, frame = found
-        if jump and at != pts:
-          return None
-        if at < pts:
-          raise ValueError(f"only {len(frames)} of {len(wanted)} frames decode")
-        frames[pts] = frame.to_ndarray(format="rgb24")
+      for number in wanted:
+        key = self._keys[bisect.bisect_right(self._keys, number) - 1]
+        if decoder is None or key > at:
+          container.seek(self._pts[key], stream=stream)
+          # What is shown before a keyframe may be stored after it.
+          decoder = itertools.dropwhile(
+            lambda frame, start=self._pts[key]: (
+              frame.pts is not None and frame.pts < start
+            ),
+            self._decode(container, stream),
+          )
+          at = key - 1
+        while at < number:
+          frame, at = next(decoder, None), at + 1
+          if frame is None or frame.pts != self._pts[at]:
+            return None
+        frames[number] = frame.to_ndarray(format="rgb24")
     return frames
 
-  def _key(self, pts):
-    """Returns when the last keyframe up to a frame is shown."""
-    place = bisect.bisect_right(self._keys, pts) - 1
-    return self._keys[place] if place >= 0 else self._pts[0]
+  def _from_start(self, wanted):
+    """Returns {number: frame}."""
+    frames = {}
+    with _opened(self._video) as (container, stream):
+      for number, frame in enumerate(self._decode(container, stream)):
+        if number in wanted:
+          frames[number] = frame.to_ndarray(format="rgb24")
+        if number == wanted[-1]:
+          return frames
+      raise ValueError(f"only {len(frames)} of {len(wanted)} frames decode")
 
   def _decode(self, container, stream):
-    """Yields (when it is shown, frame)."""
-    for number, frame in enumerate(container.decode(stream)):
+    """Yields frames in the order in which they are shown."""
+    for frame in container.decode(stream):
       image_ops.check_size(frame.height, frame.width)
-      at = number if self._counted else frame.pts
-      if at is not None:
-        yield at, frame
+      yield frame
 
 
 @contextlib.contextmanager

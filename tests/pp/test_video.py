@@ -1,6 +1,8 @@
 """Which frames of a video a model sees, and how they are read from a file."""
 
+import fractions
 import functools
+import io
 import json
 
 import av
@@ -62,18 +64,24 @@ def test_frames_wants_a_video(video):
 
 # Files.
 
+NUM = 40
 # x264 writes frames out of order: the first, the fifth, the third...
 MIXED = {"x264-params": "b-adapt=0:bframes=3:scenecut=0", "codec": "libx264"}
 FILES = {
   "a.mp4": dict(MIXED, g="12"),
   "b.mp4": dict(g="7"),
   "a.avi": dict(g="7"),
+  "b.avi": dict(bf="2", g="12"),
+  "packed.avi": dict(bf="2", g="12"),
+  "packed.mkv": dict(bf="2", g="12"),
+  "b.mkv": dict(bf="2", g="12"),
+  "edited.mp4": dict(bf="2", g="12"),  # begins between two keyframes
+  "c.mp4": dict(MIXED, g="12", times=[0.1 * i * i for i in range(NUM)]),
   "a.mkv": dict(MIXED, g="5", rate=30),
   "a.webm": dict(codec="libvpx-vp9", g="10"),
   "a.ts": dict(codec="libx264", g="5"),  # it jumps to wrong places
   "a.h264": dict(MIXED),  # it does not say when
 }
-NUM = 40
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +94,61 @@ def films(tmp_path_factory):
     if FILES[name].get("codec", "mpeg4") not in av.codecs_available:
       pytest.skip(f"this FFmpeg cannot write {name}")
     film(folder / name, NUM, **FILES[name])
+    if name.startswith("packed"):
+      rewrite(folder / name, packed)
+    if name.startswith("edited"):
+      rewrite(folder / name, edited)
     return str(folder / name)
 
   return path
+
+
+def rewrite(path, change):
+  """Writes a film again, with packets that a function makes of its own."""
+  source = io.BytesIO(path.read_bytes())
+  with av.open(source) as old, av.open(str(path), "w") as new:
+    stream = new.add_stream_from_template(old.streams.video[0])
+    for packet in change([p for p in old.demux(video=0) if p.size]):
+      packet.stream = stream
+      new.mux(packet)
+
+
+def edited(packets):
+  """Begins six frames later; the file has an edit list for what is before."""
+  for packet in packets:
+    packet.pts -= 6 * packet.duration
+    packet.dts -= 6 * packet.duration
+  return packets
+
+
+def packed(packets):
+  """Returns packets as DivX and XviD write them to AVI files.
+
+  A frame and the one that is shown before it are in one packet; one without a
+  frame follows, so that there is one for each time.
+  """
+  start = b"\0\0\1\xb6"
+  kind = lambda data: data[data.index(start) + 4] >> 6  # 0 I, 1 P, 2 B
+  nothing = start + b"\x50\0\x7f"
+  made = []
+  for data in map(bytes, packets):
+    if kind(data) != 2:
+      made.append(data)
+    elif made[-1] == nothing:
+      made.insert(-1, data)
+    else:
+      made[-1:] = [made[-1] + data, nothing]
+  place = made[0].index(start)
+  user = b"\0\0\1\xb2DivX503b1393p"  # p: packed
+  made[0] = made[0][:place] + user + made[0][place:]
+  found = []
+  for number, data in enumerate(made):
+    packet = av.Packet(data)
+    packet.pts = packet.dts = number
+    packet.time_base = fractions.Fraction(1, 10)
+    packet.is_keyframe = kind(data) == 0
+    found.append(packet)
+  return found
 
 
 def decoded(path):
@@ -106,7 +166,10 @@ def read(string, video, row=0, **more):
 @pytest.mark.parametrize("name", FILES)
 def test_frames_of_a_file_are_those_of_all_its_frames(name, films):
   path, every = films(name), decoded(films(name))
-  assert len(every) == len(clip_lib.Clip(path)) == NUM
+  clip = clip_lib.Clip(path)
+  assert len(every) == len(clip) == NUM - 6 * name.startswith("edited")
+  for number in range(0, len(every), 3):
+    np.testing.assert_array_equal(clip.read([number])[0], every[number])
   for arguments in ("(4, 13)", "(3, 30)", "(8, 1, random=True)"):
     want = parse.build(f"frames{arguments}")({"image": every}, pp.Turn(row=3))
     for video in (path, open(path, "rb").read()):
