@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,8 @@ from pg.codecs import boxes as box_codec
 from pg.codecs import tokenizer
 from pg.data import prefix_lm, stream
 from pg.decode import loop, sampling
+from pg.inspect import findings
+from pg.inspect import rows as rows_lib
 from pg.log.pages import drawing
 from pg.models import paligemma, variants
 from pg.pp import flavours, parse
@@ -102,6 +105,8 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     max_len: int, tokens in the answer; default the run's text_len.
     sampler: sampling.Sampler, greedy by default.
 
+  Warns of what `pg.check` finds in prompts, such as a newline at the end.
+
   Returns:
     Prediction; boxes are in pixels of the first image as it was seen.
 
@@ -109,6 +114,10 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     ValueError: an image that cannot be read, too many of them, or a prompt that
       is too long.
   """
+  for kind, detail in rows_lib.text_problems(prompt):
+    finding = findings.KINDS[kind]
+    message = f"prompt {prompt!r}: {finding.title}: {detail}. {finding.advice}"
+    warnings.warn(message, stacklevel=2)
   form = model.form
   shown, last = seen(model, images)
   done = pp.run(last, {"image": shown, "prefix": prompt}, pp.Turn())

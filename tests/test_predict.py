@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def by(string):
   return parse.build(string)({"image": PHOTO}, pp.Turn())["image"]
 
 
-def shown(model, monkeypatch):
+def shown(model, monkeypatch, prompt="detect cat"):
   """Returns u8[R, R, 3], what a model gets of PHOTO, and what is said of it.
 
   The answer is a box: the right quarter of the upper half.
@@ -60,7 +61,7 @@ def shown(model, monkeypatch):
   with monkeypatch.context() as m:
     m.setattr(predict.loop, "generate", lambda *_, **__: answer)
     m.setattr(stream, "stack", lambda x, *ids: stack(rows.append(x) or x, *ids))
-    said = predict.predict(model, [PHOTO], "detect cat")
+    said = predict.predict(model, [PHOTO], prompt)
   ((row,),) = rows
   return row["image"][0], said.boxes
 
@@ -102,6 +103,30 @@ def trained_on(string, tmp_path):
   form = prefix_lm.Form(tokenizer.Tokenizer(tokenizer.NANO), 48, 1, 32)
   example = stream.read(data, 0, pp.Turn(), dict)
   return spec, prefix_lm.train_row(form, example)["image"][0]
+
+
+@pytest.mark.parametrize(
+  "prompt, said",
+  [
+    ("detect cat\n", "begin or end in spaces"),
+    ("detect cat ", "begin or end in spaces"),
+    (" detect cat", "begin or end in spaces"),
+    ("<image>detect cat", "control pieces in the text: '<image>'"),
+    ("<bos>detect cat", "control pieces in the text: '<bos>'"),
+    ("what is at <loc12>", "<loc> or <seg> that are no tokens: '<loc12>'"),
+    ("detect cat", None),
+  ],
+)
+def test_what_check_finds_in_a_prompt_predict_warns_of(
+  prompt, said, files, monkeypatch
+):
+  model = predict.load(str(files / "run"))
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    shown(model, monkeypatch, prompt)
+  found = [str(w.message) for w in caught if "prompt " in str(w.message)]
+  assert len(found) == (said is not None)
+  assert said is None or said in found[0]
 
 
 @pytest.mark.parametrize(

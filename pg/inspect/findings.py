@@ -71,7 +71,7 @@ KINDS = {
   ),
   "edges": Kind(
     "warning",
-    "prompts that end in spaces or newlines",
+    "prompts that begin or end in spaces or newlines",
     "Strip them: the newline between prompt and answer is added for you, and"
     " the same prompt without the space is other tokens.",
   ),

@@ -19,6 +19,8 @@ _MEANT = re.compile(
   r"|\b(?:loc\d{4}|seg\d{3})\b",
   re.IGNORECASE,
 )
+# Also what is no white space but not seen: zero-width characters, a BOM.
+_EDGE = re.compile(r"^[\s\u200b-\u200d\ufeff]|[\s\u200b-\u200d\ufeff]\Z")
 _LOCS = re.compile(r"(?:<loc[0-9]{4}>)+")
 
 
@@ -65,9 +67,7 @@ def inspect(i, row, example, tok):
   if not all(isinstance(image, bytes | np.ndarray) for image in images):
     images = _as_list(example["image"])
   prefix, suffix = example["prefix"], example.get("suffix", "")
-  problems = text_problems(prefix, suffix)
-  if "suffix" not in example:  # a split without answers
-    problems = tuple(x for x in problems if x[0] != "empty")
+  problems = text_problems(prefix, example.get("suffix"))
   return RowReport(
     i,
     problems,
@@ -100,21 +100,23 @@ def classify_failure(row, error):
   return kind, text
 
 
-def text_problems(prefix, suffix):
-  """Returns the problems of a prompt and its answer.
+def text_problems(prefix, suffix=None):
+  """Returns the problems of a prompt, and of its answer if there is one.
 
   Returns:
     tuple of (key of findings.KINDS, detail), each key once.
   """
   found = {}
-  for text in (prefix, suffix):
+  for text in (prefix, suffix or ""):
     if match := _CONTROL.search(text):
       found.setdefault("control", repr(match[0]))
     for kind, detail in _locations(text):
       found.setdefault(kind, detail)
-  if prefix != prefix.rstrip():
-    found["edges"] = repr(prefix[-20:])
-  if not suffix.strip():
+  if _EDGE.search(prefix):
+    found["edges"] = repr(prefix if len(prefix) < 40 else prefix[-20:])
+  if suffix is None:
+    pass
+  elif not suffix.strip():
     found["empty"] = f"prompt {prefix[:60]!r}"
   elif suffix.strip() == prefix.strip():
     found["echo"] = repr(suffix[:60])
