@@ -22,6 +22,7 @@ import numpy as np
 from pg import command, config, pp, progress
 from pg.codecs import tokenizer
 from pg.data import options, pipeline, prefix_lm, stream
+from pg.evals import metrics as metrics_lib
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
 from pg.inspect import rows as rows_lib
@@ -125,6 +126,7 @@ def evaluation_datasets(tasks, text_len):
         (t.settings["max_len"] or text_len for t in generating), default=None
       ),
       seen=all(t.name.startswith("seen_") for t in group),
+      metrics=tuple(t.metric for t in group if t.metric),
     )
     datasets.append(stats)
   return datasets
@@ -183,7 +185,21 @@ def inspect_row(stats, form, seed, i):
   except Exception as e:  # whatever breaks: the other rows are read, too
     problem = rows_lib.classify_failure(source.row, e)
     return rows_lib.RowReport(i, (problem,), "bad")
-  return rows_lib.inspect(i, source.row, example, form.tok)
+  report = rows_lib.inspect(i, source.row, example, form.tok)
+  return report._replace(
+    problems=report.problems + unscored(stats.metrics, example)
+  )
+
+
+def unscored(metrics, example):
+  """Returns the problem that a metric has with a row, as those of RowReport."""
+  kept = {k: v for k, v in example.items() if k != "image"}
+  for name in metrics:
+    try:
+      metrics_lib.read(name, kept)
+    except ValueError as e:
+      return (("unscored", f"{name}: {e}"),)
+  return ()
 
 
 def draw_rows(seed, data, count):

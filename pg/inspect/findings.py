@@ -32,6 +32,11 @@ KINDS = {
     "missing or corrupt images",
     "Copy or encode them again; a path is relative to the data's file.",
   ),
+  "unscored": Kind(
+    "error",
+    "evaluation rows that their metric cannot read",
+    "Repair them: an evaluation ends at the first of them.",
+  ),
   "nothing": Kind(
     "error",
     "datasets of which no row is left",

@@ -58,6 +58,7 @@ class DatasetStats:
     generates=False,
     max_len=None,
     seen=False,
+    metrics=(),
   ):
     """Starts counting a dataset.
 
@@ -69,9 +70,11 @@ class DatasetStats:
       generates: bool, whether the model gets only the prompt.
       max_len: int, tokens that an evaluator lets the model say.
       seen: bool, whether it is known to be trained on, too.
+      metrics: names of those that score its rows.
     """
     self.name, self.dataset, self.train = name, dataset, train
     self.generates, self.max_len, self.seen = generates, max_len, seen
+    self.metrics = metrics
     self.size = min(len(dataset.source), limit or 2**63)
     self.counts = {"good": 0, "bad": 0, "skipped": 0}
     self.num_images = 0

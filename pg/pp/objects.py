@@ -46,12 +46,7 @@ def objects(
   boxes = boxes_of(example)
   kept = _order(boxes, order, rng)
   if not crowd:
-    crowds = np.asarray(fields.list_of(example, "iscrowd"))
-    _as_many(boxes, crowds, "iscrowd")
-    if crowds.ndim != 1 or (len(crowds) and crowds.dtype.kind not in "biu"):
-      raise ValueError(
-        f"'iscrowd' should be 0 and 1, but is {str(crowds)[:80]}"
-      )
+    crowds = crowds_of(example)
     kept = [i for i in kept if not crowds[i]]
   return take(example, kept[:max_objects], keys)
 
@@ -117,6 +112,54 @@ def labels_of(example):
   labels = names_of(example, "labels")
   _as_many(boxes_of(example), labels, "labels")
   return labels
+
+
+def crowds_of(example):
+  """Returns which boxes are around a crowd, a list of 0 and 1.
+
+  Raises:
+    ValueError: no "iscrowd", not as long as "boxes", or something else in it
+      than 0, 1 and None, which is 0.
+  """
+  values = fields.list_of(example, "iscrowd")
+  _as_many(boxes_of(example), values, "iscrowd")
+  return [flag(value, "iscrowd") for value in values]
+
+
+def flag(value, key):
+  """Returns 0 or 1, 0 for None; or raises ValueError."""
+  number = isinstance(value, int | float | np.generic | None)
+  if not number or value not in (0, 1, None):
+    raise ValueError(f"{key!r} should be 0 and 1, but is {str(value)[:80]!r}")
+  return int(value or 0)
+
+
+def areas_of(example):
+  """Returns the areas in pixels that are annotated, None for those that aren't.
+
+  Raises:
+    ValueError: "area" is not as long as "boxes", or has something else in it
+      than numbers from 0 on and None.
+  """
+  boxes = boxes_of(example)
+  if example.get("area") is None:
+    return [None] * len(boxes)
+  values = fields.list_of(example, "area")
+  _as_many(boxes, values, "area")
+  return [area(value) for value in values]
+
+
+def area(value):
+  """Returns an annotated area as float, None for None; or raises ValueError."""
+  if value is None:
+    return None
+  try:
+    found = float(value)
+  except (TypeError, ValueError, OverflowError):
+    found = -1.0
+  if not 0 <= found < np.inf:
+    raise ValueError(f"'area' should be pixels, but is {str(value)[:80]!r}")
+  return found
 
 
 def names_of(example, key):

@@ -54,8 +54,8 @@ def _rows(raw, split):
       found = objects[id]
       row["boxes"] = [_box(name, a, width, height) for a in found]
       row["labels"] = [labels[a["category_id"]] for a in found]
-      row["iscrowd"] = [a["iscrowd"] for a in found]
-      row["area"] = [a["area"] for a in found]
+      row["iscrowd"] = [a.get("iscrowd") or 0 for a in found]
+      row["area"] = [a.get("area") for a in found]
     yield row
 
 

@@ -236,3 +236,25 @@ def test_a_prompt_without_room_for_an_answer_is_an_error(folder):
   assert not rows["mask_loss"].any()
   result = folder.train(line, text_len=room)
   assert set(result.found) == {"cut"}
+
+
+def test_what_a_metric_cannot_read_is_named_before_it_evaluates(folder):
+  good = dict(boxes=[[0, 0, 1, 1]], labels=["cat"], height=16, width=20)
+  wrong = row("x", **good, area=["big"])
+  val = folder.write("val.jsonl", row("x", **good, area=[None]), wrong)
+  file = folder.write("a.jsonl", *checks.GOOD)
+  evals = dict(val=checks.jsonl(val, metric="coco_bbox"))
+  result = checks.run("--config", folder.config(checks.jsonl(file), evals))
+  assert result.found["unscored"] == ("error", 1, ["val.jsonl:2"])
+  assert "coco_bbox: 'area' should be pixels" in result.detail("unscored")
+  assert result.code == 1
+
+
+def test_rows_without_an_answer_that_a_metric_wants_are_named(folder):
+  val = folder.write("val.jsonl", dict(prefix="what?"), row("yes"))
+  file = folder.write("a.jsonl", *checks.GOOD)
+  spec = checks.jsonl(val, metric="exact", keys=["prefix"])
+  result = checks.run(
+    "--config", folder.config(checks.jsonl(file), dict(val=spec))
+  )
+  assert result.found["unscored"] == ("error", 1, ["val.jsonl:1"])

@@ -216,6 +216,8 @@ def test_raster_reads_lines_although_their_boxes_are_not_level():
 def test_crowds_are_left_out_by_choice():
   assert apply("objects(crowd=False)", **row())["labels"] == ["cat", "cat"]
   assert apply("objects()", **row())["iscrowd"] == [0, 1, 0]
+  nulls = dict(row(), iscrowd=[None, 1, False])
+  assert apply("objects(crowd=False)", **nulls)["labels"] == ["cat", "cat"]
   with pytest.raises(ValueError, match='unknown key of the example "iscrowd"'):
     apply("objects(crowd=False)", boxes=[], labels=[])
   with pytest.raises(ValueError, match="'iscrowd' should be 0 and 1"):

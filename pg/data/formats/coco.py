@@ -17,15 +17,16 @@ import numpy as np
 
 from pg.data.formats import folders, rows, splits
 from pg.data.storage import files, index
+from pg.pp import objects
 
 
 class Coco(splits.Sliced):
   """One row per image, also those without objects.
 
   Besides what folders.py says, a row has `file_name`, and in lists as long as
-  `boxes` what the file has: `iscrowd` (1: a box around many), `area` and
-  `segmentation` (polygons or run lengths, in pixels). With captions it has
-  `captions`, a list of str.
+  `boxes` what the file has: `iscrowd` (1: a box around many), `area` (None
+  without one) and `segmentation` (polygons or run lengths, in pixels). With
+  captions it has `captions`, a list of str.
   """
 
   def __init__(self, path, image_root=None, captions=None, split=None):
@@ -84,14 +85,14 @@ class _Images(rows.Rows):
 
   def _row(self, i):
     part = self._part(i)
-    image, objects = part["image"], part["objects"]
+    image, annotations = part["image"], part["objects"]
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
       raise ValueError(f'"file_name" should be a name, got {name!r}')
     size = [folders.positive(image.get(key)) for key in ("height", "width")]
-    if objects and None in size:
+    if annotations and None in size:
       raise ValueError('"height" and "width" of the image should be pixels')
-    found = [_object(number, a, *size) for number, a in enumerate(objects)]
+    found = [_object(number, a, *size) for number, a in enumerate(annotations)]
     keys = ("boxes", "labels", "iscrowd", "area", "segmentation")
     row = {"image": name, "image_id": image.get("id"), "file_name": name}
     row["height"], row["width"] = size if None not in size else (None, None)
@@ -102,7 +103,10 @@ class _Images(rows.Rows):
 
 
 def _object(number, a, height, width):
-  """Returns box, label, iscrowd, area and segmentation of an annotation."""
+  """Returns box, label, iscrowd, area and segmentation of an annotation.
+
+  The last three may be null or not there: 0, None and [].
+  """
   name = f"object {number} (annotation {a.get('id')})"
   if not isinstance(a.get("label"), str) or not a["label"]:
     raise ValueError(
@@ -113,8 +117,19 @@ def _object(number, a, height, width):
     box = folders.box((x, y, x + w, y + h), width, height, slack=1)
   except ValueError as e:
     raise ValueError(f'{name}: "bbox" {a.get("bbox")}: {e}') from e
-  area = a.get("area", w * h)
-  return box, a["label"], a.get("iscrowd", 0), area, a.get("segmentation", [])
+  # Tools leave these out, or null.
+  try:
+    crowd = objects.flag(a.get("iscrowd"), "iscrowd")
+    area = objects.area(a.get("area"))
+  except ValueError as e:
+    raise ValueError(f"{name}: {e}") from e
+  outline = [] if a.get("segmentation") is None else a["segmentation"]
+  if not isinstance(outline, list | dict):
+    raise ValueError(
+      f'{name}: "segmentation" should be polygons or run lengths, got'
+      f" {str(outline)[:80]}"
+    )
+  return box, a["label"], crowd, area, outline
 
 
 def _caption(annotation):

@@ -60,6 +60,29 @@ METRICS = {
 }
 
 
+# What metrics read of an example, as far as that can fail.
+_TRUTHS = {
+  **dict.fromkeys(
+    ("anls", "cider", "captions", "exact", "exact_lower", "relaxed", "vqav2"),
+    exact.answers,
+  ),
+  "coco_bbox": coco.true_boxes,
+  "coco_segm": coco.true_masks,
+  "detect": detect.truth,
+  "refcoco": segment.true_masks,
+  "segment": segment.true_masks,
+}
+
+
+def read(name, example):
+  """Reads the truth of an example as a metric does; others read nothing.
+
+  Raises:
+    ValueError: what the metric would raise.
+  """
+  _TRUTHS.get(name, lambda _: None)(example)
+
+
 def score(name, predictions, examples):
   """Scores predictions with a metric of METRICS.
 

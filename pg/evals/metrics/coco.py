@@ -42,7 +42,7 @@ def bbox(predictions, examples):
       example without a key or with a bad one, or scores that are not finite or
       not as many as objects.
   """
-  return _score(predictions, examples, _true_boxes, _found_boxes, "bbox")
+  return _score(predictions, examples, true_boxes, _found_boxes, "bbox")
 
 
 def segm(predictions, examples):
@@ -51,12 +51,12 @@ def segm(predictions, examples):
   Examples also have `segmentation` (polygons or run lengths), `masks` or `mask`
   (bool[height, width]), and perhaps `codec`, see pg/evals/metrics/segment.py.
   """
-  return _score(predictions, examples, _true_masks, _found_masks, "segm")
+  return _score(predictions, examples, true_masks, _found_masks, "segm")
 
 
 def _score(predictions, examples, true, found, kind):
   scored = any(e.get("scores") is not None for e in examples)
-  truths = exact.each(lambda _, e: _truths(e, true), predictions, examples)
+  truths = exact.each(lambda _, e: true(e), predictions, examples)
   if not any(truths):
     raise ValueError(f"none of the {len(examples)} examples has a true box")
   names = {name for e in examples for name in e.get("classes") or ()}
@@ -98,28 +98,36 @@ def _numbered(groups, names):
   return [{"id": n, **fields} for n, fields in enumerate(found, 1)]
 
 
-def _truths(example, true):
-  """Returns the label and the fields of each true object."""
+def true_boxes(example):
+  """Returns the label and the fields of each true object.
+
+  Raises:
+    ValueError: an example that cannot be scored.
+  """
+  return _truths(example, lambda boxes, *_: [{} for _ in boxes])
+
+
+def true_masks(example):
+  """As `true_boxes`, with masks."""
+  return _truths(example, _masks)
+
+
+def _truths(example, more):
   height, width = _size(example)
   labels, boxes = objects_lib.labels_of(example), objects_lib.boxes_of(example)
-  columns = {"iscrowd": [0] * len(labels), "area": [None] * len(labels)}
-  columns |= {k: example[k] for k in columns if example.get(k) is not None}
-  for key, values in columns.items():
-    if len(values) != len(labels):
-      raise ValueError(f"{key!r} has {len(values)} items, 'boxes' {len(boxes)}")
-  fields = true(example, boxes, height, width)
-  for one, box, crowd, area in zip(fields, boxes, *columns.values()):
+  crowds = [0] * len(boxes)
+  if example.get("iscrowd") is not None:
+    crowds = objects_lib.crowds_of(example)
+  fields = more(boxes, example, height, width)
+  areas = objects_lib.areas_of(example)
+  for one, box, crowd, area in zip(fields, boxes, crowds, areas):
     *_, w, h = one["bbox"] = _bbox(box, height, width)
-    one |= {"iscrowd": int(crowd)}
-    one["area"] = one.get("area", w * h) if area is None else float(area)
+    one["iscrowd"] = crowd
+    one["area"] = one.get("area", w * h) if area is None else area
   return list(zip(labels, fields))
 
 
-def _true_boxes(example, boxes, height, width):
-  return [{} for _ in boxes]
-
-
-def _true_masks(example, boxes, height, width):
+def _masks(boxes, example, height, width):
   values = segment.true_values(example) if len(boxes) else []
   if len(values) != len(boxes):
     raise ValueError(f"got {len(values)} true masks and {len(boxes)} boxes")

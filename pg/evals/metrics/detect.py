@@ -87,11 +87,16 @@ def row(ious, num_found, failed):
 
 def _row(prediction, example):
   objects, rest = boxes.parse(prediction)
-  ious, _ = match(objects, _truth(example))
+  ious, _ = match(objects, truth(example))
   return row(ious, len(objects), bool(rest))
 
 
-def _truth(example):
+def truth(example):
+  """Returns (box, label) of each true object in the suffix of an example.
+
+  Raises:
+    ValueError: no suffix, or one that does not parse.
+  """
   text = example.get("suffix")
   if text is None:
     raise ValueError(

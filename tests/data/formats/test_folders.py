@@ -13,6 +13,7 @@ from pg import pp
 from pg.data import source
 from pg.data.formats import coco, folders, voc, yolo
 from pg.data.storage import index
+from pg.evals import metrics
 from pg.pp import parse
 from tests.support import coco_free, web
 
@@ -159,12 +160,38 @@ def test_coco_has_crowds_areas_segmentations_and_captions(tmp_path):
   captions = put(tmp_path / "c.json", json.dumps({"annotations": texts}))
   row = coco.Coco(path, captions=captions)[1]
   assert row["iscrowd"] == [1, 0]
-  assert row["area"] == [7.5, 14.0]
+  assert row["area"] == [7.5, None]
   assert row["segmentation"] == [{"counts": [1], "size": [3, 3]}, []]
   assert row["captions"] == ["A dog."]
   assert row["file_name"] == "000001.jpg"
   assert coco.Coco(path, captions=captions)[0]["captions"] == []
   assert "captions" not in coco.Coco(path)[1]
+
+
+def test_fields_of_coco_that_tools_leave_empty_are_read_and_scored(tmp_path):
+  whole = dict(image_id=11, category_id=4, bbox=[0, 0, WIDTH, HEIGHT])
+  given = dict(iscrowd=0, area=WIDTH * HEIGHT, segmentation=[])
+  nulls = dict.fromkeys(given)
+  path = write_coco(
+    tmp_path,
+    annotations=[
+      dict(id=n, **whole, **more) for n, more in enumerate([{}, nulls, given])
+    ],
+  )
+  found = coco.Coco(path)
+  row = found[1]
+  assert row["iscrowd"] == [0, 0, 0]
+  assert row["area"] == [None, None, WIDTH * HEIGHT]
+  assert row["segmentation"] == [[], [], []]
+  steps = parse.build("decode | objects(crowd=False)")
+  assert len(steps(row, pp.Turn())["boxes"]) == 3
+  text = "<loc0000><loc0000><loc1023><loc1023> traffic light"
+  scores = metrics.score("coco_bbox", [text], [row])
+  assert scores["APm"] == scores["AP"] > 0  # 2,048 pixels each
+  keys = row.keys() - {"iscrowd", "area", "segmentation"}
+  assert scores == metrics.score(
+    "coco_bbox", [text], [{k: row[k] for k in keys}]
+  )
 
 
 def test_coco_splits_are_a_mapping_and_can_be_cut(tmp_path):
@@ -206,6 +233,11 @@ BAD_COCO_OBJECTS = [
   (dict(bbox="box"), "wanted 4 numbers"),
   (dict(bbox=7), "wanted 4 numbers"),
   (dict(bbox=None), "wanted 4 numbers"),
+  (dict(iscrowd="yes"), "'iscrowd' should be 0 and 1, but is 'yes'"),
+  (dict(iscrowd=2), "'iscrowd' should be 0 and 1, but is '2'"),
+  (dict(area="big"), "'area' should be pixels, but is 'big'"),
+  (dict(area=float("nan")), "'area' should be pixels"),
+  (dict(segmentation="RLE"), '"segmentation" should be polygons or run le'),
   (dict(category_id=99), "category_id 99 is in no category"),
   (dict(category_id=[1]), r"category_id \[1\] is in no category"),
 ]

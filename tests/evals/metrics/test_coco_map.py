@@ -201,6 +201,15 @@ def test_crowds_cost_nothing_and_need_not_be_found():
   assert scores["AP"] == 1
 
 
+def test_fields_that_are_null_are_those_that_are_not_there():
+  plain = row(["cat"] * 2, [[0, 0, 1, 0.1], [0, 0.5, 1, 1]])
+  text = "<loc0000><loc0000><loc1023><loc0102> cat"
+  for value in (None, [None, None]):
+    assert bbox([text], [plain]) == bbox(
+      [text], [plain | {"iscrowd": value, "area": value}]
+    )
+
+
 def segmented(mask, box=(0.25, 0.25, 0.75, 0.75), label="cat"):
   codes = masks.encode(masks.load(masks.NANO), mask, box)
   return boxes.detect([box], [label], [codes])
@@ -256,6 +265,8 @@ def test_bad_examples_are_named():
     | {"scores": [1, 2]},
     "example 1: 'scores' has nan, item 0": good | {"scores": [float("nan")]},
     "example 1: 'area' has 3 items": good | {"area": [1, 2, 3]},
+    "example 1: 'area' should be pixels, but is 'x'": good | {"area": ["x"]},
+    "example 1: 'iscrowd' should be 0 and 1": good | {"iscrowd": ["0"]},
   }
   for message, example in wrong.items():
     with pytest.raises(ValueError, match=message):
