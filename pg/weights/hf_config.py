@@ -6,6 +6,7 @@ What a `config.json` leaves out has the default of transformers' config classes.
 import json
 import math
 import os
+import re
 
 from pg import config
 from pg.models import gemma, paligemma, siglip
@@ -53,20 +54,44 @@ _HINTS = {kind: _TOWER for kinds in _KINDS.values() for kind in kinds} | {
 }
 # Of Pillow's numbers for a method, those that a processor's "resample" may be.
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
-# What this model cannot do otherwise; a key that is absent or null is fine.
+# The settings that this model does not read as sizes, and the values that it
+# computes. Any other key says something that it has not, unless it is off, or
+# `_INERT`: about training, generation or the file.
 _GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu_new")
+_LEGACY = (*_GELU, "gelu")  # of Gemma's first files: read as tanh, or not read
+_ROPE = dict(
+  rope_theta=(1e4,),
+  rope_type=("default",),
+  type=("default",),
+  partial_rotary_factor=(1,),
+)
+_GEMMA = dict(
+  _ROPE, hidden_act=_LEGACY, hidden_activation=_GELU, rms_norm_eps=(1e-6,)
+)
 _ONLY = {
-  "text_config": dict(
-    attention_bias=(False,),
-    hidden_activation=_GELU,
-    rms_norm_eps=(1e-6,),
-    rope_scaling=(),
-    rope_theta=(1e4,),
-  ),
-  "vision_config": dict(
-    hidden_act=_GELU, layer_norm_eps=(1e-6,), num_channels=(3,)
-  ),
+  "gemma": _GEMMA,
+  "gemma2": dict(_GEMMA, sliding_window_pattern=(2,)),
+  "vision": dict(hidden_act=_GELU, layer_norm_eps=(1e-6,), num_channels=(3,)),
+  "paligemma": dict(vision_feature_layer=(-1,)),
 }
+_OPTIONAL = (  # sizes whose null is a value
+  "sliding_window",
+  "attn_logit_softcapping",
+  "final_logit_softcapping",
+)
+_NESTED = ("rope_scaling", "rope_parameters")
+_GROUPS = ("text_config", "vision_config")
+_INERT = re.compile(
+  r"_.*|unsloth_.*|.*_token_(id|index)|.*_version|.*dropout|.*dtype|license"
+  r"|(hidden|vocab)_size|projection_dim|projector_hidden_act|vision_use_head"
+  r"|(max_position_embedding|num_image_token|num_label)s|sliding_window_size"
+  r"|model_type|architectures|problem_type|(id2|label2)\w+|tokenizer_class"
+  r"|initializer_\w+|tie_word_embeddings|gradient_checkpointing|ignore_index"
+  r"|use_cache|cache_implementation|attn_implementation|(use_)?return_dict"
+  r"|output_\w+|(max|min)_(new_)?(length|tokens)|num_beam(_group)?s|do_sample"
+  r"|num_return_sequences|temperature|top_[kp]|typical_p|\w+_penalty"
+  r"|name_or_path"
+)
 
 
 def read(folder, tower=None):
@@ -117,10 +142,10 @@ def config_of(raw):
       this model has not.
   """
   generation = raw.get("text_config", {}).get("model_type", "gemma")
-  text = config.lookup(_TEXT, generation, "text_config model_type")
-  text = text | raw.get("text_config", {})
-  vision = _VISION | raw.get("vision_config", {})
-  _check_settings(raw)
+  config.lookup(_TEXT, generation, "text_config model_type")
+  _check_settings(raw, generation)
+  text = _TEXT[generation] | _said(raw.get("text_config", {}))
+  vision = _VISION | _said(raw.get("vision_config", {}))
   llm = gemma.Config(
     width=text["hidden_size"],
     depth=text["num_hidden_layers"],
@@ -352,17 +377,45 @@ def _check_generation(llm):
     )
 
 
-def _check_settings(raw):
-  wrong = []
-  for group, only in _ONLY.items():
-    found = raw.get(group, {})
-    found = (found.get("rope_parameters") or {}) | found
-    if found.get("rope_type") not in (None, "default"):
-      wrong.append(f"{group}.rope_type={found['rope_type']}")
-    for key, known in only.items():
-      if found.get(key) is not None and found[key] not in known:
-        wrong.append(f"{group}.{key}={found[key]}")
+def _said(group):
+  """Returns what a group of settings says; null is the default."""
+  return {k: v for k, v in group.items() if v is not None or k in _OPTIONAL}
+
+
+def _check_settings(raw, generation):
+  """Raises ValueError listing every setting that is not computed here."""
+  text, own = raw.get("text_config", {}), dict(_ONLY[generation])
+  if generation == "gemma2" and isinstance(text.get("layer_types"), list):
+    order = ["sliding_attention", "full_attention"] * len(text["layer_types"])
+    own["layer_types"] = (order[: len(order) // 2],)
+  # PaliGemma has the mask of a prefix, and a Gemma alone the causal one.
+  own["use_bidirectional_attention"] = (raw.get("model_type") == "paligemma",)
+  whole = {k: v for k, v in raw.items() if k not in _GROUPS}
+  wrong = [
+    *_others(whole, "", {}, _ONLY["paligemma"]),
+    *_others(text, "text_config.", _TEXT[generation], own),
+    *_others(
+      raw.get("vision_config", {}), "vision_config.", _VISION, _ONLY["vision"]
+    ),
+  ]
   if wrong:
     raise ValueError(
-      f"config.json has settings that this model has not: {', '.join(wrong)}"
+      f"config.json has settings that this model has not: {', '.join(wrong)};"
+      " what changes nothing that is computed can be taken out of the file"
     )
+
+
+def _others(group, name, sizes, only):
+  """Yields the settings of a group that are neither computed nor inert."""
+  found = list(group.items())
+  for key in _NESTED:
+    found += (group.get(key) or {}).items()
+  for key, value in found:
+    if key in sizes:
+      fine = value is None or isinstance(value, (int, float)) and value > 0
+    elif key in only:
+      fine = value is None or value in only[key]
+    else:
+      fine = not value or key in _NESTED or _INERT.fullmatch(key)
+    if not fine:
+      yield f"{name}{key}={value}"

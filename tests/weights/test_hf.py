@@ -224,6 +224,104 @@ def test_settings_that_the_model_has_not_are_errors():
     hf_config.raw_of(cfg)
 
 
+NOT_COMPUTED = {
+  "Gemma 1's activation": ("pg1", "text_config", dict(hidden_act="relu")),
+  "exact gelu": ("pg2", "text_config", dict(hidden_activation="gelu")),
+  "exact gelu of images": ("pg2", "vision_config", dict(hidden_act="gelu")),
+  "windows": ("pg2", "text_config", dict(layer_types=["full_attention"] * 2)),
+  "windows of Gemma 1": ("pg1", "text_config", dict(sliding_window=4096)),
+  "a bias": ("pg1", "text_config", dict(mlp_bias=True)),
+  "a causal prefix": (
+    "pg2",
+    "text_config",
+    dict(use_bidirectional_attention=False),
+  ),
+  "other angles": ("pg1", "text_config", dict(rope_parameters={"factor": 8})),
+  "longer": ("pg1", "text_config", dict(rope_scaling={"type": "linear"})),
+  "an encoder": ("pg1", "", dict(is_encoder_decoder=True)),
+  "another layer": ("pg1", "", dict(vision_feature_layer=-2)),
+  "quantised": ("pg1", "", dict(quantization_config={"bits": 4})),
+  "no square": ("pg1", "vision_config", dict(image_size=[8, 4])),
+  "what nobody knows yet": ("pg2", "vision_config", dict(num_experts=8)),
+}
+
+
+@pytest.mark.parametrize("name", NOT_COMPUTED)
+def test_whatever_is_not_computed_is_an_error(name):
+  model, group, said = NOT_COMPUTED[name]
+  raw = hf_config.raw_of(weights(model)[1])
+  hf_config.config_of(raw)
+  (raw[group] if group else raw).update(said)
+  (key,) = next(iter(said.values())) if "rope" in str(said) else said
+  with pytest.raises(ValueError, match=rf"that this model has not:.*{key}="):
+    hf_config.config_of(raw)
+
+
+def test_a_gemma_alone_that_looks_ahead_is_an_error():
+  text = hf_config.raw_of(weights("pg1")[1])["text_config"]
+  for ahead in (False, None):
+    raw = dict(text_config=dict(text, use_bidirectional_attention=ahead))
+    hf_config.config_of(raw)
+  raw["text_config"]["use_bidirectional_attention"] = True
+  with pytest.raises(ValueError, match="use_bidirectional_attention=True"):
+    hf_config.config_of(raw)
+
+
+@each_model
+def test_settings_of_files_training_and_generation_are_accepted(model):
+  """All that released files and transformers 4 and 5 write."""
+  cfg = weights(model)[1]
+  raw = hf_config.raw_of(cfg)
+  plain = dict(
+    _name_or_path="mine",
+    architectures=["A"],
+    attention_dropout=0.1,
+    chunk_size_feed_forward=0,
+    dtype="bfloat16",
+    id2label={"0": "LABEL_0"},
+    is_encoder_decoder=False,
+    max_length=20,
+    output_attentions=False,
+    problem_type=None,
+    repetition_penalty=1.0,
+    return_dict=True,
+    torch_dtype="float32",
+    transformers_version="4.41.0.dev0",
+    unsloth_version="2025.1",
+    use_cache=True,
+  )
+  raw |= plain | dict(_vocab_size=24, tie_word_embeddings=True)
+  raw["text_config"] |= plain | dict(
+    attention_bias=False,
+    hidden_act="gelu" if "1" in model else "gelu_pytorch_tanh",
+    hidden_activation=None,
+    initializer_range=0.02,
+    max_position_embeddings=8192,
+    rms_norm_eps=1e-06,
+    rope_parameters=dict(rope_theta=10000.0, rope_type="default"),
+    rope_scaling=None,
+    rope_theta=10000.0,
+    use_bidirectional_attention=True,
+    bos_token_id=2,
+  )
+  raw["vision_config"] |= plain | dict(
+    attention_dropout=0.0,
+    hidden_act="gelu_pytorch_tanh",
+    layer_norm_eps=1e-06,
+    num_channels=3,
+    vision_use_head=True,
+    vocab_size=257152,
+  )
+  if cfg.llm.post_norms:
+    order = ["sliding_attention", "full_attention", "sliding_attention"]
+    raw["text_config"] |= dict(
+      cache_implementation="hybrid",
+      layer_types=order[: cfg.llm.depth],
+      sliding_window_size=4096,
+    )
+  assert hf_config.config_of(raw) == cfg
+
+
 def test_every_tensor_that_differs_is_listed(tmp_path):
   _, _, folder = written(tmp_path / "hf", "pg2")
   path, named = folder / "model.safetensors", loaded(folder)
