@@ -1,11 +1,39 @@
 """The command line of the verbs: arguments, a config, errors in one line."""
 
 import argparse
+import difflib
 import os
 import sys
 import warnings
 
 from pg import config
+
+
+class Parser(argparse.ArgumentParser):
+  """A parser that takes `_` for `-` in flags, and suggests one for a typo."""
+
+  def parse_known_args(self, args=None, namespace=None):
+    words = sys.argv[1:] if args is None else args
+    return super().parse_known_args(list(map(self._meant, words)), namespace)
+
+  def _meant(self, word):
+    """Returns a word as argparse is to see it; ends with 1 at a typo."""
+    flag, equals, value = word.partition("=")
+    stem, dot, key = flag.partition(".")
+    known = [x for x in self._option_string_actions if x.startswith("--")]
+    if not stem.startswith("-") or not stem[1:2].strip("0123456789"):
+      return word
+    alike = {x.replace("_", "-"): x for x in known}
+    plain = stem.replace("_", "-")
+    if plain in alike and not dot:
+      return alike[plain] + equals + value
+    if " " in stem or any(x.startswith(stem) for x in (*known, "-h")):
+      return word  # a value, or what argparse knows
+    near = difflib.get_close_matches(f"--{plain.lstrip('-')}", alike, n=1)
+    if near:
+      meant = f"{alike[near[0]]}{dot}{key}"
+      sys.exit(f"error: unknown argument {word}; did you mean {meant}?")
+    return word
 
 
 def run(main, doc, *, with_config=True, **arguments):
@@ -25,7 +53,7 @@ def run(main, doc, *, with_config=True, **arguments):
   printed without the place in the code.
   """
   spec = main.__globals__["__spec__"]  # None where a file is run by its path
-  parser = argparse.ArgumentParser(
+  parser = Parser(
     prog=spec and f"python -m {spec.name}",
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,

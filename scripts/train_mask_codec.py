@@ -12,7 +12,6 @@ At the end it prints how much of unseen masks survives the way through 16 codes,
 and how many masks a second encode and decode take.
 """
 
-import argparse
 import functools
 import time
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from pg import command
 from pg.codecs import mask_tensors, masks
 from scripts import made_masks
 
@@ -230,7 +230,7 @@ def bench(codec):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser = command.Parser(description=__doc__.split("\n")[0])
   parser.add_argument("--steps", type=int, default=700)
   parser.add_argument("--out", default=masks.NANO)
   args = parser.parse_args()

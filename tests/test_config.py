@@ -281,7 +281,7 @@ def test_a_command_line_reaches_main(monkeypatch):
     (["--config", "nan.py"], "error: no config file 'nan.py'; configs live in"),
     (
       ["--config", NANO, "--confg.lr=1"],
-      "error: unknown argument --confg.lr=1",
+      "error: unknown argument --confg.lr=1; did you mean --config.lr?",
     ),
     (["--config", NANO, "--config.lr"], "error: --config.lr has no value"),
     (
@@ -300,8 +300,49 @@ def test_a_wrong_command_line_ends_with_one_line(words, message, monkeypatch):
 def test_a_verb_without_a_config_takes_no_other_words(monkeypatch):
   options = dict(with_config=False, port=dict(type=int))
   assert run(monkeypatch, "--port", "80", **options) is None
-  code = run(monkeypatch, "--prt", "80", **options)
-  assert code == "error: unknown argument --prt; see --help"
+  code = run(monkeypatch, "--speed", "80", **options)
+  assert code == "error: unknown argument --speed; see --help"
+
+
+@pytest.mark.parametrize(
+  "words",
+  (
+    ["--num-images", "2", "--text_len=5"],
+    ["--num_images", "2", "--text-len", "5"],
+    ["--num_images=2", "--text-l", "5"],
+  ),
+)
+def test_flags_are_spelt_with_hyphens_or_underscores(words, monkeypatch):
+  seen, number = [], dict(type=int)
+  options = dict(with_config=False, num_images=number, text_len=number)
+  assert (
+    run(monkeypatch, *words, main=lambda args: seen.append(args), **options)
+    is None
+  )
+  assert (seen[0].num_images, seen[0].text_len) == (2, 5)
+
+
+@pytest.mark.parametrize(
+  "typo", ("--chekpoint", "--check_point", "-checkpoint", "--checkpont=a")
+)
+def test_a_mistyped_flag_gets_a_suggestion_also_for_a_required_one(
+  typo, monkeypatch
+):
+  options = dict(with_config=False, checkpoint=dict(required=True))
+  code = run(monkeypatch, typo, "a", **options)
+  wanted = f"error: unknown argument {typo}; did you mean --checkpoint?"
+  assert code == wanted
+
+
+def test_what_only_looks_like_a_flag_is_a_value(monkeypatch):
+  seen = []
+  options = dict(with_config=False, prompt={}, low=dict(type=float))
+  words = "--prompt", "--prompts are odd", "--low", "-1.5"
+  assert (
+    run(monkeypatch, *words, main=lambda args: seen.append(args), **options)
+    is None
+  )
+  assert (seen[0].prompt, seen[0].low) == ("--prompts are odd", -1.5)
 
 
 @pytest.mark.parametrize("kind", (ValueError, OSError, FloatingPointError))

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pg import atomic, config, progress
+from pg import atomic, command, config, progress
 from pg.data.formats import array_record
 from scripts.prepare import release_files
 
@@ -60,7 +60,7 @@ def main(splits, doc, **flags):
       values by name, bool.
   """
   spec = sys.modules["__main__"].__spec__
-  parser = argparse.ArgumentParser(
+  parser = command.Parser(
     prog=spec and f"python -m {spec.name}",
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,

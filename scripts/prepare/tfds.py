@@ -75,6 +75,7 @@ def _arguments():
   add("name", help="name[/config][:version], or the path of a builder's .py")
   add(
     "--data-dir",
+    "--data_dir",
     help="folder of datasets; default: $TFDS_DATA_DIR or ~/tensorflow_datasets",
   )
   add(

@@ -266,7 +266,7 @@ def test_the_command_prints_a_table_or_one_error(raw, tmp_path):
   refused = run(command)
   assert refused.returncode == 1
   assert refused.stderr.startswith("error: the release is not complete")
-  done = run([*command, "--allow_incomplete", "--splits", "random,popular"])
+  done = run([*command, "--allow-incomplete", "--splits", "random,popular"])
   assert (done.returncode, done.stderr) == (0, "")
   assert done.stdout.count("pope/random.jsonl") == 1
   assert sorted(os.listdir(tmp_path / "pope")) == [
