@@ -162,6 +162,11 @@ def _names(path):
 
 def _open(name, max_line_bytes):
   try:
-    return lines.Lines(files.local(name), max_line_bytes)
+    path = files.local(name)
+    with open(path, "rb") as f:
+      encoding = json.detect_encoding(f.read(4))
+    if not encoding.startswith("utf-8"):
+      raise ValueError(f"{name} is in {encoding.upper()}: save it as UTF-8")
+    return lines.Lines(path, max_line_bytes)
   except OSError as e:
     raise ValueError(f"cannot read {name}: {e.strerror or e}") from e

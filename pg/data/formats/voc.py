@@ -13,7 +13,7 @@ import os
 from xml.etree import ElementTree
 
 from pg.data.formats import folders, rows, splits
-from pg.data.storage import files
+from pg.data.storage import files, text
 
 
 class Voc(splits.Sliced):
@@ -66,15 +66,25 @@ def _names(annotations, path):
       found = sorted(os.listdir(annotations))
       names = [f.removesuffix(".xml") for f in found if f.endswith(".xml")]
     else:
-      with open(path, encoding="utf-8") as f:
-        # Lists of one class have a second word: -1 is an image without it.
-        words = [line.split() for line in f if line.strip()]
+      # Lists of one class have a second word: -1 is an image without it.
+      words = [line.split() for line in text.lines(path)]
       names = [w[0] for w in words if w[1:] != ["-1"]]
   except (OSError, ValueError) as e:
     raise ValueError(f"cannot read {path or annotations}: {e}") from e
   if not names:
     raise ValueError(f"there is no image in {path or annotations}")
   return names
+
+
+def _parsed(path):
+  """Returns the root of an XML file."""
+  with open(path, "rb") as f:
+    data = f.read()
+  try:
+    return ElementTree.fromstring(data)
+  except (ElementTree.ParseError, ValueError):
+    # .NET says utf-16 in UTF-8; others say utf-8 in UTF-16.
+    return ElementTree.fromstring(text.decode(data))
 
 
 class _Images(rows.Rows):
@@ -98,8 +108,8 @@ class _Images(rows.Rows):
 
   def _row(self, i):
     try:
-      tree = ElementTree.parse(self.where(i)).getroot()
-    except (ElementTree.ParseError, LookupError) as e:
+      tree = _parsed(self.where(i))
+    except (ElementTree.ParseError, LookupError, ValueError) as e:
       raise ValueError(f"is not XML: {e}") from e
     name = self._image(i, tree)
     size = [

@@ -13,7 +13,7 @@ polygon becomes the box around it. An image without a file has no objects.
 import os
 
 from pg.data.formats import folders, rows, splits
-from pg.data.storage import files
+from pg.data.storage import files, text
 
 
 class Yolo(splits.Sliced):
@@ -46,8 +46,7 @@ def _described(file):
   import yaml  # it takes long to load
 
   try:
-    with open(file, encoding="utf-8") as f:
-      spec = yaml.safe_load(f)
+    spec = yaml.safe_load(text.read(file))
   except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
     raise ValueError(f"{file} is not YAML: {e}") from e
   names = spec.get("names") if isinstance(spec, dict) else None
@@ -69,14 +68,13 @@ def _listed(root):
   """Returns the names of classes in classes.txt."""
   path = os.path.join(root, "classes.txt")
   try:
-    with open(path, encoding="utf-8") as f:
-      names = [line.strip() for line in f]
+    names = text.read(path).rstrip().split("\n")
   except (OSError, ValueError) as e:
     raise ValueError(
       f"cannot read the names of classes: {root} has no data.yaml and"
       f" classes.txt is not text ({e})"
     ) from e
-  return {k: name for k, name in enumerate(names) if name}
+  return {k: name.strip() for k, name in enumerate(names) if name.strip()}
 
 
 def _found(root):
@@ -103,8 +101,7 @@ def _images(root, given):
     path = os.path.join(root, str(given).removeprefix("../"))
   try:
     if path.endswith(".txt"):
-      with open(path, encoding="utf-8") as f:
-        found = [os.path.normpath(line.strip()) for line in f if line.strip()]
+      found = [os.path.normpath(line) for line in text.lines(path)]
     else:
       inside = [os.path.join(d, f) for d, _, fs in os.walk(path) for f in fs]
       inside = [p for p in inside if p.lower().endswith(folders.IMAGES)]
@@ -149,8 +146,7 @@ class _Images(rows.Rows):
   def _row(self, i):
     path = self._labels(i)
     try:
-      with open(path, encoding="utf-8") as f:
-        lines = f.read().splitlines()
+      lines = text.read(path).split("\n")
     except FileNotFoundError:
       lines = []
     except (OSError, ValueError) as e:

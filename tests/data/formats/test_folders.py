@@ -142,6 +142,47 @@ def test_folders_can_be_pickled_and_read_again(small, tmp_path, monkeypatch):
       assert again[n] == found[n] == third[n]
 
 
+ENCODINGS = ["utf-8-sig", "utf-16"]  # Notepad's, and PowerShell's `>`
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_text_files_of_windows_say_the_same(encoding, tmp_path):
+  for name, write in dict(
+    coco=write_coco, voc=write_voc, yolo=write_yolo
+  ).items():
+    path = write(tmp_path / name)
+    more = dict(split="train") if name == "voc" else {}
+    want = rows(source.SOURCES[name](path, **more))
+    for file in (tmp_path / name).rglob("*.*"):
+      if file.suffix in (".txt", ".xml", ".json", ".yaml"):
+        written = file.read_text(encoding="utf-8").replace("\n", "\r\n")
+        file.write_bytes(written.encode(encoding))
+    found = source.SOURCES[name](path, **more)
+    found.check(None)
+    assert rows(found) == want
+  root = tmp_path / "yolo"
+  (root / "data.yaml").unlink()
+  put(root / "classes.txt", "\r\n".join(NAMES).encode(encoding))
+  assert rows(yolo.Yolo(root)) == want
+  put(root / "data.yaml", "names: [dog, traffic light, 日本]\ntrain: a.txt\n")
+  stems = [stem for stem, _ in scenes()]
+  listed = "".join(f"images/{stem}.jpg\r\n" for stem in stems)
+  put(root / "a.txt", listed.encode(encoding))
+  assert rows(yolo.Yolo(root)) == want
+
+
+@pytest.mark.parametrize(
+  ("said", "encoding"),
+  [("utf-16", "utf-8"), ("utf-8", "utf-16"), ("iso-8859-1", "latin-1")],
+)
+def test_xml_is_read_whatever_it_says_of_itself(said, encoding, tmp_path):
+  text = xml([((0, 0, 8, 8), "Köter")])
+  text = f'<?xml version="1.0" encoding="{said}"?>{text}'
+  put(tmp_path / "a.xml", text.encode(encoding))
+  put(tmp_path / "a.jpg", jpeg())
+  assert voc.Voc(tmp_path)[0]["labels"] == ["Köter"]
+
+
 def test_rows_are_what_the_ops_of_objects_take(tmp_path):
   steps = parse.build("decode | objects(order='area', crowd=False)")
   done = steps(coco.Coco(write_coco(tmp_path))[3], pp.Turn(row=3))
@@ -565,7 +606,7 @@ def test_a_bad_line_of_yolo_is_named(line, message, tmp_path):
 
 def test_yolo_files_that_are_no_text_or_no_image_are_named(tmp_path):
   root = write_yolo(tmp_path)
-  put(tmp_path / "labels/000001.txt", b"\xff\xfe")
+  put(tmp_path / "labels/000001.txt", b"\xff")
   put(tmp_path / "images/000002.jpg", b"")
   put(tmp_path / "images/000003.jpg", b"text")
   found = yolo.Yolo(root)

@@ -101,6 +101,13 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(folder):
   assert [x["suffix"] for x in rows] == ["shade 0", "shade 1"]
 
 
+def test_lines_in_utf_16_are_refused_with_what_to_do(folder):
+  for encoding in ("utf-16", "utf-16-le"):  # PowerShell's `>`, and without mark
+    (folder / "x.jsonl").write_text(json.dumps(row(0)), encoding=encoding)
+    with pytest.raises(ValueError, match="x.jsonl is in UTF-16.* as UTF-8"):
+      jsonl_lib.Jsonl(folder / "x.jsonl")
+
+
 BROKEN = [
   ("{'image': 1}", "is not JSON"),
   ('{"image": "a.png"', "is not JSON"),
