@@ -58,7 +58,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
     ValueError: a config that does not fit, or data that cannot be opened.
   """
   start = time.monotonic()
-  tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))
+  tok, missing = tokenizer_of(c)
   form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len)
   data = pipeline.datasets(c.data, c.pp)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
@@ -71,7 +71,9 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
     evenly_spread(stats.size, n if num_examples is None else num_examples)
     for stats, n in zip(datasets, limits)
   ]
-  found = inspection.Inspection(datasets, c.text_len)
+  found = inspection.Inspection(datasets, c.text_len, judged=not missing)
+  if missing:
+    found.findings.add("tokenizer", "all texts", "", missing)
   loading = options.from_config(c)
   total, threads = sum(map(len, rows)), loading.num_threads
   with (
@@ -105,6 +107,26 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
     tok=tok,
     seconds=time.monotonic() - start,
   )
+
+
+def tokenizer_of(c):
+  """Returns the tokenizer of a config.
+
+  Data can be looked at without the weights: where those have a tokenizer that
+  cannot be had, as without a network, it is the tiny one.
+
+  Returns:
+    Tokenizer, and why it is another one than the run's; "" if it is not.
+
+  Raises:
+    ValueError: the one that the config names cannot be read.
+  """
+  if c.tokenizer:
+    return tokenizer.Tokenizer(c.tokenizer), ""
+  try:
+    return tokenizer.Tokenizer(load.tokenizer_of(c.init)), ""
+  except (ValueError, OSError) as e:
+    return tokenizer.Tokenizer(tokenizer.NANO), f"that of {c.init}: {e}"
 
 
 def evaluation_datasets(tasks, text_len):

@@ -109,6 +109,11 @@ KINDS = {
     "boxes without an area (y2 = y1 or x2 = x1)",
     "Remove objects that are smaller than a thousandth of the image.",
   ),
+  "left_out": Kind(
+    "warning",
+    "images with more objects than the answer has room for",
+    "Raise `num` or text_len: the model learns to leave objects out.",
+  ),
   "shared_question": Kind(
     "error",
     "evaluation rows whose image and prompt are in the training data",
@@ -138,6 +143,12 @@ KINDS = {
     "note",
     "training rows whose suffix other rows have, too",
     "Right for short answers; captions should differ.",
+  ),
+  "tokenizer": Kind(
+    "warning",
+    "a tokenizer that is not here",
+    "Texts were read with the tiny one, and their lengths are not judged: name"
+    " the run's by config.tokenizer, or check again where it can be had.",
   ),
   "slow": Kind(
     "warning",

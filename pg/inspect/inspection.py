@@ -101,10 +101,11 @@ class Inspection:
     findings: findings.Findings.
     min_text_len: int, the smallest text_len at which no row loses anything.
     num_cut: int, rows that lose something at this text_len.
+    judged: bool, whether tokens are those of the run, so that lengths count.
   """
 
-  def __init__(self, datasets, text_len):
-    self.datasets, self.text_len = datasets, text_len
+  def __init__(self, datasets, text_len, *, judged=True):
+    self.datasets, self.text_len, self.judged = datasets, text_len, judged
     self.findings = findings.Findings()
     self.min_text_len, self.num_cut = 0, 0
     self._index = duplicates.RowIndex()
@@ -124,7 +125,8 @@ class Inspection:
       counts = stats.lengths[name]
       counts += [0] * (n + 1 - len(counts))
       counts[n] += 1
-    self._check_lengths(number, report)
+    if self.judged:
+      self._check_lengths(number, report)
     self._index.add(
       number, report.index, report.images, report.prefix, report.suffix
     )

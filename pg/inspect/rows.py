@@ -67,7 +67,11 @@ def inspect(i, row, example, tok):
   if not all(isinstance(image, bytes | np.ndarray) for image in images):
     images = _as_list(example["image"])
   prefix, suffix = example["prefix"], example.get("suffix", "")
-  problems = text_problems(prefix, example.get("suffix"))
+  problems = text_problems(
+    prefix, example.get("suffix"), example.get("no_loss", ())
+  )
+  if lost := example.get("left_out"):
+    problems += (("left_out", f"{lost} of {len(example['boxes'])} objects"),)
   return RowReport(
     i,
     problems,
@@ -100,14 +104,20 @@ def classify_failure(row, error):
   return kind, text
 
 
-def text_problems(prefix, suffix=None):
+def text_problems(prefix, suffix=None, no_loss=()):
   """Returns the problems of a prompt, and of its answer if there is one.
+
+  Args:
+    prefix: str.
+    suffix: str or None.
+    no_loss: (start, stop) pairs, see `prefix_lm.make`: boxes of noise there are
+      nobody's mistake.
 
   Returns:
     tuple of (key of findings.KINDS, detail), each key once.
   """
   found = {}
-  for text in (prefix, suffix or ""):
+  for text in (prefix, _without(suffix or "", no_loss)):
     if match := _CONTROL.search(text):
       found.setdefault("control", repr(match[0]))
     for kind, detail in _locations(text):
@@ -123,6 +133,14 @@ def text_problems(prefix, suffix=None):
   elif _gives_away(prefix, suffix):
     found["leak"] = f"{suffix[:40]!r} in {prefix[-60:]!r}"
   return tuple(found.items())
+
+
+def _without(text, spans):
+  """Returns a text without spans and the control piece that names a box."""
+  for start, stop in sorted(spans, reverse=True):
+    name = _CONTROL.match(text, stop)
+    text = f"{text[:start]} {text[name.end() if name else stop :]}"
+  return text
 
 
 def _gives_away(prefix, suffix):

@@ -81,6 +81,8 @@ def text_len(report):
   read = sum(stats.counts["good"] for stats in found.datasets)
   if not read:
     return ""
+  if not found.judged:
+    return f"text_len {found.text_len} is not judged: these are {name}"
   if found.num_cut:
     return (
       f"text_len {found.text_len}: {found.num_cut:,} of {read:,} rows lose text"

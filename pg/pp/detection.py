@@ -101,7 +101,8 @@ def detect_all(
   Returns:
     prefix, suffix, and no_loss: list of (start, stop), the characters of the
     suffix whose tokens are no targets: the locations of noise boxes. They begin
-    and end where tokens do.
+    and end where tokens do. left_out: how many objects of the image there was
+    no room for.
 
   Raises:
     ValueError: as in `detect`.
@@ -126,10 +127,11 @@ def detect_all(
       if i >= len(order):
         spans.append((at, at + len("<loc0000>" * 4)))
       at += len(part) + len(" ; ")
-    return "detect all classes", " ; ".join(parts[:k]), spans
+    lost = len(labels) - min(k, len(order))
+    return "detect all classes", " ; ".join(parts[:k]), spans, lost
 
-  prefix, suffix, spans = budget.most(len(parts), write, text_len, tokenizer)
-  return {"prefix": prefix, "suffix": suffix, "no_loss": spans}
+  keys = ("prefix", "suffix", "no_loss", "left_out")
+  return dict(zip(keys, budget.most(len(parts), write, text_len, tokenizer)))
 
 
 @pp.op
@@ -162,8 +164,9 @@ def _ask(verb, example, codes, classes, text_len, tokenizer):
   def write(k):
     kept = set(labels[:k])
     names = [name for name in asked if name in kept or name not in there]
-    return f"{verb} {' ; '.join(names)}", " ; ".join(parts[:k])
+    lost = len(labels) - k
+    return f"{verb} {' ; '.join(names)}", " ; ".join(parts[:k]), lost
 
   least = min(1, len(labels))
-  prefix, suffix = budget.most(len(labels), write, text_len, tokenizer, least)
-  return {"prefix": prefix, "suffix": suffix}
+  texts = budget.most(len(labels), write, text_len, tokenizer, least)
+  return dict(zip(("prefix", "suffix", "left_out"), texts))

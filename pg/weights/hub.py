@@ -51,6 +51,12 @@ def split_subtree(name):
   return match["path"], match["subtree"]
 
 
+def is_repository(name):
+  """Says whether a name is that of a whole repository of the hub."""
+  match = _HUB.fullmatch(name)
+  return bool(match and not match["file"])
+
+
 def resolve(name, *, cache=None):
   """Returns the local path of weights, downloading what is not here.
 

@@ -132,6 +132,10 @@ def tokenizer_of(name):
   """
   if not name:
     return tokenizer_lib.NANO
+  if hub.is_repository(name):
+    # Without gigabytes of weights, where they have it as a file.
+    with contextlib.suppress(ValueError):
+      return hub.resolve(f"{name}/tokenizer.model")
   weights = open(name)
   weights.reader.close()
   return need_tokenizer(weights)

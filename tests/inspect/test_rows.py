@@ -1,11 +1,15 @@
 """The check names every problem and its place, and nothing else."""
 
+from unittest import mock
+
+import numpy as np
 import pytest
 
 from pg import pp
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
 from pg.inspect import findings
+from pg.weights import hub
 from tests.support import checks
 
 row = checks.row
@@ -258,3 +262,59 @@ def test_rows_without_an_answer_that_a_metric_wants_are_named(folder):
     "--config", folder.config(checks.jsonl(file), dict(val=spec))
   )
   assert result.found["unscored"] == ("error", 1, ["val.jsonl:1"])
+
+
+OBJECTS = dict(
+  boxes=[[0, 0, 1, 1], [0, 0.5, 0.5, 1], [0.2, 0.2, 0.4, 0.4]],
+  labels=["cat", "dog", "cat"],
+)
+
+
+def detection(folder, num, *rows, tokens=512):
+  pp = f"decode | resize(16) | detect_all({num}, '<unused0>')"
+  file = folder.write("a.jsonl", *rows)
+  spec = checks.jsonl(file, keys=[], pp=pp)
+  more = f"c.text_len = {tokens}"
+  return checks.run("--config", folder.config(spec, more=more))
+
+
+def test_boxes_of_noise_are_nobodys_mistake(folder):
+  # Of 64 random boxes some have no height in thousandths.
+  flat = np.zeros((64, 2, 2))
+  draw = mock.Mock(wraps=np.random.default_rng(0), random=lambda _: flat)
+  with mock.patch.object(pp.Turn, "rng", lambda self, *more: draw):
+    result = detection(folder, 67, OBJECTS, tokens=2048)
+  assert result.found == {}
+
+
+def test_true_boxes_and_texts_beside_noise_are_still_looked_at(folder):
+  flat = dict(OBJECTS, labels=["cat", "dog", "<eos>"])
+  flat["boxes"] = [*OBJECTS["boxes"][:2], [0.2, 0.2, 0.2, 0.4]]
+  result = detection(folder, 9, flat)
+  assert result.found.keys() == {"control", "flat"}
+  assert result.detail("control") == "'<eos>'"
+
+
+def test_images_that_lose_objects_are_named(folder):
+  result = detection(folder, 2, OBJECTS, {"boxes": [], "labels": []})
+  assert result.found["left_out"] == ("warning", 1, ["a.jsonl:1"])
+  assert result.detail("left_out") == "1 of 3 objects"
+  assert detection(folder, 3, OBJECTS).found == {}
+
+
+def test_a_tokenizer_that_is_not_here_is_said_and_the_rest_is_checked(
+  folder, monkeypatch
+):
+  def fail(name):
+    raise OSError(f"cannot reach the hub for {name}")
+
+  monkeypatch.setattr(hub, "resolve", fail)
+  file = folder.write("a.jsonl", *checks.GOOD, row("a cat " * 99), row("<loc1"))
+  for init in ("hf://google/paligemma-3b-pt-224", "runs/none"):
+    path = folder.config(checks.jsonl(file), more=f"c.init = {init!r}")
+    result = checks.run("--config", path)
+    assert result.found["tokenizer"][:2] == ("warning", 1)
+    assert init in result.detail("tokenizer")
+    assert result.found.keys() == {"tokenizer", "loc"}
+    assert "text_len 32 is not judged" in result.out
+    assert result.code == 1

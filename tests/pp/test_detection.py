@@ -291,6 +291,7 @@ def test_noise_fills_up_and_its_places_carry_no_loss():
     marked = [out["suffix"][a:b] for a, b in out["no_loss"]]
     assert marked == [boxes.encode(x.box) for x in found[3:]]
     assert out["suffix"].count(">x") == 5  # the first token after a box
+    assert out["left_out"] == 0
   firsts = {
     apply("detect_all(8)", turn, **row())["suffix"][:36] for turn in turns(50)
   }
@@ -328,6 +329,7 @@ def test_noise_fills_a_row_to_its_end_and_is_cut_at_whole_objects():
     assert is_cut(longer, text_len)
   two = apply("detect_all(2)", **row())
   assert len(boxes.read(two["suffix"])[0]) == 2 and two["no_loss"] == []
+  assert two["left_out"] == 1
 
 
 # Questions.
