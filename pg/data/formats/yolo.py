@@ -3,11 +3,16 @@
   data.yaml            names: [dog, cat], train: images/train, val: images/val
   images/train/7.jpg
   labels/train/7.txt   "0 0.5 0.5 0.2 0.1": class, middle x and y, width, height
-                       as fractions; or class and a polygon, x1 y1 x2 y2 ...
+                       as fractions
 
 (https://docs.ultralytics.com/datasets/detect.) Without a data.yaml the names
-are the lines of classes.txt, and the folders in images/ are the splits. A
-polygon becomes the box around it. An image without a file has no objects.
+are the lines of classes.txt, and the folders in images/ are the splits. An
+image without a file has no objects. Other lines become boxes, too:
+
+  class x1 y1 x2 y2 x3 y3 x4 y4   an oriented box: the upright one around it
+  class x1 y1 x2 y2 x3 y3 ...     a segment: the box around the polygon
+  class x y w h and keypoints     a pose, where data.yaml has kpt_shape: [17, 3]
+                                  or so: its box; the keypoints are left out
 """
 
 import os
@@ -34,15 +39,21 @@ class Yolo(splits.Sliced):
     path = files.local(path)
     file = os.path.join(path, "data.yaml") if os.path.isdir(path) else path
     if os.path.isfile(file):
-      root, names, found = _described(file)
+      root, names, found, keypoints = _described(file)
     else:
       root, names, found = path, _listed(path), _found(path)
-    one = lambda name: _Images(root, names, _images(root, found[name]))
+      keypoints = 0
+    one = lambda name: _Images(
+      root, names, _images(root, found[name]), keypoints
+    )
     super().__init__(found, one, split)
 
 
 def _described(file):
-  """Returns root, names of classes by number, and splits of a data.yaml."""
+  """Returns root, names of classes by number, splits and numbers of a pose.
+
+  The last is how many numbers keypoints add to a line, 0 where there are none.
+  """
   import yaml  # it takes long to load
 
   try:
@@ -61,7 +72,25 @@ def _described(file):
   # `path` is where the dataset was on the machine that wrote the file.
   root = given if os.path.isdir(given) else root
   found = {k: spec[k] for k in ("train", "val", "test") if spec.get(k)}
-  return root, {k: str(name) for k, name in names.items()}, found
+  names = {k: str(name) for k, name in names.items()}
+  return root, names, found, _keypoints(file, spec)
+
+
+def _keypoints(file, spec):
+  """Returns how many numbers the keypoints of a line are."""
+  shape = spec.get("kpt_shape")
+  if shape is None:
+    return 0
+  try:
+    num, size = shape
+    if type(num) is type(size) is int and num > 0 and size in (2, 3):
+      return num * size
+  except (TypeError, ValueError):
+    pass
+  raise ValueError(
+    f'{file}: "kpt_shape" should be the number of keypoints and 2 or 3, as in'
+    f" [17, 3], got {shape}"
+  )
 
 
 def _listed(root):
@@ -118,8 +147,9 @@ class _Images(rows.Rows):
 
   sized = True
 
-  def __init__(self, root, names, images):
+  def __init__(self, root, names, images, keypoints):
     self._path, self._names, self._images = root, names, images
+    self._keypoints = keypoints
     if not any(os.path.isfile(self._labels(i)) for i in range(len(images))):
       raise ValueError(
         f"none of {len(images)} images in {root} has labels; of"
@@ -156,7 +186,7 @@ class _Images(rows.Rows):
       if words := line.split():
         try:
           labels.append(self._label(words[0]))
-          boxes.append(_box(words[1:]))
+          boxes.append(_box(words[1:], self._keypoints))
         except ValueError as e:
           raise ValueError(f"{path}:{number}: {e}") from e
     row = {"image": self._images[i], "height": None, "width": None}
@@ -172,10 +202,18 @@ class _Images(rows.Rows):
     return self._names[number]
 
 
-def _box(words):
-  """Returns the box of four numbers, or around a polygon."""
-  if len(words) >= 6 and len(words) % 2 == 0:
-    xs, ys = (folders.numbers(words[k::2], len(words) // 2) for k in (0, 1))
+def _box(words, keypoints):
+  """Returns the box of four numbers, of a pose, or around a polygon."""
+  num = len(words)
+  is_polygon = not keypoints and num >= 6 and num % 2 == 0
+  if not is_polygon and num not in (4, 4 + keypoints):
+    other = "6, 8 or more of a polygon"
+    if keypoints:
+      other = f"{4 + keypoints} with keypoints, as data.yaml's kpt_shape says"
+    raise ValueError(f"wanted 4 numbers after the class, or {other}; got {num}")
+  values = folders.numbers(words, num)
+  if is_polygon:
+    xs, ys = values[::2], values[1::2]
     return folders.box((min(xs), min(ys), max(xs), max(ys)))
-  x, y, w, h = folders.numbers(words, 4)
+  x, y, w, h = values[:4]
   return folders.box((x - w / 2, y - h / 2, x + w / 2, y + h / 2))

@@ -575,6 +575,37 @@ def test_yolo_polygons_become_boxes(tmp_path):
   assert yolo.Yolo(tmp_path)[0]["boxes"] == [[0.2, 0.1, 0.9, 0.5]]
 
 
+POSE = "0 0.6 0.5 0.4 0.2" + " 0.1 0.2 2" * 4  # 16 numbers: a polygon's too
+
+
+def test_yolo_poses_are_their_boxes_and_not_polygons(tmp_path):
+  root = write_yolo(tmp_path, "names: [a]\ntrain: images\nkpt_shape: [4, 3]\n")
+  put(tmp_path / "labels/000000.txt", f"{POSE}\n0 0.6 0.5 0.4 0.2\n")
+  for n in (1, 2, 3):
+    put(tmp_path / f"labels/00000{n}.txt", POSE)
+  found = yolo.Yolo(root)
+  np.testing.assert_allclose(found[0]["boxes"], [[0.4, 0.4, 0.6, 0.8]] * 2)
+  found.check(None)
+  put(tmp_path / "labels/000001.txt", POSE.rpartition(" ")[0])
+  for look in (lambda: found[1], lambda: found.check(0)):
+    with pytest.raises(ValueError, match="000001.txt:1: .* or 16 .*; got 15"):
+      look()
+
+
+@pytest.mark.parametrize("shape", ["17", "[17]", "[0, 3]", "[17, 4]", "[a, 3]"])
+def test_a_shape_of_keypoints_that_is_none_is_named(shape, tmp_path):
+  yaml = f"names: [a]\ntrain: images\nkpt_shape: {shape}\n"
+  with pytest.raises(ValueError, match=r'data.yaml: "kpt_shape" should be'):
+    yolo.Yolo(write_yolo(tmp_path, yaml))
+
+
+def test_an_oriented_box_becomes_the_upright_one_around_it(tmp_path):
+  put(tmp_path / "classes.txt", "dog")
+  put(tmp_path / "a.jpg", jpeg())
+  put(tmp_path / "a.txt", "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
+  assert yolo.Yolo(tmp_path)[0]["boxes"] == [[0.25, 0.25, 0.75, 0.75]]
+
+
 BAD_YOLO = [
   ("3 0.5 0.5 1 1", "class '3' is none of the 3 there are"),
   ("-1 0.5 0.5 1 1", "class '-1' is none"),
