@@ -78,18 +78,22 @@ def diff(expected, found):
 
   Returns:
     str, one line per missing (-), unexpected (+) or differently shaped (!)
-    leaf; empty when the trees agree.
+    leaf, but at most 6 for each; empty when the trees agree.
   """
   want, have = flatten(expected), flatten(found)
-  lines = [
-    f"- missing {k} {tuple(want[k].shape)}" for k in want if k not in have
-  ]
-  lines += [
-    f"+ unexpected {k} {tuple(have[k].shape)}" for k in have if k not in want
-  ]
-  lines += [
-    f"! {k}: wanted {tuple(want[k].shape)}, found {tuple(have[k].shape)}"
+  shape = lambda leaf: tuple(leaf.shape)
+  missing = [f"- missing {k} {shape(want[k])}" for k in want if k not in have]
+  more = [f"+ unexpected {k} {shape(have[k])}" for k in have if k not in want]
+  other = [
+    f"! {k}: wanted {shape(want[k])}, found {shape(have[k])}"
     for k in want
-    if k in have and tuple(want[k].shape) != tuple(have[k].shape)
+    if k in have and shape(want[k]) != shape(have[k])
   ]
-  return "\n".join(lines)
+  return "\n".join(some(missing) + some(more) + some(other))
+
+
+def some(lines, most=6):
+  """Returns a list of lines, or its first ones and how many more there are."""
+  if len(lines) <= most:
+    return lines
+  return [*lines[: most - 1], f"... and {len(lines) - most + 1} more"]

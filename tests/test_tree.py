@@ -64,3 +64,14 @@ def test_a_difference_has_a_line_per_leaf():
     "+ unexpected new (5,)",
     "! other: wanted (3, 4), found (4, 3)",
   ]
+
+
+def test_a_list_of_differences_is_short_whatever_the_model():
+  want = {f"{i:03}": shape(1) for i in range(300)}
+  have = {f"{i:03}": shape(2) for i in range(200, 500)}
+  lines = tree.diff(want, have).splitlines()
+  assert len(lines) == 18
+  assert lines[0] == "- missing 000 (1,)"
+  assert lines[5] == "... and 195 more"
+  assert lines[11] == "... and 195 more"
+  assert lines[12] == "! 200: wanted (1,), found (2,)"

@@ -20,11 +20,10 @@ from pg.weights import hf_config, hf_names, tensors
 SHARD = 5_000_000_000  # bytes of tensors in one file, at most
 
 _HEAD = "language_model.lm_head.weight"
-_BUFFER = r".*\.(position_ids|inv_freq)"  # computed, in some old files
-# Without the pooling head that SigLIP has for itself.
-_TOWERS = dict(
-  img=r"vision_tower\.vision_model\.(?!head\.)", llm=r"language_model\."
-)
+_EMBEDDING = "language_model.model.embed_tokens.weight"
+# Computed, in some old files; the pooling head that SigLIP has for itself.
+_UNUSED = r".*\.(position_ids|inv_freq)|vision_tower\.vision_model\.head\..*"
+_TOWERS = dict(img=r"vision_tower\.", llm=r"language_model\.")
 _DTYPES = {
   "F32": tensors.DTYPES["float32"],
   "F16": tensors.DTYPES["float16"],
@@ -56,7 +55,11 @@ class Reader:
         missing, unexpected or wrong tensors, which are listed.
     """
     self._folder = os.fspath(folder)
-    self.raw = hf_config.read(self._folder, tower)
+    raw = hf_config.read(self._folder, tower)
+    hf_config.config_of(raw)
+    found = _found(self._folder)  # {hub name: (file, key, spec)}
+    _, _, embedding = found.get(_EMBEDDING, (None, None, None))
+    self.raw = hf_config.as_stored(raw, embedding and embedding.shape[0])
     self.cfg = hf_config.config_of(self.raw)
     self._table = {
       name: row
@@ -64,8 +67,8 @@ class Reader:
       if tensors.within(name, tower)
     }
     num_rows = hf_config.num_rows(self.raw)
-    found = _found(self._folder)  # {hub name: (file, key, spec)}
     self._head = found.pop(_HEAD, None)
+    _check_names(found, self._folder)
     if tower:
       found = {k: v for k, v in found.items() if re.match(_TOWERS[tower], k)}
     specs = {name: spec for name, (_, _, spec) in found.items()}
@@ -100,7 +103,10 @@ class Reader:
 
   @property
   def padding(self):
-    file, key, _ = self._found[self._table[hf_names.EMBEDDING][0][0]]
+    file, key, spec = self._found[_EMBEDDING]
+    rows, D = spec.shape
+    if rows == self.cfg.llm.vocab_size:  # an empty slice of a file is an error
+      return np.empty((0, D), spec.dtype)
     with _opened(file) as f:
       return f.get_slice(key)[self.cfg.llm.vocab_size :]
 
@@ -235,7 +241,8 @@ def _found(folder):
   for file in (os.path.join(folder, name) for name in files):
     with _opened(file) as f:
       for key in f.keys():  # noqa: SIM118, it is no dict
-        if re.fullmatch(_BUFFER, key):
+        name = hf_names.hub_name(key)
+        if re.fullmatch(_UNUSED, name):
           continue
         part = f.get_slice(key)
         if part.get_dtype() not in _DTYPES:
@@ -244,13 +251,28 @@ def _found(folder):
         spec = jax.ShapeDtypeStruct(
           tuple(part.get_shape()), _DTYPES[part.get_dtype()]
         )
-        found[hf_names.hub_name(key)] = file, key, spec
+        found[name] = file, key, spec
   if wrong:
     raise ValueError(
       f"{folder}: wanted tensors of F32, F16 or BF16, found\n"
-      + "\n".join(wrong)
+      + "\n".join(tree.some(wrong))
     )
   return found
+
+
+def _check_names(found, folder):
+  """Raises ValueError where names are those of something around a model."""
+  keys = [key for _, key, _ in found.values()]
+  if adapted := [key for key in keys if ".lora_" in key]:
+    raise ValueError(
+      f"{folder} holds a LoRA beside the weights that it changes"
+      f" ({adapted[0]}): merge it in (merge_and_unload() of peft) and save that"
+    )
+  if keys and not any(re.match("|".join(_TOWERS.values()), k) for k in found):
+    raise ValueError(
+      f"{folder}: the names of its {len(keys)} tensors, such as {keys[0]!r},"
+      " are of another model, or of something around one: save what is inside"
+    )
 
 
 def _check(specs, cfg, num_rows, folder, tower):

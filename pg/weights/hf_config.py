@@ -9,6 +9,7 @@ import os
 import re
 
 from pg import config
+from pg.codecs import tokenizer
 from pg.models import gemma, paligemma, siglip
 from pg.pp import flavours
 
@@ -174,6 +175,26 @@ def num_rows(raw):
   return text.get("vocab_size", generation["vocab_size"])
 
 
+def as_stored(raw, rows):
+  """Returns a `config.json` that says what its files hold.
+
+  SigLIP's own pooling head, which PaliGemma has no use for, is left out. The
+  rows of an embedding may be fewer or more than the file says, if every token
+  has one: padding was cut off, or tokens were added.
+
+  Args:
+    raw: dict, as `read` returns it.
+    rows: int or None, of the embedding.
+  """
+  if raw.get("model_type") != "paligemma":
+    return raw
+  text, vision = ({**raw.get(group, {})} for group in _GROUPS)
+  vision["vision_use_head"] = False
+  if rows and rows >= raw.get("image_token_index", math.inf):
+    text["vocab_size"] = rows
+  return raw | dict(text_config=text, vision_config=vision)
+
+
 def padded(vocab_size):
   """Returns the rows for a vocabulary, `<image>` and padding to 64.
 
@@ -329,9 +350,14 @@ def _pp_of(known, res):
 
 
 def _vocab_size(raw):
-  """Returns how many rows are tokens: up to `<image>`, where it is padding."""
-  rows, image = num_rows(raw), raw.get("image_token_index", 256_000)
-  return image if rows == padded(image) else rows
+  """Returns how many rows are tokens of ours: those before `<image>`.
+
+  Behind it are padding and tokens that were added. Where there are as many as
+  `<loc>` and `<seg>` it is no end: transformers' default is 256,000.
+  """
+  rows = num_rows(raw)
+  image = raw.get("image_token_index", rows)
+  return image if 0 <= rows - image < len(tokenizer.ADDED) else rows
 
 
 def _second_generation(text):

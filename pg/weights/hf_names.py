@@ -119,8 +119,13 @@ _RENAMED = (
   (r"model\.(?=layers|norm|embed_tokens)", "language_model.model."),
   (r"vision_model\.", f"{_V}."),
   (r"(?=(embeddings|encoder|post_layernorm|head)\.)", f"{_V}."),
-  (r"vision_tower\.(?=embeddings|encoder|post_l)", f"{_V}."),
+  (r"vision_tower\.(?=embeddings|encoder|post_l|head)", f"{_V}."),
   (r"lm_head\.", "language_model.lm_head."),
+)
+# What torch.compile, DDP, FSDP, checkpointing and PEFT put around a module.
+_AROUND = (
+  r"(?:^|(?<=\.))(?:_orig_mod|module|_\w+_wrapped_module)\.",
+  r"^base_model\.model\.",
 )
 
 
@@ -136,7 +141,9 @@ def rows_of(cfg):
 
 
 def hub_name(name):
-  """Returns the hub's name of a tensor, given any version's."""
+  """Returns the hub's name of a tensor, given any version's or wrapper's."""
+  for regex in _AROUND:
+    name = re.sub(regex, "", name)
   for regex, new in _RENAMED:
     name = re.sub(f"^{regex}", new, name)
   return name

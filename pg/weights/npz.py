@@ -14,6 +14,7 @@ import zlib
 import jax
 import numpy as np
 
+from pg import tree
 from pg.models import gemma, paligemma, siglip, variants
 from pg.weights import tensors
 
@@ -108,7 +109,7 @@ class Reader:
       self.specs[name] = jax.ShapeDtypeStruct(shape, dtype)
       self._entries[name] = entry, fortran and len(shape) > 1
     if wrong or not self.specs:
-      listed = "\n".join(wrong) or "it is empty"
+      listed = "\n".join(tree.some(wrong)) or "it is empty"
       raise ValueError(
         f"{self._path}: wanted arrays of float32, float16 or bfloat16 (as a"
         f" void of 2 bytes), found\n{listed}"
@@ -156,7 +157,8 @@ def config_of(specs):
   except (KeyError, IndexError, ValueError) as error:
     raise ValueError(
       f"this is no PaliGemma: {error} is missing or has an unusual shape; found"
-      f" {', '.join(shapes)}. A tower alone is named as img=... or llm=..."
+      f" {', '.join(tree.some(list(shapes)))}. A tower alone is named as"
+      " img=... or llm=..."
     ) from error
 
 

@@ -13,6 +13,7 @@ import re
 import jax
 import numpy as np
 
+from pg import tree
 from pg.codecs import tokenizer
 from pg.models import gemma, paligemma, siglip
 from pg.weights import hf, hf_names, npz, tensors
@@ -144,7 +145,7 @@ class _Npz:
     except (KeyError, IndexError, ValueError) as error:
       raise ValueError(
         f"{path} has no tower {tower!r}: {error} is missing or has an unusual"
-        f" shape; found {', '.join(self._reader.specs)}"
+        f" shape; found {', '.join(tree.some(list(self._reader.specs)))}"
       ) from error
     parts = dict(img=siglip.Config(), llm=gemma.Config()) | {tower: made}
     self.cfg = paligemma.Config(**parts)
@@ -176,9 +177,10 @@ class _Npz:
     if list(sorted(specs)) != list(range(len(specs))) or any(
       (x.shape, x.dtype) != (first.shape, first.dtype) for x in specs.values()
     ):
+      found = [f"{k} {x.shape} {x.dtype}" for k, x in specs.items()]
       raise ValueError(
         f"{path}: the layers of {name} are not alike or not all there: found"
-        f" {', '.join(f'{k} {x.shape} {x.dtype}' for k, x in specs.items())}"
+        f" {', '.join(tree.some(found))}"
       )
     return jax.ShapeDtypeStruct((len(specs), *first.shape), first.dtype)
 

@@ -126,6 +126,102 @@ def test_the_names_of_every_version_are_read(tmp_path, version):
   assert_same(read_all(hf.Reader(folder), cfg), flat)
 
 
+WRAPPED = {
+  "peft": "base_model.model.{}",
+  "torch.compile": "_orig_mod.{}",
+  "ddp": "module.{}",
+  "both": "module._orig_mod.{}",
+  "ddp of a compiled peft": "module._orig_mod.base_model.model.{}",
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+@pytest.mark.parametrize("version", ["hub", "5.x in memory"])
+def test_names_behind_a_wrapper_are_read(tmp_path, wrapper, version):
+  flat, cfg, folder = written(tmp_path / "hf", "pg2")
+  rename(folder, lambda k: WRAPPED[wrapper].format(OTHER_NAMES[version](k)))
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
+
+
+def test_a_module_that_is_compiled_alone_is_read(tmp_path):
+  flat, cfg, folder = written(tmp_path / "hf", "pg1")
+  rename(folder, lambda k: in_memory(k).replace("layers.", "_orig_mod.layers."))
+  assert_same(read_all(hf.Reader(folder), cfg), flat)
+
+
+def test_names_of_something_else_are_named_in_one_sentence(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg1")
+  rename(folder, lambda k: f"policy.{k}")
+  with pytest.raises(
+    ValueError, match=r"\d+ tensors, such as 'policy"
+  ) as error:
+    hf.Reader(folder)
+  assert "\n" not in str(error.value)
+
+
+def test_a_lora_that_is_not_merged_is_named_in_one_sentence(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg1")
+  key = "base_model.model.language_model.model.layers.0.mlp.up_proj"
+  named = loaded(folder)
+  named[f"{key}.lora_A.default.weight"] = np.zeros((2, 16), np.float32)
+  safetensors.numpy.save_file(named, folder / "model.safetensors")
+  with pytest.raises(ValueError, match="a LoRA .*merge_and_unload") as error:
+    hf.Reader(folder)
+  assert "\n" not in str(error.value)
+
+
+def with_rows(folder, rows, said):
+  """Gives the embedding of a folder other rows, and its config a number."""
+  named, file = loaded(folder), folder / "config.json"
+  key = "language_model.model.embed_tokens.weight"
+  named[key] = np.resize(named[key], (rows, named[key].shape[1]))
+  safetensors.numpy.save_file(named, folder / "model.safetensors")
+  raw = json.loads(file.read_text())
+  raw["text_config"]["vocab_size"] = said
+  file.write_text(json.dumps(raw))
+  return named[key]
+
+
+@pytest.mark.parametrize("rows", [24, 25, 28, 64, 68])
+@pytest.mark.parametrize("said", [24, 64, 68])
+def test_an_embedding_may_have_any_rows_behind_the_tokens(tmp_path, rows, said):
+  """None, `<image>` alone, and three that were added, also to the padding."""
+  flat, cfg, folder = written(tmp_path / "hf", "pg1")
+  table = with_rows(folder, rows, said)
+  reader = hf.Reader(folder)
+  assert reader.cfg == cfg
+  assert_same(read_all(reader, cfg), flat)
+  np.testing.assert_array_equal(reader.padding, table[24:])
+  again = tmp_path / "again"
+  again.mkdir()
+  hf.write(again, reader.raw, reader.specs, reader.read, reader.padding)
+  assert_same(loaded(again), loaded(folder))
+  assert hf.Reader(again).raw["text_config"]["vocab_size"] == rows
+
+
+def test_an_embedding_that_lacks_tokens_is_an_error(tmp_path):
+  _, _, folder = written(tmp_path / "hf", "pg1")
+  with_rows(folder, 23, 64)
+  with pytest.raises(ValueError, match=r"wanted \(64, 16\), found \(23, 16\)"):
+    hf.Reader(folder)
+
+
+@pytest.mark.parametrize("version", ["hub", "5.x files", "5.x in memory"])
+def test_a_pooling_head_of_the_tower_is_left_out(tmp_path, version):
+  flat, cfg, folder = written(tmp_path / "hf", "pg2")
+  named, file = loaded(folder), folder / "config.json"
+  for key in ("probe", "attention.in_proj_weight", "mlp.fc1.bias"):
+    named[f"vision_tower.vision_model.head.{key}"] = np.zeros(3, np.float32)
+  safetensors.numpy.save_file(named, folder / "model.safetensors")
+  rename(folder, OTHER_NAMES[version])
+  raw = json.loads(file.read_text())
+  del raw["vision_config"]["vision_use_head"]  # transformers' default is True
+  file.write_text(json.dumps(raw))
+  reader = hf.Reader(folder)
+  assert_same(read_all(reader, cfg), flat)
+  assert reader.raw["vision_config"]["vision_use_head"] is False
+
+
 @pytest.mark.parametrize("name", ["lm_head", "language_model.lm_head"])
 def test_a_head_is_read_when_it_is_the_embedding(tmp_path, name):
   flat, cfg, folder = written(tmp_path / "hf", "pg1")
