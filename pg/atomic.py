@@ -6,6 +6,7 @@ What is written has a temporary name beside its target until it is complete.
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 import uuid
 
@@ -37,6 +38,20 @@ def replacing(path, *, sync=True):
       _sync(folder)
   finally:
     _remove(partial)
+
+
+def check(path):
+  """Sees that a file can be written, before a long work; makes its folder.
+
+  Raises:
+    OSError: it cannot.
+  """
+  if os.path.isdir(path):
+    raise IsADirectoryError(f"{path} is a folder; name a file in it")
+  folder = os.path.dirname(os.path.abspath(path))
+  os.makedirs(folder, exist_ok=True)
+  with tempfile.TemporaryFile(dir=folder):
+    pass
 
 
 def write(path, content, *, sync=True):

@@ -19,7 +19,7 @@ import time
 import ml_collections
 import numpy as np
 
-from pg import command, config, pp, progress
+from pg import atomic, command, config, pp, progress
 from pg.codecs import tokenizer
 from pg.data import options, pipeline, prefix_lm, stream
 from pg.evals import metrics as metrics_lib
@@ -311,6 +311,8 @@ def main(args):
     raise ValueError(f"--examples must be at least 1, got {args.examples}")
   if args.step_time is not None and args.step_time <= 0:
     raise ValueError(f"--step-time must be above 0, got {args.step_time}")
+  if args.out:
+    atomic.check(args.out)
   files = " and ".join(filter(None, (args.train, args.val)))
   title = args.config_file if args.config else files
   c = args.config or plain_config(args)

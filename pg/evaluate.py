@@ -1,5 +1,6 @@
 r"""Runs the evaluators of a config on a checkpoint.
 
+python -m pg.evaluate --checkpoint runs/nano
 python -m pg.evaluate --config configs/nano.py --checkpoint runs/nano
 
 Prints the table of scores, each with an interval and the blind baseline beside
@@ -13,8 +14,9 @@ evaluators where the config does not tell them apart from its own training;
 without a record, as the config says. --pp names another way for all evaluators
 (bv, hf, ops; see pg/pp/flavours.py), or `config`: as the config says.
 
-Without a config it works on predictions that are there: files of them, folders
-of such files, or runs.
+Without a --config a run is evaluated by its own. Without a --checkpoint, too,
+it works on predictions that are there: files of them, folders of such files, or
+runs.
 
 python -m pg.evaluate --compare runs/a runs/b
 python -m pg.evaluate --predictions runs/a --out predictions.html
@@ -30,7 +32,9 @@ import os
 import pathlib
 import re
 
-from pg import command, experiment
+import ml_collections
+
+from pg import atomic, command, experiment, progress
 from pg.codecs import masks
 from pg.evals import blind, records, submit
 from pg.evals import compare as compare_lib
@@ -67,12 +71,16 @@ def evaluate(c, path, workdir, pp=None):
   run = experiment.open(c)
   if not run.tasks:
     raise ValueError("the config has no evaluators; add one to c.evals")
+  os.makedirs(workdir, exist_ok=True)
+  atomic.check(os.path.join(workdir, PAGE))
+  progress.say(f"loading {path}")
   abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
   params = load.read(path, run.cfg, abstract["params"], _no_draw)
-  os.makedirs(workdir, exist_ok=True)
   baseline = blind.fit(run.data, run.options) if run.total else None
   model = run.cfg, params, run.form, run.mesh
   step = step_of(path)
+  names = ", ".join(task.name for task in run.tasks)
+  progress.say(f"compiling and running {names}")
   results = evals_run.evaluate(run.tasks, *model, step, workdir, baseline)
   log_run.finish(workdir, results)
   return results
@@ -166,6 +174,7 @@ def _evaluate(args):
   c, path, workdir = args.config, args.checkpoint, args.workdir
   if path is None:
     raise ValueError("nothing to evaluate; add --checkpoint, a run or weights")
+  c = _config_of_run(path) if c is None else c
   if workdir is None:
     try:
       workdir = checkpoint.workdir_of(path)
@@ -186,6 +195,25 @@ def _evaluate(args):
     other = {name: r.records for name, r in results.items() if r.records}
   metrics = {k: how.get("metric", "exact") for k, how in c.evals.items()}
   compare((args.compare[0], other), (path, found), metrics)
+
+
+def _config_of_run(path):
+  """Reads the config that a checkpoint's run was trained with.
+
+  Raises:
+    ValueError: released weights, which have none.
+  """
+  try:
+    file = os.path.join(checkpoint.workdir_of(path), "config.json")
+    with open(file, encoding="utf-8") as f:
+      c = ml_collections.ConfigDict(json.load(f))
+  except (ValueError, OSError) as error:
+    raise ValueError(
+      f"{path} is no run with a config of its own ({error}): say with --config"
+      " what to evaluate it on"
+    ) from error
+  progress.say(f"config: {file}")
+  return c
 
 
 def _other(names):
@@ -256,13 +284,13 @@ def main(args):
       "--out and --submit go with --predictions; a --config writes into"
       " --workdir"
     )
-  elif args.config is not None:
+  elif args.config is not None or args.checkpoint:
     _evaluate(args)
   elif args.compare:
     _compare(args.compare)
   else:
     raise ValueError(
-      "wanted a --config, --compare or --predictions; see --help"
+      "wanted a --checkpoint, --compare or --predictions; see --help"
     )
 
 

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import warnings
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from pg import command, pp
+from pg import atomic, command, pp, progress
 from pg.codecs import boxes as box_codec
 from pg.codecs import tokenizer
 from pg.data import prefix_lm, stream
@@ -198,13 +199,35 @@ def draw_boxes(image, found):
 
 
 def read(path):
-  """Reads a file's bytes."""
+  """Reads an image's file as bytes; one that is none is named."""
   with open(path, "rb") as f:
-    return f.read()
+    image = f.read()
+  try:
+    image_ops.to_rgb(image)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  return image
+
+
+def check_out(path):
+  """Sees that a picture can be written, before there is one.
+
+  Raises:
+    ValueError, OSError: it cannot.
+  """
+  end = os.path.splitext(path)[1].lower()
+  if Image.registered_extensions().get(end) not in Image.SAVE:
+    raise ValueError(
+      f"--out {path}: the name of a picture ends in .png or .jpg"
+    )
+  atomic.check(path)
 
 
 def main(args):
   images = [read(path) for path in args.image]
+  if args.out:
+    check_out(args.out)
+  progress.say(f"loading {args.checkpoint}")
   model = load(
     args.checkpoint,
     tokenizer_path=args.tokenizer,
@@ -215,6 +238,7 @@ def main(args):
   sampler = sampling.Sampler(
     args.temperature, args.top_k, args.top_p, args.seed
   )
+  progress.say("compiling for this prompt's answer")
   answer = predict(
     model, images, args.prompt, max_len=args.max_len, sampler=sampler
   )

@@ -1,8 +1,13 @@
-"""Progress bars."""
+"""Progress bars, and lines that say what takes a while."""
 
 import sys
 
 import tqdm
+
+
+def say(text):
+  """Prints a line for whoever waits, apart from what a program answers."""
+  print(text, file=sys.stderr, flush=True)
 
 
 class Bar(tqdm.tqdm):

@@ -1,6 +1,7 @@
 """A file or folder is there whole, or what was there before it is."""
 
 import os
+import re
 import stat
 import threading
 
@@ -16,6 +17,15 @@ def test_text_and_bytes_are_written_as_they_are(tmp_path):
   atomic.write(path, b"\r\n\xff", sync=False)
   assert path.read_bytes() == b"\r\n\xff"
   assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path):
+  atomic.check(tmp_path / "made/here/a.txt")
+  assert os.listdir(tmp_path / "made/here") == []
+  (tmp_path / "file").touch()
+  for wrong in (tmp_path, tmp_path / "file/a.txt"):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+      atomic.check(wrong)
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])

@@ -114,7 +114,8 @@ def test_the_page_is_made_of_predictions(runs):
 @pytest.mark.parametrize(
   "given, message",
   [
-    ({}, "wanted a --config, --compare or --predictions"),
+    ({}, "wanted a --checkpoint, --compare or --predictions"),
+    (dict(checkpoint="nowhere"), "nowhere is no run with a config of its own"),
     (dict(config="c"), "nothing to evaluate; add --checkpoint"),
     (dict(compare=["a"]), "--compare got 1 run without a --config; it takes"),
     (dict(compare=["a", "nowhere"]), "no predictions in .*nowhere; wanted"),

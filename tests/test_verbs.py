@@ -46,10 +46,11 @@ def verb(name, *args):
   )
 
 
-def test_evaluate_gives_the_scores_of_training(run, tmp_path, capsys):
+@pytest.mark.parametrize("whose", ["given", "own"])
+def test_evaluate_gives_the_scores_of_training(whose, run, tmp_path, capsys):
   args = dict(checkpoint=run, workdir=str(tmp_path), compare=[run])
   args |= dict(predictions=None, mask_codec=masks.NANO, pp=None)
-  config = tiny.nano(batch_size=8)
+  config = tiny.nano(batch_size=8) if whose == "given" else None
   evaluate.main(
     argparse.Namespace(config=config, out=None, submit=None, **args)
   )
@@ -64,7 +65,9 @@ def test_evaluate_gives_the_scores_of_training(run, tmp_path, capsys):
   for file in ("report.html", "predictions.html"):
     assert (tmp_path / file).exists()
   assert (tmp_path / "predictions/caption-000000002.jsonl").exists()
-  said = capsys.readouterr().out
+  said, waiting = capsys.readouterr()
+  assert f"loading {run}\ncompiling and running caption" in waiting
+  assert (f"config: {run}/config.json\n" in waiting) == (whose == "own")
   assert re.search(r"caption +mean score .* \+0.000 .* 1 +12$", said, re.M)
 
 
@@ -118,16 +121,27 @@ def test_the_token_log_probabilities_are_those_of_the_model(run, photo):
   [
     (("--checkpoint", "nowhere"), "no file or folder .*nowhere"),
     (("--image", "nowhere.png"), "No such file .*nowhere.png"),
-    (("--prompt", "where " * 60), "tokens and the model was trained with"),
+    (("--image", __file__), "test_verbs.py: cannot decode an image"),
+    (("--out", "/dev/null/a.png"), "'/dev/null"),
+    (("--out", "a.text"), "a.text: the name of a picture ends in"),
+    (
+      ("--prompt", "where" + " where" * 59),
+      "tokens and the model was trained with",
+    ),
   ],
 )
 def test_predict_explains_what_is_wrong(run, photo, args, message):
+  waited = [f"loading {dict([args]).get('--checkpoint', run)}"]
+  waited += ["compiling for this prompt's answer"]
+  waited = waited[: {"--checkpoint": 1, "--prompt": 2}.get(args[0], 0)]
   given = {"--checkpoint": run, "--image": photo, "--prompt": "caption en"}
   given |= dict([args])
   done = verb("predict", *[x for pair in given.items() for x in pair])
   assert done.returncode == 1
-  assert len(done.stderr.splitlines()) == 1
-  assert re.search(message, done.stderr)
+  *said, error = done.stderr.splitlines()
+  assert re.fullmatch(f"error: .*{message}.*", error)
+  assert said == waited
+  assert not done.stdout
 
 
 @pytest.fixture

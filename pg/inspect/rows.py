@@ -50,8 +50,8 @@ class RecordingSource:
     self.row = self.source[i]
     return self.row
 
-  def where(self, i):
-    return self.source.where(i)
+  def __getattr__(self, name):
+    return getattr(self.source, name)
 
 
 def inspect(i, row, example, tok):

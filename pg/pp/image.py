@@ -49,6 +49,10 @@ _UPRIGHT = {
 }
 
 
+class Undecodable(ValueError):
+  """Bytes that are no image, or one that is refused."""
+
+
 @pp.op
 def decode(example, precise: bool = False, exif: bool = False):
   """Decodes the image to RGB; one that is already an array stays as it is.
@@ -87,7 +91,7 @@ def to_rgb(image, *, precise=False, exif=False):
     exif: turn it upright.
 
   Raises:
-    ValueError: not an image, or one that is refused (see above).
+    Undecodable: not an image, or one that is refused (see above).
   """
   if not isinstance(image, bytes):
     return checked(image)
@@ -100,7 +104,7 @@ def to_rgb(image, *, precise=False, exif=False):
     reason = f"it is none of {', '.join(FORMATS)}"
   except Exception as e:  # Pillow's readers raise nearly anything on bad files.
     reason = e
-  raise ValueError(f"cannot decode an image of {len(image)} bytes: {reason}")
+  raise Undecodable(f"cannot decode an image of {len(image)} bytes: {reason}")
 
 
 def each(images, function):

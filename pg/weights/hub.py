@@ -83,7 +83,10 @@ def resolve(name, *, cache=None):
   if _SCHEME.match(name):
     return remote.fetch(name, cache)
   hint = ""
-  if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
+  first, last = name.split("/")[0], os.path.basename(name)
+  if (first == "runs" or os.path.isdir(first)) and "." not in last:
+    hint = f"; a run is there once it was trained with --workdir {name}"
+  elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
     hint = f'; did you mean "hf://{name}"?'
   raise ValueError(
     f"no file or folder {name!r}; wanted one, hf://owner/repository[@revision]"

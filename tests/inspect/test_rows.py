@@ -1,5 +1,6 @@
 """The check names every problem and its place, and nothing else."""
 
+import re
 from unittest import mock
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_missing_and_corrupt_images_are_named(folder):
   said = " ".join(result.out.split())
   assert "nowhere.png" in said and "cannot decode" in said
   assert "No such file" in result.detail("image")
+  assert re.search(r"/broken\.png: decode\S+ cannot decode", said)
 
 
 def test_a_row_that_breaks_does_not_hide_the_others(folder, monkeypatch):

@@ -182,7 +182,7 @@ def test_the_worst_findings_come_first_and_then_the_commonest(folder):
   shown = re.findall("^(?:error|warning|note): .*", result.out, re.M)
   assert shown == [
     "error: <loc> or <seg> that are no tokens: 1 in train",
-    "warning: prompts that end in spaces or newlines: 2 in train",
+    "warning: prompts that begin or end in spaces or newlines: 2 in train",
     "warning: empty suffixes: 1 in train",
     "note: training rows whose suffix other rows have, too: 2 in train",
   ]

@@ -264,6 +264,16 @@ def test_a_missing_path_says_which_names_there_are(cache):
   message('did you mean "hf://a/b@c"?', ValueError, "a/b@c", cache)
 
 
+@pytest.mark.parametrize("name", ["runs/nano", "experiments/a/b"])
+def test_a_run_that_is_not_there_yet_is_no_repository(
+  name, cache, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "experiments").mkdir()
+  text = message("a run is there once it was", ValueError, name, cache)
+  assert f"--workdir {name}" in text and "hf://runs" not in text
+
+
 def test_a_repository_comes_without_weights_in_other_formats(server, cache):
   path = hub.resolve(f"hf://{REPO}", cache=cache)
   wanted = {k: v for k, v in FILES.items() if k != "pytorch_model.bin"}
