@@ -293,15 +293,18 @@ def plain_config(args):
   c.update({k: v for k, v in given.items() if v is not None})
   c.seed, c.init, c.blind, c.total = 0, "", False, "1ep"
   c.pp = f"decode(exif=True) | resize({c.res})"
-  c.data = dict(train=dict(source="jsonl", path=args.train))
+  root = {"image_root": args.image_root} if args.image_root else {}
+  c.data = dict(train=dict(source="jsonl", path=args.train, **root))
   c.evals, c.input, c.bad = {}, {}, {}
   if args.val:
-    c.evals.val = dict(metric="perplexity", source="jsonl", path=args.val)
+    spec = dict(source="jsonl", path=args.val, **root)
+    c.evals.val = dict(metric="perplexity", **spec)
   return c
 
 
 def main(args):
-  given = [k for k in ("train", *DEFAULTS) if getattr(args, k) is not None]
+  given = ("train", "image_root", *DEFAULTS)
+  given = [k for k in given if getattr(args, k) is not None]
   if args.config and given:
     word = given[0].replace("_", "-")
     raise ValueError(f"--{word} is for files without a config; see --help")
@@ -336,6 +339,7 @@ if __name__ == "__main__":
     with_config="optional",
     train=dict(help="JSON lines to train on, instead of a config"),
     val=dict(help="JSON lines to evaluate on"),
+    image_root=dict(help="folder that has their images"),
     res=dict(type=int, help="pixels per side; default 224"),
     text_len=dict(type=int, help="text positions; default 128"),
     num_images=dict(type=int, help="images per row; default 1"),

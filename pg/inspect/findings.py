@@ -30,7 +30,8 @@ KINDS = {
   "image": Kind(
     "error",
     "missing or corrupt images",
-    "Copy or encode them again; a path is relative to the data's file.",
+    "A path is relative to the data's file, or to image_root where that is set:"
+    " --config.data.image_root=DIR. What is corrupt, copy or encode again.",
   ),
   "unscored": Kind(
     "error",

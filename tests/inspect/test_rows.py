@@ -320,3 +320,14 @@ def test_a_tokenizer_that_is_not_here_is_said_and_the_rest_is_checked(
     assert result.found.keys() == {"tokenizer", "loc"}
     assert "text_len 32 is not judged" in result.out
     assert result.code == 1
+
+
+def test_a_root_of_images_can_be_said_without_a_config(folder):
+  (folder.path / "annotations").mkdir()
+  line = row(image="../0.png")
+  folder.write("0.jsonl", row())
+  folder.write("annotations/train.jsonl", line, row("a", image="../0.png"))
+  file = folder.path / "annotations/train.jsonl"
+  assert checks.run("--train", file, "--res=16").code == 1
+  root = f"--image_root={folder.path}"
+  assert checks.run("--train", file, "--res=16", root).code == 0

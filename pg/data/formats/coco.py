@@ -10,6 +10,7 @@ and gigabytes, so each image's part of it is kept (index.Index), and training
 starts at once the next time.
 """
 
+import glob
 import json
 import os
 
@@ -18,6 +19,9 @@ import numpy as np
 from pg.data.formats import folders, rows, splits
 from pg.data.storage import files, index
 from pg.pp import objects
+
+# Images that are looked for, to find the folder that they are in.
+_TRIED = 10
 
 
 class Coco(splits.Sliced):
@@ -36,7 +40,9 @@ class Coco(splits.Sliced):
       path: str, the JSON file of objects or its URL, which is the split "all";
         or a mapping from splits to those.
       image_root: str, the folder that file names are relative to (or a tar
-        file, or a URL); None is the folder of `path`. Or a mapping.
+        file, or a URL); None is the folder of `path`, or where COCO's own
+        layout has images: train2017/ of annotations/instances_train2017.json,
+        or images/, beside annotations/ or in it. Or a mapping.
       captions: str, the JSON file of captions, or a mapping; None: without.
       split: str, split syntax as in "all[:90%]"; None is all of one file.
 
@@ -51,6 +57,15 @@ class Coco(splits.Sliced):
     super().__init__(paths, one, split)
 
 
+def _is_folder(path):
+  """Returns what to say of a folder in place of a file."""
+  found = sorted(
+    glob.glob(os.path.join(glob.escape(path), "**/*.json"), recursive=True)
+  )
+  some = f"; there is {', '.join(found[:5])}" if found else ""
+  return f"{path} is a folder: give the JSON file of objects{some}"
+
+
 class _Images(rows.Rows):
   """The images of one file."""
 
@@ -58,14 +73,14 @@ class _Images(rows.Rows):
 
   def __init__(self, path, image_root, captions):
     self._path, self._captions = os.fspath(path), captions
-    self._image_root = image_root
-    if image_root is None:
-      self._image_root = os.path.dirname(self._path)
+    if os.path.isdir(self._path):
+      raise ValueError(_is_folder(self._path))
     names = [self._path] if captions is None else [self._path, captions]
     try:
       self._index = index.Index(write, *map(files.local, names))
     except OSError as e:
       raise ValueError(f"cannot read {self._path}: {e}") from e
+    self._image_root = self._find() if image_root is None else image_root
 
   def __len__(self):
     return int(self._index.data[-8:].view(np.int64)[0])
@@ -77,6 +92,23 @@ class _Images(rows.Rows):
 
   def _root(self, i):
     return self._image_root
+
+  def _folder(self, i):
+    return os.path.dirname(self._path)
+
+  def _find(self):
+    """Returns the folder that has the images: of the file, or beside it."""
+    here, stem = os.path.split(os.path.splitext(self._path)[0])
+    split, up = stem.rpartition("_")[2], os.path.join(here, os.pardir)
+    parts = ((), ("images",), (split,), ("images", split))
+    for base in (here, up):
+      for part in parts:
+        folder = os.path.normpath(os.path.join(base, *part))
+        for i in range(min(_TRIED, len(self))):
+          name = self._part(i)["image"].get("file_name")
+          if os.path.isfile(os.path.join(folder, str(name))):
+            return folder
+    return here
 
   def _part(self, i):
     ends = self._index.data.view(np.int64)[-1 - len(self) : -1]
@@ -181,7 +213,10 @@ def _parse(path, key):
     try:
       data = json.load(f)
     except (ValueError, RecursionError) as e:
-      raise ValueError(f"{path} is not JSON: {e}") from e
+      lines = (
+        '; JSON lines are source="jsonl"' if "Extra data" in str(e) else ""
+      )
+      raise ValueError(f"{path} is not JSON: {e}{lines}") from e
   if not isinstance(data, dict) or key not in data:
     got = ", ".join(data) if isinstance(data, dict) else type(data).__name__
     raise ValueError(

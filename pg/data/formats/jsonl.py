@@ -19,6 +19,10 @@ import re
 from pg.data.formats import rows, shards, splits
 from pg.data.storage import files, lines
 
+# What a row has, and what the beginnings of other files have.
+_ROW = re.compile(rb'^\{.*"(image|video)"\s*:')
+_COCO = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[\s*\{')
+_ARRAY = re.compile(rb"\[\s*\{")
 SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
 
 
@@ -40,7 +44,8 @@ class Jsonl(rows.Rows):
       path: str, a file (UTF-8), a pattern or a folder of files, or the URL of
         one; a list of those; or a mapping from splits to those.
       image_root: str, the folder that image paths are relative to, a tar file,
-        or the URL of one; None is the folder of each file.
+        or the URL of one; None is the folder of each file. Paths that begin
+        with ".." are from there anyway, and to somewhere in `image_root`.
       keys: what every line must have besides "image" or "video"; other keys
         than these two where the pp makes prefix and suffix from them.
       split: str, split syntax as in "train[:98%]" (splits.parse); the names of
@@ -77,8 +82,9 @@ class Jsonl(rows.Rows):
     return name, found, start + row
 
   def _root(self, i):
-    if self.image_root is not None:
-      return self.image_root
+    return self._folder(i) if self.image_root is None else self.image_root
+
+  def _folder(self, i):
     name = self._locate(i)[0]
     if "://" in name:
       name = re.split("[?#]", name)[0]
@@ -164,9 +170,31 @@ def _open(name, max_line_bytes):
   try:
     path = files.local(name)
     with open(path, "rb") as f:
-      encoding = json.detect_encoding(f.read(4))
+      head = f.read(1 << 16)
+    encoding = json.detect_encoding(head[:4])
     if not encoding.startswith("utf-8"):
       raise ValueError(f"{name} is in {encoding.upper()}: save it as UTF-8")
+    _refuse_other_json(name, head)
     return lines.Lines(path, max_line_bytes)
   except OSError as e:
     raise ValueError(f"cannot read {name}: {e.strerror or e}") from e
+
+
+def _refuse_other_json(name, head):
+  """Raises ValueError for a file that is JSON as a whole, by its beginning."""
+  head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+  first = head.split(b"\n", 1)[0].strip()
+  if _ROW.match(first):
+    return
+  if first.startswith(b"{") and _COCO.search(head):
+    raise ValueError(f'{name} is a COCO file, no JSON lines: use source="coco"')
+  if first == b"{":
+    raise ValueError(
+      f"{name} is a JSON object over several lines; JSON lines have one on each"
+    )
+  if _ARRAY.match(head):
+    code = "[print(json.dumps(row)) for row in json.load(open(0))]"
+    raise ValueError(
+      f"{name} is a JSON array, no JSON lines; write one item on each line:"
+      f' python -c "import json; {code}" < {name} > rows.jsonl'
+    )

@@ -55,7 +55,7 @@ class Rows:
       IndexError: no such row.
     """
     with self._named(i):
-      row, root = self._row(i), self._root(i)
+      row, root = self._located(i)
       if "video" in row:
         return {**row, "video": _clip(row["video"], root)}
       names = row["image"]
@@ -69,7 +69,7 @@ class Rows:
 
   def image_ref(self, i):
     """Returns path or URL of row i's image, a list of several; None: inside."""
-    row, root = self._row(i), self._root(i)
+    row, root = self._located(i)
     names = row["video"] if "video" in row else row["image"]
     several = isinstance(names, list)
     found = [
@@ -106,8 +106,21 @@ class Rows:
         f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
       ) from problems[0]
 
+  def _folder(self, i):
+    """Returns the folder of the file that row i is in; None: there is none."""
+    return None
+
+  def _located(self, i):
+    """Returns row i and its root; ".." in a name starts from `_folder`."""
+    row, root, folder = self._row(i), self._root(i), self._folder(i)
+    key = "video" if "video" in row else "image"
+    if folder is None:
+      return row, root
+    find = lambda name: files.beside(name, folder, root)
+    return {**row, key: image_ops.each(row[key], find)}, root
+
   def _check(self, i, *, decode):
-    row, root = self._row(i), self._root(i)
+    row, root = self._located(i)
     if "video" in row:
       _clip(row["video"], root)
       return

@@ -10,7 +10,9 @@ A row names an image in one of these ways:
   {"base64": "/9j/4AAQ..."}
 
 What is not in the root by its name is refused, as "../../etc/passwd" is; links
-in the root may point anywhere, and the root "/" allows any file.
+in the root may point anywhere, and the root "/" allows any file. In a root that
+somebody gave, "../images/7.jpg" is beside the folder of the file that says so
+(`beside`).
 """
 
 import base64
@@ -104,6 +106,29 @@ def resolve(name, root):
   return path
 
 
+def beside(name, folder, root):
+  """Returns a name that begins with ".." as the path from a folder to it.
+
+  Args:
+    name: as at the top of this file.
+    folder: str, path or URL, where the file is that has the name.
+    root: str, what it has to be in; else the name stays as it is.
+  """
+  if not isinstance(name, str) or not name.startswith(".."):
+    return name
+  path, root = _joined(folder, name), os.fspath(root)
+  root = root if _URL.match(root) else os.path.abspath(root)
+  return path if path.startswith(root.rstrip("/") + "/") else name
+
+
+def _joined(folder, name):
+  """Returns the path or URL of a name in a folder, without ".."."""
+  if match := _URL.match(folder := os.fspath(folder)):
+    rest = posixpath.normpath(f"/{folder[match.end() :]}/{name}")
+    return match[0] + rest.lstrip("/")
+  return os.path.abspath(os.path.join(folder, name))
+
+
 def local(name, only=None):
   """Returns the local path of a file or folder, downloaded if it is a URL.
 
@@ -168,9 +193,12 @@ def short(name):
 
 
 def _outside(name, root):
+  start = _URL.match(root)[0] if _URL.match(root) else ""
+  paths = root.removeprefix(start), _joined(root, name).removeprefix(start)
+  both = start + os.path.commonpath(paths)
   return ValueError(
     f"the image {short(name)} is not in {root}; set image_root to a folder"
-    ' that it is in ("/" is any)'
+    f' that it is in, such as "{both}" ("/" is any)'
   )
 
 

@@ -247,6 +247,51 @@ def test_coco_splits_are_a_mapping_and_can_be_cut(tmp_path):
     coco.Coco(paths)
 
 
+LAYOUTS_OF_COCO = [
+  ("annotations/instances_train2017.json", "train2017"),  # COCO's own
+  ("annotations/instances_train2017.json", "images/train2017"),
+  ("annotations/instances_val.json", "images"),
+  ("instances_val.json", "val"),
+  ("train.json", "images"),
+  ("annotations/train.json", "."),
+  ("train/_annotations.coco.json", "train"),  # Roboflow
+]
+
+
+@pytest.mark.parametrize(("file", "images"), LAYOUTS_OF_COCO)
+def test_images_of_a_coco_layout_need_no_root(file, images, tmp_path):
+  path = tmp_path / file
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_bytes((tmp_path / write_coco(tmp_path / "made")).read_bytes())
+  for n in range(1, 4):  # the first is missing
+    put(tmp_path / images / f"{n:06d}.jpg", jpeg(n))
+  assert coco.Coco(path)[2]["image"] == jpeg(2)
+  with pytest.raises(ValueError, match="000000.jpg"):
+    coco.Coco(path)[0]
+
+
+def test_coco_images_beside_the_folder_of_the_file_take_a_root(tmp_path):
+  for name in ("../000001.jpg", "../../images/1.jpg"):
+    folder = tmp_path / "a" / "b"
+    put(folder / name, jpeg(7))
+    image = dict(id=1, file_name=name, width=WIDTH, height=HEIGHT)
+    path = write_coco(folder, images=[image], annotations=[])
+    with pytest.raises(ValueError, match="set image_root to .* such as"):
+      coco.Coco(path)[0]
+    assert coco.Coco(path, image_root=tmp_path)[0]["image"] == jpeg(7)
+
+
+def test_a_folder_in_place_of_a_coco_file_names_the_files_in_it(tmp_path):
+  write_coco(tmp_path / "annotations")
+  with pytest.raises(
+    ValueError, match="is a folder: give the JSON.*/annotations/instances.json"
+  ):
+    coco.Coco(tmp_path)
+  path = put(tmp_path / "a.jsonl", '{"image": "a"}\n{"image": "b"}\n')
+  with pytest.raises(ValueError, match='JSON lines are source="jsonl"'):
+    coco.Coco(path)
+
+
 def test_coco_is_parsed_once(tmp_path, monkeypatch):
   path = write_coco(tmp_path)
   monkeypatch.setattr(index, "SMALL", 0)
@@ -367,7 +412,7 @@ def test_a_file_that_is_not_coco_is_named(text, message, tmp_path):
 
 
 def test_a_coco_file_that_is_not_there_is_named(tmp_path):
-  for path in (f"{tmp_path}/none.json", str(tmp_path), "/dev/null/x"):
+  for path in (f"{tmp_path}/none.json", "/dev/null/x"):
     with pytest.raises(ValueError, match=f"cannot read {path}|{path} is not"):
       coco.Coco(path)
 

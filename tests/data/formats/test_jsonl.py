@@ -5,6 +5,9 @@ import io
 import json
 import pickle
 import random
+import re
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 
@@ -419,3 +422,80 @@ def test_every_named_source_gives_rows_with_an_image():
     assert len(rows) > 1
     assert np.asarray(rows[1]["image"]).dtype == np.uint8
     assert rows.where(1)
+
+
+def test_images_beside_the_folder_of_the_file_take_a_root_with_both(folder):
+  inside = folder / "annotations"
+  inside.mkdir()
+  names = "../images/0.png", ["../images/1.png", "../images/2.png"]
+  texts = [json.dumps(row(image=name)) for name in names]
+  (inside / "train.jsonl").write_text("\n".join(texts))
+  with pytest.raises(ValueError, match="set image_root to a folder") as error:
+    jsonl_lib.Jsonl(inside / "train.jsonl")[0]
+  (cure,) = re.findall('such as "(.*?)"', str(error.value))
+  assert cure == str(folder)
+  for root in (cure, f"{cure}/", "/"):
+    found = jsonl_lib.Jsonl(inside / "train.jsonl", image_root=root)
+    found.check(None)
+    assert found[0]["image"] == png(0)
+    assert found[1]["image"] == [png(1), png(2)]
+    assert found.image_ref(0) == str(folder / "images/0.png")
+  elsewhere = jsonl_lib.Jsonl(inside / "train.jsonl", image_root=inside)
+  with pytest.raises(ValueError, match="set image_root"):
+    elsewhere[0]
+
+
+def test_so_do_images_beside_the_folder_of_a_url(folder):
+  (folder / "annotations").mkdir()
+  line = json.dumps(row(image="../images/0.png"))
+  (folder / "annotations/train.jsonl").write_text(line)
+  with web.serve(folder) as (url, _):
+    path = f"{url}/annotations/train.jsonl"
+    with pytest.raises(ValueError, match=f'such as "{url}"'):
+      jsonl_lib.Jsonl(path)[0]
+    assert jsonl_lib.Jsonl(path, image_root=url)[0]["image"] == png(0)
+
+
+COCO_FILE = dict(
+  info={"year": 2017},
+  images=[dict(id=1, file_name="1.jpg", height=48, width=64)],
+  annotations=[dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 9, 9])],
+  categories=[dict(id=1, name="cat")],
+)
+WHOLE = [
+  (COCO_FILE, "is a COCO file, no JSON lines: use source=.coco."),
+  ([row(0), row(1)], "is a JSON array, .*write one item on each line"),
+  ({"data": {"a": [1]}}, None),
+]
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n \n"])
+@pytest.mark.parametrize(("value", "message"), WHOLE)
+def test_json_that_is_no_json_lines_is_one_complaint(
+  value, message, start, indent, folder
+):
+  text = start + json.dumps(value, indent=indent)
+  (folder / "x.json").write_text(text, encoding="utf-8")
+  if message is None and indent is None:  # one line: a bad row
+    assert len(jsonl_lib.Jsonl(folder / "x.json")) == 1
+    return
+  message = message or "is a JSON object over several lines"
+  for path in (folder, folder / "x.json"):
+    with pytest.raises(ValueError, match=f"x.json {message}"):
+      jsonl_lib.Jsonl(path)
+
+
+def test_an_array_is_made_lines_by_the_command_that_it_names(folder):
+  (folder / "x.json").write_text(json.dumps([row(0), row(1)], indent=2))
+  with pytest.raises(ValueError) as error:
+    jsonl_lib.Jsonl(folder / "x.json")
+  command = str(error.value).split("each line: python ")[1]
+  subprocess.run(f"{sys.executable} {command}", shell=True, cwd=folder)
+  assert jsonl_lib.Jsonl(folder / "rows.jsonl")[1]["image"] == png(1)
+
+
+def test_rows_with_lists_of_a_coco_file_are_rows(folder):
+  more = dict(images=[{"id": 1}], annotations=[{"bbox": [1, 2, 3, 4]}])
+  assert len(jsonl(folder, row(0, **more), row(1))) == 2
+  assert len(jsonl(folder, json.dumps(more | row(0)))) == 1
