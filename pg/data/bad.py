@@ -45,21 +45,20 @@ class BadRow(ValueError):
 class Policy(NamedTuple):
   """What becomes of bad rows."""
 
-  policy: str = "raise"
+  skips: bool = False  # else the first one ends the run
   max_fraction: float = 0.01  # of the rows read; above it the run stops
 
-  @property
-  def skips(self):
-    return self.policy == "skip"
 
-  def check(self):
-    """Raises ValueError for a policy that there is not."""
-    if self.policy not in POLICIES:
-      raise ValueError(config.unknown(self.policy, POLICIES, "bad.policy"))
-    if not 0 <= self.max_fraction <= 1:
-      raise ValueError(
-        f"bad.max_fraction is a share from 0 to 1, got {self.max_fraction}"
-      )
+def policy(policy="raise", max_fraction=0.01):
+  """Returns the Policy of a config's `bad`.
+
+  Raises:
+    ValueError: an unknown policy, or a fraction outside of 0 to 1.
+  """
+  config.lookup(dict.fromkeys(POLICIES), policy, "bad.policy")
+  if not 0 <= max_fraction <= 1:
+    raise ValueError(f"bad.max_fraction is from 0 to 1, got {max_fraction}")
+  return Policy(policy == "skip", max_fraction)
 
 
 class Record:

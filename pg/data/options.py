@@ -25,8 +25,7 @@ def from_config(c):
   Raises:
     ValueError: a value that is not allowed.
   """
-  found = Options(**c.input, bad=bad_lib.Policy(**c.bad))
-  found.bad.check()
+  found = Options(**c.input, bad=bad_lib.policy(**c.bad))
   if found.cache not in CACHES:
     raise ValueError(config.unknown(found.cache, CACHES, "input.cache"))
   for name, least in dict(

@@ -161,7 +161,7 @@ def train_batches(
   if options.cache:
     data = cache.cached(data, options)
   make = functools.partial(prefix_lm.train_row, form)
-  stream = Stream(data, make, seed, skip_bad=options.bad.policy == "skip")
+  stream = Stream(data, make, seed, skip_bad=options.bad.skips)
 
   def batch(j):
     at = start + j * batch_size + first
@@ -232,11 +232,10 @@ def eval_batches(
     visits = [(i, pp.Turn(row=i))] if i < n else []
     skip_bad = options.bad.skips
     index, item, bad = first_usable(dataset, visits, row_and_text, skip_bad)
-    return (
-      (padding, -1, None, bad)
-      if item is None
-      else (item[0], index, item[1], bad)
-    )
+    if item is None:
+      return padding, -1, None, bad
+    row, text = item
+    return row, index, text, bad
 
   def batch(j):
     at = j * batch_size + first

@@ -11,7 +11,7 @@ from tests.support import numbers
 form, registered = numbers.form, numbers.registered
 
 RAISE = options.Options()
-SKIP = options.Options(bad=bad.Policy("skip", 0.2))
+SKIP = options.Options(bad=bad.Policy(True, 0.2))
 
 
 def rows(*index, source=0):
@@ -72,7 +72,7 @@ def test_every_visit_of_a_bad_row_is_reported_with_its_batch(form):
 
 
 def record(path=None, size=10_000, max_fraction=0.01):
-  policy = bad.Policy("skip", max_fraction)
+  policy = bad.Policy(True, max_fraction)
   return bad.Record({"a": size, "b": size}, policy, path)
 
 
@@ -146,7 +146,7 @@ def test_the_check_obeys_the_policy(form, tmp_path):
   cut = numbers.check(data, form, SKIP, str(tmp_path))
   assert cut == {"a": (0, 18), "b": (0, 10)}
   assert [b["row"] for b in lines(tmp_path / bad.FILE)] == [3, 7]
-  strict = SKIP._replace(bad=bad.Policy("skip", 0.05))
+  strict = SKIP._replace(bad=bad.Policy(True, 0.05))
   with pytest.raises(ValueError, match="2 of 20 rows read from a"):
     numbers.check(data, form, strict, tmp_path)
   with pytest.raises(ValueError, match="numbers:3"):
@@ -164,10 +164,10 @@ def test_the_check_leaves_skipped_rows_out(form):
 @pytest.mark.parametrize(
   "policy, message",
   [
-    (bad.Policy("ignore"), 'unknown bad.policy "ignore"'),
-    (bad.Policy("skip", 1.5), "a share from 0 to 1, got 1.5"),
+    (("ignore",), 'unknown bad.policy "ignore"'),
+    (("skip", 1.5), "is from 0 to 1, got 1.5"),
   ],
 )
 def test_a_policy_that_there_is_not_is_refused(policy, message):
   with pytest.raises(ValueError, match=message):
-    policy.check()
+    bad.policy(*policy)

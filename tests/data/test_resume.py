@@ -16,7 +16,7 @@ from tests.support import numbers, numbers_run
 
 form, registered = numbers.form, numbers.registered
 
-SKIP = options.Options(prefetch=2, bad=bad_lib.Policy("skip", 0.5))
+SKIP = options.Options(prefetch=2, bad=bad_lib.Policy(True, 0.5))
 MIX = dict(
   a=dict(source="numbers", size=10, weight=3, pp="keep_even"),
   b=dict(

@@ -17,7 +17,7 @@ from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
 
-SKIP = options.Options(bad=bad_lib.Policy("skip", 0.5))
+SKIP = options.Options(bad=bad_lib.Policy(True, 0.5))
 MIX = dict(
   a=dict(source="numbers", size=10, weight=3),
   b=dict(source="numbers", size=100, start=100, weight=1, pp="draw"),
