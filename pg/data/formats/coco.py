@@ -17,7 +17,7 @@ import os
 import numpy as np
 
 from pg.data.formats import folders, rows, splits
-from pg.data.storage import files, index
+from pg.data.storage import files, index, lookup
 from pg.pp import objects
 
 # Images that are looked for, to find the folder that they are in.
@@ -106,7 +106,7 @@ class _Images(rows.Rows):
         folder = os.path.normpath(os.path.join(base, *part))
         for i in range(min(_TRIED, len(self))):
           name = self._part(i)["image"].get("file_name")
-          if os.path.isfile(os.path.join(folder, str(name))):
+          if lookup.find(str(name), folder):
             return folder
     return here
 

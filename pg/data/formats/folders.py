@@ -6,8 +6,32 @@ per object in `boxes` ([y1, x1, y2, x2] as fractions of height and width) and
 """
 
 import math
+import os
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def inside(folder, ends, *, deep=True):
+  """Returns the paths of a folder's files, sorted, without hidden ones.
+
+  Args:
+    folder: str.
+    ends: tuple of str, see `is_one`.
+    deep: bool, also those of the folders in it.
+  """
+  found = []
+  for parent, folders, names in os.walk(folder):
+    folders[:] = [f for f in folders if deep and not f.startswith(".")]
+    found += [os.path.join(parent, f) for f in names if is_one(f, ends)]
+  return sorted(found)
+
+
+def is_one(name, ends):
+  """Says whether the name of a file ends in one of `ends`, and is not hidden.
+
+  Beside x.jpg macOS writes ._x.jpg, which is no image. Case means nothing.
+  """
+  return name.lower().endswith(ends) and not name.startswith(".")
 
 
 def box(corners, width=1, height=1, slack=0.01):

@@ -138,7 +138,12 @@ def _remote_files(path, suffixes):
     names = fs.glob(inside) if pattern else fs.find(inside)
   except Exception as e:  # every file system has its own
     raise ValueError(f"cannot list {path}: {e}") from e
-  names = [n for n in names if _has_suffix(n, suffixes)]
+  names = [
+    name
+    for name in names
+    if _has_suffix(name, suffixes)
+    and not posixpath.basename(name).startswith(".")  # as in a local folder
+  ]
   root = _fixed(inside) if pattern else inside
   return fs.unstrip_protocol(root), [fs.unstrip_protocol(n) for n in names]
 

@@ -13,7 +13,7 @@ import os
 from xml.etree import ElementTree
 
 from pg.data.formats import folders, rows, splits
-from pg.data.storage import files, text
+from pg.data.storage import files, lookup, text
 
 
 class Voc(splits.Sliced):
@@ -42,8 +42,8 @@ class Voc(splits.Sliced):
     lists = os.path.join(root, "ImageSets", "Main")
     names = {"all": None}
     if os.path.isdir(lists):
-      found = sorted(f for f in os.listdir(lists) if f.endswith(".txt"))
-      names = {f.removesuffix(".txt"): os.path.join(lists, f) for f in found}
+      found = sorted(f for f in os.listdir(lists) if folders.is_one(f, ".txt"))
+      names = {f[: -len(".txt")]: os.path.join(lists, f) for f in found}
     one = lambda name: _Images(
       annotations,
       _inside(root, "JPEGImages"),
@@ -63,12 +63,18 @@ def _names(annotations, path):
   """Returns the names in a list; None stands for all there are."""
   try:
     if path is None:
-      found = sorted(os.listdir(annotations))
-      names = [f.removesuffix(".xml") for f in found if f.endswith(".xml")]
+      # Without Annotations, folders in this one may be other splits.
+      deep = os.path.basename(annotations) == "Annotations"
+      found = folders.inside(annotations, ".xml", deep=deep)
+      names = [os.path.relpath(f, annotations)[: -len(".xml")] for f in found]
     else:
+      names = text.lines(path)
       # Lists of one class have a second word: -1 is an image without it.
-      words = [line.split() for line in text.lines(path)]
-      names = [w[0] for w in words if w[1:] != ["-1"]]
+      words = [line.rsplit(None, 1) for line in names]
+      flagged = all(w[1:] in (["-1"], ["0"], ["1"]) for w in words)
+      # That may be the end of names, too: "photo 1".
+      if flagged and not lookup.find(f"{' '.join(names[:1])}.xml", annotations):
+        names = [w[0] for w in words if w[1] != "-1"]
   except (OSError, ValueError) as e:
     raise ValueError(f"cannot read {path or annotations}: {e}") from e
   if not names:
@@ -101,7 +107,14 @@ class _Images(rows.Rows):
 
   def where(self, i):
     """Returns the path of the XML file of row i."""
-    return os.path.join(self._annotations, f"{self._names[i]}.xml")
+    name = f"{self._names[i]}.xml"
+    found = lookup.find(name, self._annotations)
+    return os.path.join(self._annotations, found or name)
+
+  def _stem(self, i):
+    """Returns the name of row i without .xml, as it is here."""
+    path = os.path.relpath(self.where(i), self._annotations)
+    return os.path.splitext(path)[0]
 
   def _root(self, i):
     return self._images
@@ -122,7 +135,7 @@ class _Images(rows.Rows):
       self._object(number, o, *size)
       for number, o in enumerate(tree.findall("object"))
     ]
-    row = {"image": name, "image_id": self._names[i]}
+    row = {"image": name, "image_id": self._stem(i)}
     row["height"], row["width"] = size
     for k, key in enumerate(("boxes", "labels", "difficult", "truncated")):
       row[key] = [o[k] for o in objects]
@@ -130,11 +143,14 @@ class _Images(rows.Rows):
 
   def _image(self, i, tree):
     """Returns the name of the image of row i."""
-    for end in folders.IMAGES:
-      if os.path.isfile(os.path.join(self._images, self._names[i] + end)):
-        return self._names[i] + end
+    names = [self._stem(i) + end for end in folders.IMAGES]
+    for name in names:
+      if os.path.isfile(os.path.join(self._images, name)):
+        return name
     # `filename` is often a name that the image once had.
-    return tree.findtext("filename") or f"{self._names[i]}.jpg"
+    said = (tree.findtext("filename") or "").strip()
+    found = (lookup.find(name, self._images) for name in (*names, said))
+    return next(filter(None, found), said or names[0])
 
   def _object(self, number, o, height, width):
     """Returns box, label, difficult and truncated."""

@@ -18,7 +18,7 @@ image without a file has no objects. Other lines become boxes, too:
 import os
 
 from pg.data.formats import folders, rows, splits
-from pg.data.storage import files, text
+from pg.data.storage import files, lookup, text
 
 
 class Yolo(splits.Sliced):
@@ -111,7 +111,11 @@ def _found(root):
   images = os.path.join(root, "images")
   if not os.path.isdir(images):
     return {"all": "."}
-  inside = sorted(entry.name for entry in os.scandir(images) if entry.is_dir())
+  inside = sorted(
+    entry.name
+    for entry in os.scandir(images)
+    if entry.is_dir() and not entry.name.startswith(".")
+  )
   return {name: f"images/{name}" for name in inside} or {"all": "images"}
 
 
@@ -127,14 +131,14 @@ def _images(root, given):
   path = os.path.join(root, str(given))
   if not os.path.exists(path):
     # Roboflow's files are relative to a folder next to them.
-    path = os.path.join(root, str(given).removeprefix("../"))
+    given = str(given).replace("\\", "/").removeprefix("../")
+    path = os.path.join(root, lookup.find(given, root) or given)
   try:
-    if path.endswith(".txt"):
+    if path.lower().endswith(".txt"):
       found = [os.path.normpath(line) for line in text.lines(path)]
     else:
-      inside = [os.path.join(d, f) for d, _, fs in os.walk(path) for f in fs]
-      inside = [p for p in inside if p.lower().endswith(folders.IMAGES)]
-      found = sorted(os.path.relpath(p, root) for p in inside)
+      found = folders.inside(path, folders.IMAGES)
+      found = sorted(os.path.relpath(p, root) for p in found)
   except (OSError, ValueError) as e:
     raise ValueError(f"cannot read the images in {path}: {e}") from e
   if not found:
@@ -161,14 +165,18 @@ class _Images(rows.Rows):
 
   def where(self, i):
     """Returns the path of the image of row i."""
-    return os.path.join(self._path, self._images[i])
+    return os.path.join(self._path, self._image(i))
+
+  def _image(self, i):
+    """Returns the name of the image of row i."""
+    return lookup.find(self._images[i], self._path) or self._images[i]
 
   def _labels(self, i):
     """Returns the path of the text file of row i."""
-    stem = f"{os.sep}{os.path.splitext(self._images[i])[0]}.txt"
+    stem = f"{os.sep}{os.path.splitext(self._image(i))[0]}.txt"
     start, found, end = stem.rpartition("/images/")
-    stem = f"{start}/labels/{end}" if found else stem
-    return os.path.join(self._path, stem[1:])
+    name = (f"{start}/labels/{end}" if found else stem)[1:]
+    return os.path.join(self._path, lookup.find(name, self._path) or name)
 
   def _root(self, i):
     return self._path
@@ -189,8 +197,9 @@ class _Images(rows.Rows):
           boxes.append(_box(words[1:], self._keypoints))
         except ValueError as e:
           raise ValueError(f"{path}:{number}: {e}") from e
-    row = {"image": self._images[i], "height": None, "width": None}
-    row["image_id"] = os.path.splitext(self._images[i])[0]
+    name = self._image(i)
+    row = {"image": name, "height": None, "width": None}
+    row["image_id"] = os.path.splitext(name)[0]
     return {**row, "boxes": boxes, "labels": labels}
 
   def _label(self, word):

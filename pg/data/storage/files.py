@@ -12,7 +12,8 @@ A row names an image in one of these ways:
 What is not in the root by its name is refused, as "../../etc/passwd" is; links
 in the root may point anywhere, and the root "/" allows any file. In a root that
 somebody gave, "../images/7.jpg" is beside the folder of the file that says so
-(`beside`).
+(`beside`). lookup.py says what else is the name of a file in the root:
+"IMAGES\\7.JPG".
 """
 
 import base64
@@ -28,7 +29,7 @@ import re
 from PIL import Image
 
 from pg import atomic
-from pg.data.storage import index, tar
+from pg.data.storage import index, lookup, tar
 
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
@@ -101,6 +102,8 @@ def resolve(name, root):
     return f"{root.rstrip('/')}/{path}"
   root = os.path.abspath(root)
   path = os.path.normpath(os.path.join(root, name))
+  if not _member(path) and (found := lookup.find(name, root)):
+    return os.path.join(root, found)
   if not path.startswith(os.path.join(root, "")):
     raise _outside(name, root)
   return path
@@ -116,7 +119,7 @@ def beside(name, folder, root):
   """
   if not isinstance(name, str) or not name.startswith(".."):
     return name
-  path, root = _joined(folder, name), os.fspath(root)
+  path, root = _joined(folder, name.replace("\\", "/")), os.fspath(root)
   root = root if _URL.match(root) else os.path.abspath(root)
   return path if path.startswith(root.rstrip("/") + "/") else name
 

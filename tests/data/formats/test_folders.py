@@ -183,6 +183,94 @@ def test_xml_is_read_whatever_it_says_of_itself(said, encoding, tmp_path):
   assert voc.Voc(tmp_path)[0]["labels"] == ["Köter"]
 
 
+WRITTEN = [
+  lambda name: "C:\\Users\\me\\" + name.replace("/", "\\") + ".jpg",
+  "/home/somebody/{}.JPG".format,
+  " {}.JPG ".format,
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_names_of_images_are_found_as_tools_write_them(written, tmp_path):
+  paths = {
+    "coco": write_coco(tmp_path / "coco"),
+    "yolo": write_yolo(tmp_path / "yolo"),
+  }
+  keys = ("image", "boxes", "labels", "image_id")
+
+  def content(name):
+    found = source.SOURCES[name](paths[name])
+    found.check(None)
+    return [[row[key] for key in keys] for row in rows(found)]
+
+  want = {name: content(name) for name in paths}
+  data = json.loads((tmp_path / "coco/instances.json").read_text())
+  for image in data["images"]:
+    image["file_name"] = written(image["file_name"].removesuffix(".jpg"))
+  put(tmp_path / "coco/instances.json", json.dumps(data))
+  listed = [f"{written(f'images/{stem}')}\n" for stem, _ in scenes()]
+  put(tmp_path / "yolo/list.txt", "".join(listed))
+  yaml = tmp_path / "yolo/data.yaml"
+  train = "train: D:\\birds\\list.txt\npath: D:\\birds\n"
+  put(yaml, yaml.read_text().replace("train: images\n", train))
+  assert {name: content(name) for name in paths} == want
+
+
+def test_voc_images_are_found_by_their_filename_as_tools_write_it(tmp_path):
+  for name in ("C:\\me\\b.JPG", " B.jpg\n", "jpegimages/b.jpg"):
+    said = f"<filename>{name}</filename><size>"
+    put(tmp_path / "Annotations/a.xml", xml([]).replace("<size>", said))
+    put(tmp_path / "JPEGImages/b.jpg", jpeg(7))
+    (row,) = rows(voc.Voc(tmp_path))
+    assert (row["image"], row["image_id"]) == (jpeg(7), "a")
+
+
+def test_hidden_files_beside_others_are_none_of_them(tmp_path):
+  voc_root, yolo_root = write_voc(tmp_path / "voc"), write_yolo(tmp_path / "y")
+  for path in [*tmp_path.rglob("*.*")]:
+    put(path.with_name(f"._{path.name}"), b"\0\5\x16\7")  # of macOS
+  put(tmp_path / "y/images/.ipynb_checkpoints/000000.jpg", jpeg())
+  found = yolo.Yolo(yolo_root)
+  found.check(None)
+  assert len(found) == 4
+  (tmp_path / "y/data.yaml").unlink()
+  put(tmp_path / "y/classes.txt", "\n".join(NAMES))
+  assert len(yolo.Yolo(yolo_root)) == 4
+  with pytest.raises(ValueError, match="split; there are dog_val, train, val"):
+    voc.Voc(voc_root)
+  for path in (tmp_path / "voc/ImageSets/Main").iterdir():
+    path.unlink()
+  (tmp_path / "voc/ImageSets/Main").rmdir()
+  assert len(voc.Voc(voc_root)) == 4
+
+
+def test_files_of_labels_may_be_written_in_another_case(tmp_path):
+  put(tmp_path / "classes.txt", "dog")
+  put(tmp_path / "images/IMG_1.JPG", jpeg())
+  put(tmp_path / "labels/img_1.TXT", "0 0.5 0.5 1 1")
+  put(tmp_path / "labels/IMG_2.txt", "0 0.5 0.5 1 1")
+  assert yolo.Yolo(tmp_path)[0]["labels"] == ["dog"]
+  put(tmp_path / "Annotations/A 1.XML", xml([((0, 0, 8, 8), "cat")]))
+  put(tmp_path / "JPEGImages/a 1.JPG", jpeg())
+  assert voc.Voc(tmp_path)[0]["labels"] == ["cat"]
+
+
+def test_voc_lists_have_names_with_spaces_and_those_of_folders(tmp_path):
+  for name in ("a 1", "b 1", "sub/c"):
+    put(tmp_path / f"Annotations/{name}.xml", xml([]))
+    put(tmp_path / f"JPEGImages/{name}.jpg", jpeg())
+  ids = lambda split: [
+    row["image_id"] for row in rows(voc.Voc(tmp_path, split))
+  ]
+  assert ids("all") == ["a 1", "b 1", "sub/c"]
+  put(tmp_path / "ImageSets/Main/train.txt", "a 1\nb 1\n")
+  put(tmp_path / "ImageSets/Main/val.txt", "sub/c\nC:\\VOC\\Annotations\\B 1\n")
+  put(tmp_path / "ImageSets/Main/dog_train.txt", "a 1  1\nb 1 -1\n")
+  assert ids("train") == ["a 1", "b 1"]
+  assert ids("val") == ["sub/c", "b 1"]
+  assert ids("dog_train") == ["a 1"]
+
+
 def test_rows_are_what_the_ops_of_objects_take(tmp_path):
   steps = parse.build("decode | objects(order='area', crowd=False)")
   done = steps(coco.Coco(write_coco(tmp_path))[3], pp.Turn(row=3))
@@ -268,6 +356,17 @@ def test_images_of_a_coco_layout_need_no_root(file, images, tmp_path):
   assert coco.Coco(path)[2]["image"] == jpeg(2)
   with pytest.raises(ValueError, match="000000.jpg"):
     coco.Coco(path)[0]
+
+
+def test_a_coco_layout_is_found_by_names_as_tools_write_them(tmp_path):
+  for name in ("C:\\me\\train2017\\000001.JPG", "000001.JPG"):
+    image = dict(id=1, file_name=name, width=WIDTH, height=HEIGHT)
+    folder = tmp_path / "annotations"
+    path = write_coco(tmp_path / "made", images=[image], annotations=[])
+    path = put(folder / "a_train2017.json", open(path, "rb").read())
+    put(tmp_path / "train2017/000001.jpg", jpeg(7))
+    (row,) = rows(coco.Coco(path))
+    assert (row["image"], row["file_name"]) == (jpeg(7), name)
 
 
 def test_coco_images_beside_the_folder_of_the_file_take_a_root(tmp_path):

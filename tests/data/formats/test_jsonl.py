@@ -427,7 +427,7 @@ def test_every_named_source_gives_rows_with_an_image():
 def test_images_beside_the_folder_of_the_file_take_a_root_with_both(folder):
   inside = folder / "annotations"
   inside.mkdir()
-  names = "../images/0.png", ["../images/1.png", "../images/2.png"]
+  names = "../images/0.png", ["..\\images\\1.PNG", "../images/2.png"]
   texts = [json.dumps(row(image=name)) for name in names]
   (inside / "train.jsonl").write_text("\n".join(texts))
   with pytest.raises(ValueError, match="set image_root to a folder") as error:

@@ -109,6 +109,7 @@ def test_files_of_a_bucket_are_listed_and_downloaded(home):
   names = ["data/test.parquet", "data/train-00000-of-00001.parquet"]
   for name in names:
     fs.pipe(f"/bucket/{name}", name.encode())
+  fs.pipe("/bucket/data/._test.parquet", b"of macOS")
   for path in ("memory://bucket", "memory://bucket/data/*.parquet"):
     found = shards.find(path, SUFFIXES)
     assert list(found) == ["train", "test"]
