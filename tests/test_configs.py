@@ -1,5 +1,7 @@
 """Every config loads, and names only what exists."""
 
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -89,6 +91,37 @@ def test_a_wrong_evaluator_is_explained(change, message):
   with c.unlocked():
     c.evals.caption.update(change)
   with pytest.raises(ValueError, match=message):
+    evals_task.tasks(c)
+
+
+def only_for_a_server(how):
+  return how.get("metric") == "none" and how.get("submit")
+
+
+SERVED = [
+  file
+  for file in FILES
+  if any(map(only_for_a_server, config.load(str(ROOT / file)).evals.values()))
+]
+
+
+@pytest.mark.parametrize("file", SERVED)
+@pytest.mark.filterwarnings("ignore:.*beyond the end")
+def test_a_server_file_without_its_data_is_skipped(file, tmp_path):
+  c = config.load(f"{ROOT / file}:data={tmp_path}")
+  others = {k: v for k, v in c.evals.items() if not only_for_a_server(v)}
+  for how in (c.data, *others.values()):
+    spec = {**c.data, **how}
+    for name in re.sub(r"\[.*?\]", "", spec["split"]).split("+"):
+      path = pathlib.Path(spec["path"], f"{name.strip()}.jsonl")
+      path.parent.mkdir(exist_ok=True)
+      path.write_text('{"image": "0.png"}')
+  with pytest.warns(UserWarning, match="is left out: .*unknown split"):
+    assert {task.name for task in evals_task.tasks(c)} == set(others)
+  with c.unlocked():
+    for how in c.evals.values():
+      how.update(metric="exact", optional=False)  # now it has a score
+  with pytest.raises(ValueError, match="makes all splits"):
     evals_task.tasks(c)
 
 

@@ -104,6 +104,9 @@ def prepare(
 ):
   """Writes the splits of a release; those that are there already are kept.
 
+  With `allow_incomplete` one that lacks rows is made anew where more of them
+  are there by now.
+
   Args:
     splits: function from a Raw to an iterable of Split.
     raw: Raw, or the folder of the release.
@@ -129,11 +132,13 @@ def prepare(
     config.lookup(found, name, "split")
   done = []
   for name in only or found:
-    path = os.path.join(out, name + suffix)
-    if os.path.exists(path):
-      done.append(_kept(found[name], path, allow_incomplete))
+    path, split = os.path.join(out, name + suffix), found[name]
+    num = _num_rows(path) if os.path.exists(path) else 0
+    is_short = split.num is not None and num != split.num
+    if num and not (allow_incomplete and is_short):
+      done.append(_kept(split, path, num, is_short))
     else:
-      done.append(_write(raw, found[name], path, allow_incomplete, quiet))
+      done.append(_write(raw, split, path, allow_incomplete, quiet, num))
   if not quiet:
     print(summary(done, out, suffix))
   problems = list(dict.fromkeys(p for x in done for p in x.problems))
@@ -141,11 +146,13 @@ def prepare(
     f"{num:,} images or clips are missing; get {archive}"
     for archive, num in raw.num_absent.items()
   ]
-  if not all(x.split.partial for x in done):
-    problems += absent
-  elif absent and not quiet:
-    print("\n".join(absent))
-  if problems and not allow_incomplete:
+  notes = []
+  (notes if all(x.split.partial for x in done) else problems).extend(absent)
+  if allow_incomplete:
+    notes, problems = [*problems, *notes], []
+  if notes and not quiet:
+    print("\n".join(notes))
+  if problems:
     raise ValueError(
       "the release is not complete:\n  "
       + "\n  ".join(problems)
@@ -154,16 +161,14 @@ def prepare(
   return tuple(done)
 
 
-def _kept(split, path, allow_incomplete):
-  """Returns what is to say of a split that was there before."""
+def _kept(split, path, num, is_short):
+  """Returns what is to say of a split that was there before, with num rows."""
   lost = ()
-  if split.num is not None and not split.partial and not allow_incomplete:
-    num = _num_rows(path)
-    if num != split.num:
-      lost = (
-        f"{path} was there, with {num:,} of {split.num:,} {split.unit}: delete"
-        " it to make it anew",
-      )
+  if is_short and not split.partial:
+    lost = (
+      f"{path} was there, with {num:,} of {split.num:,} {split.unit}: delete"
+      " it to make it anew",
+    )
   return Prepared(split, None, problems=lost)
 
 
@@ -174,8 +179,11 @@ def _num_rows(path):
     return sum(1 for _ in f)
 
 
-def _write(raw, split, path, allow_incomplete, quiet):
-  """Writes a split to a file and returns what became of it."""
+def _write(raw, split, path, allow_incomplete, quiet, before):
+  """Writes a split to a file and returns what became of it.
+
+  A file with `before` rows is replaced only by more rows.
+  """
   counts, lost = {"rows": 0, "absent": 0}, []
 
   def rows():
@@ -196,7 +204,7 @@ def _write(raw, split, path, allow_incomplete, quiet):
       write(part, rows())
       lost += _problems(split, counts, lost)
       complete = not lost and (split.partial or not counts["absent"])
-      if not counts["rows"] or not (allow_incomplete or complete):
+      if counts["rows"] <= before or not (allow_incomplete or complete):
         raise _Incomplete
   except (KeyError, TypeError) as e:
     what = f"{type(e).__name__} {e}"
@@ -204,7 +212,8 @@ def _write(raw, split, path, allow_incomplete, quiet):
       f"split {split.name}: row {sum(counts.values())} of the release is not as"
       f" expected: {what}; it may be of another version"
     ) from e
-  return Prepared(split, counts["rows"], counts["absent"], tuple(lost))
+  num = None if before and counts["rows"] <= before else counts["rows"]
+  return Prepared(split, num, counts["absent"], tuple(lost))
 
 
 def _problems(split, counts, lost):

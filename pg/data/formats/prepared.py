@@ -15,11 +15,14 @@ _NAME = re.compile(r"(.+?)\.(jsonl|array_record)(-\d{4,}-of-\d{4,})?")
 
 
 class Missing(FileNotFoundError, ValueError):
-  """The data was not prepared."""
+  """The data, or a split of it, was not prepared."""
 
 
 def find(path, split=None):
   """Opens splits that are in a folder.
+
+  A slice beyond the end of a split, as incomplete ones have, takes what there
+  is: val[-10240:] of 13 rows are these, val[:-10240] are none.
 
   Args:
     path: str, the folder.
@@ -29,20 +32,21 @@ def find(path, split=None):
     a source.
 
   Raises:
-    Missing: no such folder, or nothing in it; says how to make it.
-    ValueError: no such split, one that is there twice, or no rows.
+    Missing: no such folder or split, or nothing in it; says how to make it.
+    ValueError: no split syntax, a split that is there twice, or no rows.
   """
   folder = pathlib.Path(path)
   command = f"python -m scripts.prepare.{folder.name} --raw DIR --out {path}"
-  if folder.is_dir() and any(folder.rglob("dataset_info.json")):
-    return tfds.Tfds(data_dir=str(folder), split=split)
-  found = _splits(folder)
-  if not found:
-    raise Missing(f"there is no data in {path}; make it with\n  {command}")
   try:
-    return splits.Sliced(found, lambda name: _open(found[name]), split)
-  except ValueError as e:
-    raise ValueError(f"{path}: {e}\n  ({command} makes all splits)") from e
+    if folder.is_dir() and any(folder.rglob("dataset_info.json")):
+      return tfds.Tfds(data_dir=str(folder), split=split)
+    found = _splits(folder)
+    if not found:
+      raise Missing(f"there is no data in {path}; make it with\n  {command}")
+    opened = lambda name: _open(found[name])
+    return splits.Sliced(found, opened, split, clip=True)
+  except splits.Absent as e:
+    raise Missing(f"{path}: {e}\n  ({command} makes all splits)") from e
 
 
 def _splits(folder):

@@ -11,12 +11,17 @@ rows of "b+a" are those of b, then those of a.
 """
 
 import re
+import warnings
 from typing import NamedTuple
 
 from pg import config
 from pg.data.formats import rows
 
 _PART = re.compile(r"([\w-]+)(?:\[(-?[\d_.]*)(%?):(-?[\d_.]*)(%?)\])?")
+
+
+class Absent(ValueError):
+  """There is no split of that name."""
 
 
 class Part(NamedTuple):
@@ -27,17 +32,19 @@ class Part(NamedTuple):
   stop: int
 
 
-def parse(text, sizes):
+def parse(text, sizes, *, clip=False):
   """Returns the tuple of Part that a text stands for.
 
   Args:
     text: str.
     sizes: mapping from the name of each split to its number of rows; the values
       are asked for where the split is in the text, and no others.
+    clip: bool, whether a slice that goes beyond its split ends there, with a
+      warning, as Python's do.
 
   Raises:
-    ValueError: not the syntax, an unknown split, or a slice that goes beyond
-      its split or ends before it starts.
+    ValueError: not the syntax, an unknown split (Absent), or a slice that goes
+      beyond its split or ends before it starts.
   """
   parts = []
   for piece in re.split(r"\s*\+\s*", text.strip()):
@@ -51,13 +58,15 @@ def parse(text, sizes):
         f"{piece!r} in split {text!r} is no split; write it like train,"
         " train[:98%], train[10:-5] or train+validation[:100]"
       )
-    num = config.lookup(sizes, match[1], "split")
-    start, stop = _bounds(bounds, num, f"{piece!r} of {num} rows")
+    if match[1] not in sizes:
+      raise Absent(config.unknown(match[1], sizes, "split"))
+    num = sizes[match[1]]
+    start, stop = _bounds(bounds, num, f"{piece!r} of {num} rows", clip)
     parts.append(Part(match[1], start, stop))
   return tuple(parts)
 
 
-def _bounds(texts, num, name):
+def _bounds(texts, num, name, clip):
   """Returns first and last + 1 of the rows of a slice, counted from 0."""
   start, percent, stop, also_percent = texts
   unit = percent or also_percent
@@ -73,7 +82,10 @@ def _bounds(texts, num, name):
         raise ValueError(f"{name}: {text}% is more than 100%")
       at = round(at * num / 100)
     if abs(at) > num:
-      raise ValueError(f"{name}: {at} is beyond the end")
+      if not clip:
+        raise ValueError(f"{name}: {at} is beyond the end")
+      warnings.warn(f"{name}: {at} is beyond the end", stacklevel=4)
+      at = max(-num, min(at, num))
     ends.append(at + num if at < 0 else at)
   if ends[0] > ends[1]:
     raise ValueError(f"{name}: it ends at {ends[1]} and starts at {ends[0]}")
@@ -86,7 +98,7 @@ class Sliced:
   Sliced(files, lambda name: Jsonl(files[name]), "train[:98%]+restval")
   """
 
-  def __init__(self, names, source, text=None):
+  def __init__(self, names, source, text=None, *, clip=False):
     """Opens the sources that the text names.
 
     Args:
@@ -94,6 +106,7 @@ class Sliced:
       source: function from the name of a split to its source; called once for
         each split that is used.
       text: str, split syntax; None where there is only one split.
+      clip: bool, see `parse`.
 
     Raises:
       ValueError: as `parse`; no text and several splits; no rows.
@@ -103,7 +116,7 @@ class Sliced:
       raise ValueError(f"give a split; there are {', '.join(names) or 'none'}")
     opened = _Opened(names, source)
     self.split = names[0] if text is None else text
-    parts = parse(self.split, opened)
+    parts = parse(self.split, opened, clip=clip)
     self._parts = [(opened.get(p.split), p.start) for p in parts]
     self._rows = rows.Concatenation(p.stop - p.start for p in parts)
     if not len(self):

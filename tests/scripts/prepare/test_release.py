@@ -244,8 +244,57 @@ def test_no_data_says_which_command_makes_them(tmp_path):
 
 def test_an_unknown_split_names_the_known_ones(raw, tmp_path):
   prepare(raw, tmp_path / "it")
-  with pytest.raises(ValueError, match='"trian"; did you mean "train"'):
+  with pytest.raises(prepared.Missing, match='"trian"; did you mean "train"'):
     prepared.find(tmp_path / "it", "trian")
+  with pytest.raises(ValueError, match="is no split") as error:
+    prepared.find(tmp_path / "it", "train[")
+  assert "scripts.prepare" not in str(error.value)
+
+
+@pytest.mark.parametrize("format", release.FORMATS)
+def test_what_was_downloaded_since_is_added(raw, tmp_path, format):
+  hidden = raw / "train2014/1.png"
+  image, out = hidden.read_bytes(), tmp_path / "it"
+  hidden.unlink()
+  prepared_again = functools.partial(
+    prepare, raw, out, format=format, allow_incomplete=True
+  )
+  assert prepared_again()[0].num == 2
+  assert prepared_again()[0].num is None  # nothing new
+  hidden.write_bytes(image)
+  assert prepared_again()[0].num == 3
+  assert len(prepared.find(out, "train")) == 3
+  hidden.unlink()  # as where --raw is another folder
+  assert prepared_again()[0].num is None
+  assert len(prepared.find(out, "train")) == 3
+  prepare(raw, out, format=format, only=["train"])
+
+
+def test_missing_archives_are_named_also_where_they_are_allowed(
+  raw, tmp_path, capsys
+):
+  (raw / "train2014/1.png").unlink()
+  four = functools.partial(splits, num=4)
+  release.prepare(four, raw, tmp_path / "it", allow_incomplete=True)
+  said = capsys.readouterr().out
+  assert f"\n1 images or clips are missing; get {SITE}\n" in said
+  assert "\nsplit train has 3 images and 4 were published" in said
+  (raw / "names.json").unlink()
+  release.prepare(splits, raw, tmp_path / "none", allow_incomplete=True)
+  assert "\nnames.json is not in" in capsys.readouterr().out
+
+
+def test_a_slice_of_an_incomplete_split_has_the_rows_that_there_are(
+  raw, tmp_path
+):
+  prepare(raw, tmp_path / "it")
+  find = functools.partial(prepared.find, tmp_path / "it")
+  cases = ("[-10240:]", 3), ("[:-10240] + test-dev", 1), ("[:5000]", 3)
+  for text, num in cases:
+    with pytest.warns(UserWarning, match="of 3 rows: .* is beyond the end"):
+      assert len(find(f"train{text}")) == num
+  with pytest.warns(UserWarning), pytest.raises(ValueError, match="no rows"):
+    find("train[:-10240]")
 
 
 def test_a_split_in_both_formats_is_refused(raw, tmp_path):
