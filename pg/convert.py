@@ -64,8 +64,9 @@ def convert(
     quiet: bool, prints no progress.
 
   Raises:
-    ValueError: what is at `src` cannot be read or written in this form; `dst`
-      exists; or what was written is not what was read.
+    ValueError: what is at `src` cannot be read or written in this form, or has
+      a value that is inf or nan; `dst` exists; or what was written is not what
+      was read.
     OSError: `dst` cannot be written; nothing is left of it.
   """
   write = config.lookup(FORMS, to, "form")
@@ -169,7 +170,7 @@ def _counted(reader, specs, bar):
   """Returns the reader's `read`, whose bytes a progress bar counts."""
 
   def read(name, layer=None):
-    array = reader.read(name, layer)
+    array = tensors.read_finite(reader, name, layer)
     num_bytes = array.size * specs[name].dtype.itemsize
     bar.update(min(num_bytes, bar.total - bar.n))
     return array

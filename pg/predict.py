@@ -112,8 +112,8 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     Prediction; boxes are in pixels of the first image as it was seen.
 
   Raises:
-    ValueError: an image that cannot be read, too many of them, or a prompt that
-      is too long.
+    ValueError: an image that cannot be read, too many of them, a prompt that
+      is too long, or an answer whose probabilities are no numbers.
   """
   for kind, detail in rows_lib.text_problems(prompt):
     finding = findings.KINDS[kind]
@@ -138,6 +138,11 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
   answer = jax.device_get(compiled(model.params, rows))
   tokens, logp = answer.tokens[0].tolist(), answer.logp[0].tolist()
   end = tokens.index(eos) + 1 if eos in tokens else max_len
+  if not np.isfinite(logp[:end]).all():
+    raise ValueError(
+      "the answer's probabilities are inf or nan: activations overflow in"
+      f" {model.cfg.dtype}; try --dtype float32, or other weights"
+    )
   text = form.tok.decode(tokens[:end])
   height, width = shown[0].shape[:2]
   objects, _ = box_codec.parse(text)

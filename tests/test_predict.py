@@ -278,3 +278,33 @@ def test_a_new_model_sees_as_its_image_tower_did(files, tmp_path):
   assert load.images(load.open(towers)) == HF
   towers = f"img={files}/a.npz,llm={files}/hf"
   assert load.images(load.open(towers)) == BV
+
+
+def test_a_weight_that_is_no_number_is_no_answer(files, tmp_path):
+  flat = test_load.draw()
+  flat["img/head/bias"][3] = np.nan
+  path = shutil.copytree(files / "hf", tmp_path / "hf")
+  raw = json.loads((path / "config.json").read_text())
+  hf.write(path, raw, specs_of(flat), from_memory(flat))
+  (tmp_path / "x.jpg").write_bytes(PHOTO)
+  words = ("--checkpoint", path, "--image", tmp_path / "x.jpg")
+  done = test_verbs.verb("predict", *words, "--prompt", "caption", "--json")
+  assert done.returncode == 1
+  assert not done.stdout
+  assert "img/head/bias: 1 of 96 values are inf or nan" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+def test_a_probability_that_is_no_number_is_no_answer(
+  files, monkeypatch, wrong
+):
+  model = predict.load(str(files / "run"))
+  tokens = np.array([[7, model.form.tok.eos, 0]])
+  for logp, fine in (((-1, -1, wrong), True), ((-1, wrong, 0), False)):
+    answer = predict.loop.Answer(tokens, np.array([logp], np.float32))
+    monkeypatch.setattr(predict.loop, "generate", lambda *_, a=answer, **__: a)
+    if fine:
+      assert predict.predict(model, [PHOTO], "caption").logp == [-1, -1]
+      continue
+    with pytest.raises(ValueError, match="inf or nan: activations overflow"):
+      predict.predict(model, [PHOTO], "caption")

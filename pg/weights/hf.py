@@ -130,7 +130,9 @@ class Reader:
         head = f.get_slice(key)
         same = spec.shape == array.shape and all(
           np.array_equal(
-            head[i : min(i + _ROWS, len(array))], array[i : i + _ROWS]
+            head[i : min(i + _ROWS, len(array))],
+            array[i : i + _ROWS],
+            equal_nan=True,  # those are refused as such
           )
           for i in range(0, len(array), _ROWS)
         )

@@ -181,13 +181,14 @@ def params(weights, cfg, abstract, draw):
     Nested dict of jax arrays like `abstract`.
 
   Raises:
-    ValueError: a file that cannot be read, or of another model.
+    ValueError: a file that cannot be read, of another model, or with a value
+      that is inf or nan.
   """
   weights = at_resolution(weights, cfg.img.res)
   reader = weights.reader
   tensors.check(reader.specs, cfg, weights.name, weights.tower)
   if weights.run and not weights.resampled:
-    return checkpoint.restore_params(weights.run, abstract)
+    return _finite(checkpoint.restore_params(weights.run, abstract))
   flat = tree.flatten(draw()) if weights.tower else {}
   for name, leaf in tree.flatten(abstract).items():
     if name in reader.specs:
@@ -210,7 +211,8 @@ def unrolled(weights, cfg):
     Parameters as `decode.loop.unroll` returns them, jax arrays.
 
   Raises:
-    ValueError: a file that cannot be read, or of another model.
+    ValueError: a file that cannot be read, of another model, or with a value
+      that is inf or nan.
   """
   weights = at_resolution(weights, cfg.img.res)
   reader = weights.reader
@@ -223,7 +225,8 @@ def unrolled(weights, cfg):
       flat[name] = jnp.asarray(whole(reader, name, dtype))
       continue
     for i, layer in enumerate(layers):
-      array = jnp.asarray(tensors.as_dtype(reader.read(name, i), dtype))
+      array = tensors.read_finite(reader, name, i)
+      array = jnp.asarray(tensors.as_dtype(array, dtype))
       layer[name.removeprefix("llm/layers/")] = array
   nested = tree.unflatten(flat)
   nested["llm"]["layers"] = tuple(  # a layer is freed when its gates are apart
@@ -260,15 +263,30 @@ def _local(path):
 
 
 def whole(reader, name, dtype=None):
-  """Reads a tensor, a layer at a time; in the stored dtype by default."""
+  """Reads a tensor, a layer at a time; in the stored dtype by default.
+
+  Raises:
+    ValueError: the file is damaged, or a value is inf or nan.
+  """
   spec = reader.specs[name]
   dtype = dtype or spec.dtype
   if not tensors.is_stacked(name):
-    return tensors.as_dtype(reader.read(name), dtype)
+    return tensors.as_dtype(tensors.read_finite(reader, name), dtype)
   out = np.empty(spec.shape, dtype)
   for layer in range(len(out)):
-    out[layer] = reader.read(name, layer)
+    out[layer] = tensors.read_finite(reader, name, layer)
   return out
+
+
+def _finite(params):
+  """Returns parameters that are on their devices, if all are numbers."""
+  are = lambda x: jnp.isfinite(x).all()
+  for name, fine in tree.flatten(
+    jax.jit(lambda p: jax.tree.map(are, p))(params)
+  ).items():
+    if not fine:
+      raise tensors.not_finite(name)
+  return params
 
 
 def _file(folder, name):

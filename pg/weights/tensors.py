@@ -113,6 +113,43 @@ def as_dtype(array, dtype):
   return values
 
 
+def read_finite(reader, name, layer=None):
+  """Reads a tensor or one layer of it, as `reader.read`, for use.
+
+  Raises:
+    ValueError: the file is damaged, or a value is inf or nan.
+  """
+  array = reader.read(name, layer)
+  if not _is_finite(array):
+    num = array.size - np.count_nonzero(np.isfinite(array))
+    raise not_finite(name, layer, f"{num} of {array.size} values are")
+  return array
+
+
+def not_finite(name, layer=None, what="a value is"):
+  """Returns the ValueError of a tensor that no answer can come from."""
+  where = name if layer is None else f"{name}, layer {layer}"
+  return ValueError(
+    f"{where}: {what} inf or nan, so the model can answer nothing. Weights are"
+    " mostly broken so when they are saved as float16: take, or export again,"
+    " those of bfloat16 or float32"
+  )
+
+
+def _is_finite(array):
+  """Returns whether no value is inf or nan, by two passes without a copy.
+
+  As integers the bits of inf and nan are the largest there are, those of
+  either sign among the numbers of that sign.
+  """
+  signed, unsigned = (f"{x}{array.dtype.itemsize}" for x in "iu")
+  inf = np.array([np.inf, -np.inf]).astype(array.dtype)
+  return not array.size or (
+    array.view(signed).max() < inf.view(signed)[0]
+    and array.view(unsigned).max() < inf.view(unsigned)[1]
+  )
+
+
 def mean_row(array):
   """Returns the mean of the rows of [V, D], f32[D]."""
   total = np.zeros(array.shape[1], np.float64)

@@ -4,7 +4,9 @@ import contextlib
 import gc
 import json
 import pathlib
+import shutil
 import tracemalloc
+from types import SimpleNamespace
 
 import fsspec
 import huggingface_hub
@@ -18,7 +20,17 @@ from pg import convert, experiment, predict, sharding, train, tree
 from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip, variants
-from pg.weights import checkpoint, load, npz, resize, tensors, towers
+from pg.weights import (
+  checkpoint,
+  hf,
+  hf_config,
+  load,
+  npz,
+  orbax,
+  resize,
+  tensors,
+  towers,
+)
 from tests.support import tiny, toy
 from tests.weights import test_hub
 from tests.weights.test_npz import (
@@ -412,6 +424,64 @@ def test_another_variant_is_refused_with_a_list(files):
   for name in ("b.npz", "hf", "run"):
     with pytest.raises(ValueError, match="(?s)missing llm.*post_ffw_norm.*!"):
       load.params(load.open(folder / name), cfg, abstract, None)
+
+
+def broken(folder, tmp_path, form, flat):
+  """Writes a model as it is, without a look at its values."""
+  path = tmp_path / ("b.npz" if form == "npz" else form)
+  if form == "npz":
+    npz.write(path, specs_of(flat), from_memory(flat))
+  elif form == "hf":
+    path.mkdir()
+    raw = hf_config.raw_of(NANO)
+    hf.write(path, raw, specs_of(flat), from_memory(flat))
+  else:
+    shutil.copytree(folder / "run", path, ignore=lambda *_: ["checkpoints"])
+    orbax.write(path, specs_of(flat), from_memory(flat))
+  return path
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, BF16])
+@pytest.mark.parametrize("form", ["npz", "hf", "run"])
+@pytest.mark.parametrize(
+  "name, place, value",
+  [
+    ("llm/layers/mlp/gating_einsum", (1, 0, 2, 3), np.nan),
+    (EMBEDDING, (-1, -1), np.inf),
+    ("img/head/bias", (0,), -np.inf),
+  ],
+)
+def test_a_value_that_is_no_number_is_an_error_wherever_it_is_read(
+  files, tmp_path, dtype, form, name, place, value
+):
+  folder, _ = files
+  flat = draw(dtype=dtype)
+  flat[name][place] = value
+  path = broken(folder, tmp_path, form, flat)
+  layer = ", layer 1" if "layers" in name else ""
+  said = f"^{name}{layer}: 1 of .* inf or nan.*bfloat16"
+  with pytest.raises(ValueError, match=said):
+    load.unrolled(load.open(path), NANO)
+  with pytest.raises(ValueError, match=said):
+    convert.convert(path, tmp_path / "c.npz", "npz", check=True)
+  assert not (tmp_path / "c.npz").exists()
+  place = sharding.replicated(sharding.make_mesh({"fsdp": -1}))
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    paligemma.shapes(NANO),
+  )
+  said = f"^{name}: a value is" if form == "run" else said
+  with pytest.raises(ValueError, match=said):
+    load.params(load.open(path), NANO, abstract, None)
+
+
+def test_the_largest_numbers_are_numbers():
+  for dtype in tensors.DTYPES.values():
+    most = jnp.finfo(dtype).max
+    array = np.array([[most, -most, 0.0], [-0.0, 1, -1]], dtype)
+    for x in (array, array.T, array[:, :0]):
+      reader = SimpleNamespace(read=lambda *_, x=x: x)
+      assert tensors.read_finite(reader, "w") is x
 
 
 @pytest.mark.parametrize("to", ["npz", "hf", "orbax"])
