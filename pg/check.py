@@ -11,6 +11,7 @@ Ends with 1 if something would hurt training, else with 0.
 
 import concurrent.futures
 import functools
+import inspect
 import math
 import os
 import sys
@@ -27,6 +28,7 @@ from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
 from pg.inspect import rows as rows_lib
 from pg.log.pages import check as check_page
+from pg.pp import image as image_ops
 from pg.weights import load
 
 # Rows that are read at once, rows of the batch and of a finding to show.
@@ -172,10 +174,10 @@ def evenly_spread(size, limit):
 def row_reports(datasets, rows, form, seed, pool):
   """Yields (number of the dataset, rows.RowReport) of all rows, in order."""
   for number, (stats, indices) in enumerate(zip(datasets, rows)):
-    inspect = functools.partial(inspect_row, stats, form, (seed, number))
+    report_of = functools.partial(inspect_row, stats, form, (seed, number))
     for start in range(0, len(indices), CHUNK):
       chunk = map(int, indices[start : start + CHUNK])
-      for report in pool.map(inspect, chunk):
+      for report in pool.map(report_of, chunk):
         yield number, report
 
 
@@ -208,8 +210,19 @@ def inspect_row(stats, form, seed, i):
     problem = rows_lib.classify_failure(source.row, e)
     return rows_lib.RowReport(i, (problem,), "bad")
   report = rows_lib.inspect(i, source.row, example, form.tok)
-  return report._replace(
-    problems=report.problems + unscored(stats.metrics, example)
+  more = unscored(stats.metrics, example)
+  if not turns_upright(stats.dataset.pp):
+    more += rows_lib.turned(source.row, example)
+  return report._replace(problems=report.problems + more)
+
+
+def turns_upright(pipeline):
+  """Says whether a pipeline decodes images as EXIF says they are seen."""
+  bind = inspect.signature(image_ops.decode).bind_partial
+  return any(
+    bind(None, *step.args, **step.kwargs).arguments.get("exif")
+    for step in pipeline.args[0]
+    if step.function is image_ops.decode
   )
 
 

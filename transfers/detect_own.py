@@ -5,11 +5,12 @@ python -m pg.train --workdir runs/mine --config \
 python -m pg.train --workdir runs/mine --config \
   transfers/detect_own.py:source=yolo,train=mine
 
-With coco, images lie beside the JSON files, or in `images` and `val_images`;
-without `val` the boxes of training are evaluated on, as `seen_val`. With voc
-and yolo, `val` may be another folder, and `train_split` and `val_split` name
-what they are called there. Nothing needs to be prepared. Photos are turned
-upright by their EXIF data: boxes are those of the image as one sees it.
+With coco, images lie beside the JSON files, or as COCO has them (train2017/
+beside annotations/), or in `images` and `val_images`; without `val` the boxes
+of training are evaluated on, as `seen_val`. With voc and yolo, `val` may be
+another folder, and `train_split` and `val_split` name what they are called
+there. Nothing needs to be prepared. Photos are turned upright by their EXIF
+data: boxes are those of the image as one sees it.
 
 As coco_det.py: the prompt is "detect all classes", `num` boxes are written, and
 the score is COCO's average precision. All numbers are ours. `num` should be

@@ -105,6 +105,12 @@ KINDS = {
     "Write y1 x1 y2 x2, from the top left; x first and width and height are the"
     " usual mistakes.",
   ),
+  "turned": Kind(
+    "warning",
+    "boxes in images that EXIF says are turned, and that are not",
+    "Most tools show the upright image: say decode(exif=True), or take out the"
+    " tag where boxes are of the stored one.",
+  ),
   "flat": Kind(
     "warning",
     "boxes without an area (y2 = y1 or x2 = x1)",

@@ -83,6 +83,23 @@ def inspect(i, row, example, tok):
   )
 
 
+def turned(row, example):
+  """Returns the problem of boxes in an image that was left as it is stored.
+
+  Where its height and width are annotated and no other way round, they say that
+  its boxes are of the stored image, or else the row cannot be used.
+  """
+  texts = example["prefix"] + example.get("suffix", "")
+  if not len(example.get("boxes", _LOCS.findall(texts))):
+    return ()
+  for image in _as_list(row.get("image", ())):
+    way = image_ops.orientation(image) if isinstance(image, bytes) else 1
+    said = row.get("height"), row.get("width")
+    if way > 1 and not (way > 4 and None not in said and said[0] != said[1]):
+      return (("turned", f"orientation {way}"),)
+  return ()
+
+
 def classify_failure(row, error):
   """Returns the kind of finding and the message of a row that cannot be used.
 

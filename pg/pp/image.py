@@ -8,7 +8,8 @@ decoding makes of every kind of file, with the reader big_vision has:
   16 bits per channel    the high byte
   CMYK                   (255 - c) * (255 - k) / 255 and so on, no profile
   animated               the first frame
-  turned by EXIF         as stored; decode(exif=True) turns it upright
+  turned by EXIF         as stored; decode(exif=True) turns it upright, and
+                         Pillow a TIFF anyway
   32-bit integer, float  refused, for its range is not known
   over MAX_PIXELS        refused before it is decoded
   truncated, damaged     refused
@@ -184,8 +185,14 @@ def check_size(height, width):
     )
 
 
-def _upright(pixels, data):
+def orientation(data):
+  """Returns how EXIF says that a file has its pixels: 2 to 8; 1 is upright."""
   with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-    orientation = opened.getexif().get(_ORIENTATION)
-  turn = _UPRIGHT.get(orientation, lambda x: x)
+    found = opened.getexif().get(_ORIENTATION)
+    # Pillow turns a TIFF itself.
+    return found if found in _UPRIGHT and opened.format != "TIFF" else 1
+
+
+def _upright(pixels, data):
+  turn = _UPRIGHT.get(orientation(data), lambda x: x)
   return np.ascontiguousarray(turn(pixels))

@@ -5,6 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pg import pp
 from pg.codecs import tokenizer
@@ -331,3 +332,48 @@ def test_a_root_of_images_can_be_said_without_a_config(folder):
   assert checks.run("--train", file, "--res=16").code == 1
   root = f"--image_root={folder.path}"
   assert checks.run("--train", file, "--res=16", root).code == 0
+
+
+def test_boxes_in_images_that_stay_turned_are_named(folder):
+  def photo(orientation, size=(20, 16)):
+    shade = len(list(folder.path.iterdir()))  # no two are the same
+    exif, name = Image.Exif(), f"{shade}.jpg"
+    exif[0x0112] = orientation
+    pixels = Image.new("RGB", size, (30 * shade, 0, 0))
+    pixels.save(folder.path / name, exif=exif)
+    return name
+
+  stored, upright = dict(height=16, width=20), dict(height=20, width=16)
+  lines = [
+    dict(OBJECTS, image=photo(1)),
+    dict(OBJECTS, image=photo(3), **stored),  # which way up nobody says
+    dict(OBJECTS, image=photo(6)),
+    dict(OBJECTS, image=photo(8, (20, 20)), height=20, width=20),
+    dict(OBJECTS, image=photo(6), **stored),  # of the stored image
+    dict(boxes=[], labels=[], image=photo(6)),
+    dict(OBJECTS, image=photo(6), **upright),
+  ]
+  file = folder.write("a.jsonl", *lines)
+  kinds = {}
+  for exif in (False, True):
+    pp = f"decode(exif={exif}) | resize(16) | detect_all(9, '<unused0>')"
+    spec = checks.jsonl(file, keys=[], pp=pp)
+    path = folder.config(spec, more="c.text_len = 512")
+    kinds[exif] = checks.run("--config", path).found
+  named = {kind: found[2] for kind, found in kinds[False].items()}
+  turned = [f"a.jsonl:{n}" for n in (2, 3, 4)]
+  assert named == {"turned": turned, "row": ["a.jsonl:7"]}
+  assert {k: v[2] for k, v in kinds[True].items()} == {"row": ["a.jsonl:5"]}
+
+
+def test_a_box_in_a_text_is_a_box_of_an_image_that_stays_turned(folder):
+  exif = Image.Exif()
+  exif[0x0112] = 4
+  Image.new("RGB", (20, 16)).save(folder.path / "turned.jpg", exif=exif)
+  name = dict(image="turned.jpg")
+  lines = row(CAT, "detect cat", **name), row("a fox", **name)
+  file = folder.write("a.jsonl", *lines)
+  assert checks.run("--train", file, "--res=16").found == {}
+  spec = checks.jsonl(file, pp="decode | resize(16)")
+  result = checks.run("--config", folder.config(spec, more="c.text_len = 99"))
+  assert result.found["turned"] == ("warning", 1, ["a.jsonl:1"])

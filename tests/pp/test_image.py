@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pg import pp
+from pg.data.storage import files
 from pg.pp import image, parse
 
 NOISE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -129,6 +130,17 @@ def test_an_image_turned_by_exif_is_turned_upright_if_asked(kind, orientation):
   out = apply("decode(precise=True, exif=True)", data)
   assert out.flags.c_contiguous
   np.testing.assert_array_equal(out, np.array(opened))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_upright_once(orientation):
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  data = encoded(smooth(20, 30), kind="TIFF", exif=exif)
+  wanted = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+  for string in ("decode", "decode(exif=True)"):
+    np.testing.assert_array_equal(apply(string, data), wanted)
+  assert files.sizes(data) == (wanted.shape[:2],) * 2
 
 
 def chunk(name, data):

@@ -63,8 +63,8 @@ class Rows:
         image = [self._read(name, root) for name in names]
       else:
         image = self._read(names, root)
-      if self.sized and row["height"] is None:
-        row["height"], row["width"] = files.size(image)
+      if self.sized:
+        row["height"], row["width"] = _size(row, image)
       return {**row, "image": image}
 
   def image_ref(self, i):
@@ -131,16 +131,11 @@ class Rows:
         continue
       try:
         encoded = self._read(name, root)
-        image = image_ops.to_rgb(encoded)
+        image_ops.to_rgb(encoded)
+        if self.sized:
+          _size(row, encoded)
       except ValueError as e:
         raise ValueError(f"{files.short(name)}: {e}") from e
-      said = (row["height"], row["width"]) if self.sized else image.shape[:2]
-      sizes = image.shape[:2], files.size(encoded)
-      if said not in ((None, None), *sizes):
-        raise ValueError(
-          f"{name} has height and width {image.shape[:2]}, and its annotation"
-          f" says {said}; was it rotated or resized?"
-        )
 
   def _read(self, name, root):
     try:
@@ -158,6 +153,24 @@ class Rows:
       text = text if text.startswith(where) else f"{where}: {text}"
       # A name of a megabyte is bad enough once.
       raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
+
+
+def _size(row, image):
+  """Returns the annotated height and width, or those of the upright image.
+
+  Raises:
+    ValueError: what is annotated is neither that nor the size as it is stored:
+      boxes are of another image.
+  """
+  said, sizes = (row["height"], row["width"]), files.sizes(image)
+  if None in said:
+    return sizes[1]
+  if said not in sizes:
+    raise ValueError(
+      f"the image has height and width {sizes[1]}, and its annotation says"
+      f" {said}; was it rotated or resized?"
+    )
+  return said
 
 
 def _clip(name, root):

@@ -174,7 +174,12 @@ def is_inline(name):
 
 
 def size(image):
-  """Returns height and width of an encoded image, as one sees it (EXIF).
+  """Returns height and width of an encoded image, as one sees it (EXIF)."""
+  return sizes(image)[1]
+
+
+def sizes(image):
+  """Returns height and width as stored, and as one sees the image (EXIF).
 
   Raises:
     ValueError: it is no image.
@@ -184,7 +189,9 @@ def size(image):
       # Not the PNG reader's own, which decodes all of the image.
       orientation = Image.Image.getexif(opened).get(_ORIENTATION)
       size = opened.height, opened.width
-      return size[::-1] if orientation in _SIDEWAYS else size
+      # Pillow turns a TIFF itself.
+      turned = orientation in _SIDEWAYS and opened.format != "TIFF"
+      return size, size[::-1] if turned else size
   except Exception as e:  # Pillow's readers raise nearly anything on bad files
     raise ValueError(f"no image that can be read: {e}") from e
 

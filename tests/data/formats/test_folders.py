@@ -475,15 +475,88 @@ def test_check_finds_images_of_another_size_than_annotated(tmp_path):
   put(tmp_path / "000002.jpg", jpeg(0, (HEIGHT, WIDTH)))
   found.check(0)
   with pytest.raises(
-    ValueError, match=r"image 12 .*000002.jpg has height and "
+    ValueError, match=r"image 12 .*000002.jpg: the image has height and "
   ):
     found.check(None)
+  with pytest.raises(ValueError, match="image 12 .*was it rotated or resized"):
+    found[2]  # as training sees it
   turned = io.BytesIO()  # as it is stored; upright it is as annotated
   exif = Image.Exif()
   exif[0x0112] = 6
   Image.new("RGB", (HEIGHT, WIDTH)).save(turned, "JPEG", exif=exif)
   put(tmp_path / "000002.jpg", turned.getvalue())
   found.check(None)
+
+
+# How an upright image is stored: the opposite of Pillow's way back.
+STORED = dict(
+  zip(
+    range(2, 9),
+    (
+      Image.Transpose.FLIP_LEFT_RIGHT,
+      Image.Transpose.ROTATE_180,
+      Image.Transpose.FLIP_TOP_BOTTOM,
+      Image.Transpose.TRANSPOSE,
+      Image.Transpose.ROTATE_90,
+      Image.Transpose.TRANSVERSE,
+      Image.Transpose.ROTATE_270,
+    ),
+  )
+)
+
+
+def write_turned(root, orientation):
+  """Writes a turned photo whose upright image has a dog in white, as VOC, ...
+
+  Returns:
+    {name: source}.
+  """
+  pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+  pixels[4:12, 8:24] = 255
+  stored, sink = Image.fromarray(pixels), io.BytesIO()
+  if orientation in STORED:
+    stored = stored.transpose(STORED[orientation])
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  stored.save(sink, "JPEG", quality=100, subsampling=0, exif=exif)
+  photo, box = sink.getvalue(), [((8, 4, 24, 12), "dog")]
+  images = [dict(id=1, file_name="a.jpg", width=WIDTH, height=HEIGHT)]
+  ids = dict(id=1, image_id=1, category_id=3)
+  objects = [dict(ids, bbox=[8, 4, 16, 8])]
+  path = write_coco(root, images=images, annotations=objects)
+  put(root / "a.jpg", photo)
+  for kind, size in dict(said=(WIDTH, HEIGHT), unsaid=(0, 0)).items():
+    put(root / kind / "a.xml", xml(box, *size))
+    put(root / kind / "a.jpg", photo)
+  middle = f"{16 / WIDTH} {8 / HEIGHT} {16 / WIDTH} {8 / HEIGHT}"
+  put(root / "yolo/images/a.jpg", photo)
+  put(root / "yolo/labels/a.txt", f"0 {middle}")
+  put(root / "yolo/classes.txt", "dog")
+  return {
+    "coco": coco.Coco(path),
+    "voc": voc.Voc(root / "said"),
+    "voc without a size": voc.Voc(root / "unsaid"),
+    "yolo": yolo.Yolo(root / "yolo"),
+  }
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_are_of_the_upright_image_whatever_the_format(
+  orientation, tmp_path
+):
+  for name, found in write_turned(tmp_path, orientation).items():
+    found.check(None)
+    done = parse.build("decode(exif=True)")(found[0], pp.Turn())
+    scale = (HEIGHT, WIDTH, HEIGHT, WIDTH)
+    y1, x1, y2, x2 = np.round(np.multiply(done["boxes"][0], scale)).astype(int)
+    assert (y1, x1, y2, x2) == (4, 8, 12, 24), name
+    pixels = done["image"]
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert pixels[y1:y2, x1:x2].min() > 200, name
+    assert (pixels > 128).sum() == 8 * 16 * 3, name
+    if orientation > 4:
+      with pytest.raises(ValueError, match=r"say decode\(exif=True\)"):
+        parse.build("decode")(found[0], pp.Turn())
 
 
 BAD_COCO_FILES = [
