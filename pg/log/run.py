@@ -18,6 +18,10 @@ from pg.data import bad, mixture, prefix_lm
 from pg.log import metrics, progress
 from pg.log.pages import report
 
+# Scores of parts (AP/cat), and scores that are 0, that have a row each in the
+# table of an evaluator; of more of them it has a line.
+FEW_PARTS, FEW_ZEROS = 8, 3
+
 
 class Log:
   """The record of one run in its workdir."""
@@ -177,8 +181,13 @@ def table(results):
   published = any(result.published for result in results.values())
   heads = ["evaluator", "metric", "score", "95 % interval", "blind"]
   rows = [[*heads, *["published"] * published, "n"]]
+  notes = []
   for name, result in results.items():
+    left, more = _left_out(result)
+    notes += [f"{name}: {note}" for note in more]
     for metric in result.scores:
+      if metric in left:
+        continue
       found = _score(result, metric)
       counts = ("n", "bad", "cut")
       known = {k: f"{v:.3f}" for k, v in found.items() if k not in counts}
@@ -186,4 +195,23 @@ def table(results):
       row = [name, metric, known["value"], ends, known.get("blind", "")]
       row += [known.get("published", "")] * published
       rows.append([*row, str(found["n"])])
-  return "\n".join(table_lib.lines(rows))
+  return "\n".join([*table_lib.lines(rows), *notes])
+
+
+def _left_out(result):
+  """Returns metrics that have no row in the table, and notes on them."""
+  scores, notes = result.scores, []
+  parts = [m for m in scores if "/" in m and m not in result.published]
+  parts = parts if len(parts) > FEW_PARTS else []
+  if parts:
+    low, high = min(parts, key=scores.get), max(parts, key=scores.get)
+    notes.append(
+      f"{len(parts)} scores of parts, from {scores[low]:.3f} ({low}) to"
+      f" {scores[high]:.3f} ({high}); scores.json has each"
+    )
+  rest = [m for m in list(scores)[1:] if m not in {*parts, *result.published}]
+  zeros = [m for m in rest if scores[m] == 0 and not result.blind.get(m)]
+  zeros = zeros if len(zeros) > FEW_ZEROS else []
+  if zeros:
+    notes.append(f"0.000, too: {', '.join(zeros)}")
+  return {*parts, *zeros}, notes
