@@ -19,8 +19,10 @@ _MEANT = re.compile(
   r"|\b(?:loc\d{4}|seg\d{3})\b",
   re.IGNORECASE,
 )
-# Also what is no white space but not seen: zero-width characters, a BOM.
-_EDGE = re.compile(r"^[\s\u200b-\u200d\ufeff]|[\s\u200b-\u200d\ufeff]\Z")
+# Also what is no white space but not seen (zero-width characters, a BOM), and
+# the two characters that a shell makes of "\n".
+_BLANK = r"[\s\u200b-\u200d\ufeff]"
+_EDGE = re.compile(rf"^{_BLANK}|{_BLANK}\Z|\\[nrt]\Z")
 _LOCS = re.compile(r"(?:<loc[0-9]{4}>)+")
 
 

@@ -41,6 +41,7 @@ CASES = [
   ("edges", "warning", row(prefix="caption en "), "en "),
   ("edges", "warning", row(prefix="caption en\n"), r"en\n"),
   ("edges", "warning", row(prefix=" caption en"), "' cap"),
+  ("edges", "warning", row(prefix=r"caption en\n"), r"en\\n"),
   ("edges", "warning", row(prefix="\ufeffcaption en"), "feffcap"),
   ("edges", "warning", row(prefix=f"caption {'e' * 60}\u200b"), r"e\u200b"),
   ("control", "warning", row(prefix="<image>caption"), "<image>"),
