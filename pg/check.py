@@ -22,7 +22,7 @@ import numpy as np
 
 from pg import atomic, command, config, pp, progress
 from pg.codecs import tokenizer
-from pg.data import options, pipeline, prefix_lm, stream
+from pg.data import mixture, options, pipeline, prefix_lm, stream
 from pg.evals import metrics as metrics_lib
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
@@ -87,7 +87,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
       bar.update(sum(d.num_read for d in datasets) - bar.n)
     found.finish(loading.bad.max_fraction if loading.bad.skips else 0.0)
     count = min(MEASURE_ROWS, pipeline.num_examples(data))
-    rows = list(draw_rows(c.seed, data, count))
+    rows = list(first_rows(c.seed, data, count))
     throughput = measure(form, datasets, c.seed, rows, pool, loading)
   if throughput and step_time:
     throughput = throughput._replace(wanted=c.batch_size / step_time)
@@ -97,11 +97,12 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
       found.findings.add("slow", "training", "", detail)
   form = form._replace(blind=c.blind)
   count = min(c.batch_size, NUM_BATCH)
+  shown = dict.fromkeys(first_rows(c.seed, data, count))  # each row once
   return inspection.Report(
     title=title,
     inspection=found,
     throughput=throughput,
-    batch=read_samples(form, datasets, c.seed, draw_rows(c.seed, data, count)),
+    batch=read_samples(form, datasets, c.seed, shown),
     samples={
       f.kind: read_samples(form, datasets, c.seed, f.rows[:NUM_SAMPLES])
       for _, f in found.findings.sorted()
@@ -237,12 +238,15 @@ def unscored(metrics, example):
   return ()
 
 
-def draw_rows(seed, data, count):
-  """Draws (number of the dataset, row) in the mixture's proportion."""
-  rng = np.random.default_rng(seed)
-  shares = np.array([d.weight for d in data]) / sum(d.weight for d in data)
-  for number in rng.choice(len(data), count, p=shares).tolist():
-    yield number, int(rng.integers(len(data[number].source)))
+def first_rows(seed, data, count):
+  """Yields (number of the dataset, row) in the order that training reads them.
+
+  A dataset is read to its end before a row of it comes again.
+  """
+  mix = mixture.Mixture([d.weight for d in data])
+  for number, before in map(mix.__getitem__, range(count)):
+    epoch, place = divmod(before, n := len(data[number].source))
+    yield number, mixture.shuffled(place, n, seed, number, epoch)
 
 
 def read_samples(form, datasets, seed, rows):

@@ -1,6 +1,7 @@
 """What a check reads, how it is started, and how it tells what it found."""
 
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pg import check as check_verb
 from pg import pp
 from pg.codecs import tokenizer
+from pg.data import pipeline, stream
 from pg.inspect import inspection, terminal
 from tests.support import checks, tiny
 
@@ -154,6 +156,26 @@ def test_a_row_is_shown_as_the_model_sees_it(folder):
   assert f"{where} as the model sees it: 1 image(s) of 16x16" in result.out
   assert re.search(r"piece <bos> .*\n  token +2 .*\n  input +1 ", result.out)
   assert max(map(len, result.out.splitlines()[-7:])) <= 104
+
+
+def test_the_rows_that_training_reads_first_are_shown_once_each(folder):
+  few = folder.write("few.jsonl", *checks.some(3))
+  many = folder.write("many.jsonl", *checks.some(40))
+  data = dict(
+    few=dict(weight=0.25, **checks.jsonl(few)),
+    many=dict(weight=0.75, **checks.jsonl(many)),
+  )
+  path = folder.config(data, more="c.batch_size, c.total = 16, 9")
+  names = [s.where for s in checks.run("--config", path).report.batch]
+  assert len(set(names)) == len(names) == 3 + 12
+  assert sum("few.jsonl" in name for name in names) == 3
+  c = runpy.run_path(str(path))["get_config"]()
+  read, wanted = pipeline.datasets(c.data, c.pp), []
+  stream_of_run = stream.Stream(read, lambda row: None, c.seed)
+  for k in range(16):
+    number, i, *_ = stream_of_run[k]
+    wanted.append(read[number].source.where(i))
+  assert names == list(dict.fromkeys(wanted))
 
 
 def test_a_blind_run_sees_no_image(folder):

@@ -55,7 +55,9 @@ def render(report):
   found = report.inspection.findings
   title = f"Check of {report.title}"
   facts = f"{found.summary()} · {tqdm.tqdm.format_interval(report.seconds)}"
-  batch = f"A batch, as the model sees it: {len(report.batch)} rows"
+  batch = (
+    f"The first {len(report.batch)} rows of training, as the model sees them"
+  )
   sections = [
     f"<style>{CSS}</style>",
     f"<header><h1>{html.escape(title)}</h1><p>{facts}</p></header>",
@@ -64,7 +66,7 @@ def render(report):
     _section("Text lengths", _lengths(report)),
     _section(
       "Images and answers",
-      _cards(report.batch, "The rows of the batch below."),
+      _cards(report.batch, "The rows that training reads first."),
     ),
     _section(batch, _batch(report)),
   ]
@@ -221,7 +223,14 @@ def _row(tok, sample):
       f' src="data:image;base64,{_encode(image)}">'
       f"<figcaption>mask_image {int(mask)}</figcaption></figure>"
     )
-  lines = zip(*terminal.tokens(tok, sample.row))
+  columns = terminal.tokens(tok, sample.row)
+  end = max((i for i, c in enumerate(columns) if c[1] != tok.pad), default=0)
+  more = len(columns) - (end + 2)
+  note = ""
+  if more > 0:
+    text = html.escape(f"and {more:,} more {columns[-1][0]}")
+    note = f'<p class="note">{text}</p>'
+  lines = zip(*columns[: end + 2])
   table = ""
   for name, line in zip(("piece", "tokens", *inspection.MASKS), lines):
     cells = "".join(
@@ -232,5 +241,5 @@ def _row(tok, sample):
   return (
     f'<div class="row"><p class="note"><code>{html.escape(sample.where)}</code>'
     f'</p><div class="images">{images}</div>'
-    f'<div class="wide"><table>{table}</table></div></div>'
+    f'<div class="wide"><table>{table}</table></div>{note}</div>'
   )

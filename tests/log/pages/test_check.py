@@ -71,7 +71,7 @@ def test_texts_of_people_are_only_text_on_the_page(folder):
   places = [p for _, _, places in result.found.values() for p in places]
   places += [shown.where.split("/")[-1] for shown in result.report.batch]
   named = [t for t in page.texts if t.startswith(str(file) + ":")]
-  assert len(named) == len(places) > 3
+  assert len(named) == len(places) == 3
   assert sum(bad in text for text in page.texts) >= 3
 
 
@@ -81,13 +81,33 @@ def test_a_card_has_only_the_images_that_are_shown(folder):
     Image.new("RGB", (9, 9)).save(folder.path / name)
   file = folder.write("a.jsonl", *checks.GOOD, two)
   out = folder.path / "check.html"
-  for blind, expected in (("False", {"16", "32"}), ("True", {"16"})):
+  for blind, expected, hidden in (
+    ("False", {"16", "32"}, len(checks.GOOD)),
+    ("True", {"16"}, 2 * len(checks.GOOD) + 2),
+  ):
     more = f"c.num_images, c.blind = 2, {blind}"
     path = folder.config(checks.jsonl(file), more=more)
     checks.run("--config", path, "--out", out)
     text = out.read_text("utf-8")
     assert set(re.findall('<img src="[^"]*" width="(.*?)"', text)) == expected
-    assert text.count('class="sharp hidden"') > 8
+    assert text.count('class="sharp hidden"') == hidden
+
+
+def test_padding_is_one_column_and_a_number(folder):
+  out = folder.path / "check.html"
+  result = folder.train(text_len=40, out=out)
+  page = Page(out.read_text("utf-8"))
+  tok = result.report.tok
+  assert page.texts.count("<pad>") == len(result.report.batch) == 3
+  for sample in result.report.batch:
+    tokens = sample.row["tokens"]
+    real = int((tokens != tok.pad).sum())
+    assert f"and {len(tokens) - real - 1} more <pad>" in page.texts
+  # A text that fills the row has no padding to tell of.
+  result = folder.train(row("cat " * 30), text_len=9, out=out)
+  pads = [(s.row["tokens"] == tok.pad).sum() for s in result.report.batch]
+  page = Page(out.read_text("utf-8"))
+  assert page.texts.count("<pad>") == sum(n > 0 for n in pads) < len(pads)
 
 
 def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
@@ -104,7 +124,7 @@ def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
 
 
 def test_data_without_one_good_row_is_reported(folder):
-  file, out = folder.write("a.jsonl", "{", "["), folder.path / "check.html"
+  file, out = folder.write("a.jsonl", "{]", "["), folder.path / "check.html"
   result = checks.run("--train", file, "--out", out)
   assert result.found == {
     "row": ("error", 2, ["a.jsonl:1", "a.jsonl:2"]),
