@@ -134,6 +134,6 @@ def test_own_data_is_seen_upright_and_published_data_as_it_is_stored():
     assert way(name) == own
   for name in RECIPES:
     assert "exif" not in way(name)
-  names = "train val res text_len num_images batch_size tokenizer".split()
+  names = ("train", "image_root", *check.DEFAULTS)
   args = argparse.Namespace(**dict.fromkeys(names) | dict(train="a.jsonl"))
   assert check.plain_config(args).pp == own

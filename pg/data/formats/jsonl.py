@@ -22,6 +22,7 @@ from pg.data.storage import files, lines
 # What a row has, and what the beginnings of other files have.
 _ROW = re.compile(rb'^\{.*"(image|video)"\s*:')
 _COCO = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[\s*\{')
+_OBJECT = re.compile(rb'\{[ \t\r]*\n\s*"')
 _ARRAY = re.compile(rb"\[\s*\{")
 SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
 
@@ -188,7 +189,7 @@ def _refuse_other_json(name, head):
     return
   if first.startswith(b"{") and _COCO.search(head):
     raise ValueError(f'{name} is a COCO file, no JSON lines: use source="coco"')
-  if first == b"{":
+  if _OBJECT.match(head):
     raise ValueError(
       f"{name} is a JSON object over several lines; JSON lines have one on each"
     )
