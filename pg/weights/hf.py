@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 
 from pg import tree
-from pg.weights import hf_config, hf_names, tensors
+from pg.weights import downloads, hf_config, hf_names, tensors
 
 SHARD = 5_000_000_000  # bytes of tensors in one file, at most
 
@@ -294,6 +294,8 @@ def _opened(file):
     with safetensors.safe_open(file, "np") as f:
       yield f
   except safetensors.SafetensorError as error:
+    if said := downloads.kind(file):
+      raise ValueError(f"{file} is {said}") from error
     raise ValueError(
       f"{file} is no safetensors file, or cut short: {error}; copy it again"
     ) from error

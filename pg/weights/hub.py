@@ -133,7 +133,8 @@ def _from_hub(name, cache):
       downloaded = sorted(p for p in path.rglob("*") if p.is_file())
   for each in downloaded:
     _verify(each, repo)
-  if not file and not (path / "config.json").exists():
+  configs = ("config.json", "adapter_config.json")
+  if not file and not any((path / name).exists() for name in configs):
     raise ValueError(
       f"{repo} has no config.json, so it is not a folder of weights that can be"
       f" read; name one of its files: hf://{repo}/<file> (see"

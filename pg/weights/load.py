@@ -25,6 +25,7 @@ from pg.models import gemma, paligemma, variants
 from pg.pp import flavours
 from pg.weights import (
   checkpoint,
+  downloads,
   hf,
   hf_config,
   hub,
@@ -82,7 +83,7 @@ def open(name, *, seed=0):  # noqa: A001, it is load.open
   if tower:
     config.lookup(dict.fromkeys(_TOWERS), tower, "tower")
     return _open_tower(path, tower)
-  path = _local(path)
+  path = downloads.inside(_local(path), name)
   if os.path.isfile(path):
     reader = npz.Reader(path)
     if os.path.isdir(folder := beside(path)):
@@ -336,7 +337,7 @@ def _open_run(name, path):
 
 
 def _open_tower(name, tower):
-  path = _local(name)
+  path = downloads.inside(_local(name), name)
   if not (os.path.isfile(path) or hf.is_folder(path)):
     raise ValueError(
       f"{name}: one tower is read from an .npz or a Hugging Face folder;"
