@@ -109,7 +109,10 @@ class Log:
     self._num_bad = num_bad
 
   def scores(self, step, results):
-    """Writes the scores of evaluators."""
+    """Writes the scores of evaluators, and says the first of each.
+
+    Those of the last step are in the table of final scores.
+    """
     values = {
       f"{name}/{metric}": value
       for name, result in results.items()
@@ -121,6 +124,13 @@ class Log:
       if result.num_cut:
         values[f"{name}/cut"] = result.num_cut
     self._writer.write(step, values)
+    told = [
+      f"{name} {metric} {result.scores[metric]:.3f}"
+      for name, result in results.items()
+      for metric in list(result.scores)[:1]
+    ]
+    if told and step != self._run.total:
+      self._progress.say(f"step {step}: {', '.join(told)}")
     self._progress.unpause()
     self._since = time.monotonic(), step
 

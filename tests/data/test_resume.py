@@ -111,6 +111,24 @@ def test_counts_go_on_from_those_in_the_checkpoint(form, tmp_path):
   assert [r["data/a/epoch"] for r in rows] == [0.4, 0.8, 1.2, 1.6]
 
 
+def test_scores_on_the_way_are_printed_and_those_of_the_end_only_once(
+  form, tmp_path, capsys
+):
+  data = numbers.datasets(MIX)
+  c = numbers_run.config(total=10)
+  run = types.SimpleNamespace(total=10, data=data, form=form)
+  record = stream.record(data, SKIP, tmp_path)
+  log = log_run.Log(c, run, str(tmp_path), 0, record, {})
+  scores = {"exact": 0.5, "exact/dots": 0.25}
+  result = evals_run.Result(scores, {}, {}, {}, [], 11)
+  nothing = result._replace(scores={})
+  log.scores(4, {"val": result, "test": nothing, "more": result})
+  log.scores(10, {"val": result})
+  printed = capsys.readouterr().err
+  assert "step 4: val exact 0.500, more exact 0.500\n" in printed
+  assert "step 10" not in printed
+
+
 def test_an_evaluator_says_how_many_rows_it_left_out(tmp_path, capsys):
   result = evals_run.Result({"exact": 0.5}, {}, {}, {}, [], 11, 2, 3)
   log_run.finish(str(tmp_path), {"val": result})
