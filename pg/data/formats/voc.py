@@ -38,6 +38,8 @@ class Voc(splits.Sliced):
       ValueError: no such folder or list, or nothing in it.
     """
     root = files.local(path)
+    if not os.path.isdir(root):
+      raise ValueError(f"{path} is a file: give the folder with Annotations")
     annotations = _inside(root, "Annotations")
     lists = os.path.join(root, "ImageSets", "Main")
     names = {"all": None}

@@ -723,6 +723,8 @@ def test_voc_files_that_are_not_there_are_named(tmp_path):
     voc.Voc(tmp_path / "nowhere")
   with pytest.raises(ValueError, match="no image in .*/Main"):
     voc.Voc(root / "ImageSets/Main")
+  with pytest.raises(ValueError, match="xml is a file: give the folder with"):
+    voc.Voc(root / "Annotations/000001.xml", "train")
 
 
 def test_an_image_outside_of_a_voc_folder_is_refused(tmp_path):
