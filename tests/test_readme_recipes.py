@@ -133,7 +133,7 @@ def last_line(workdir, key):
 
 
 def test_a_task_on_json_lines_needs_no_code(house, task):
-  assert scores(task)["exact"]["n"] == NUM
+  assert scores(task)["cider"]["n"] == NUM
   truths = [row["truth"] for row in predictions(task)]
   assert truths == [f"grey {i}" for i in range(NUM)]
   before, after = (

@@ -108,9 +108,10 @@ def get_config(arg=None):
   c.save_every = base.duration("25%")
   c.max_checkpoints = 1
 
-  # An evaluator inherits data and pp and states only the difference.
+  # An evaluator inherits data and pp and states only the difference. Captions
+  # are scored by CIDEr, rows of one image together; short answers: "exact".
   c.evals = dict(
-    val=dict(metric="exact", path=arg.val, every="25%"),
+    val=dict(metric="cider", path=arg.val, every="25%"),
     nll=dict(metric="perplexity", path=arg.val, every="25%"),
   )
   return c.lock()

@@ -126,7 +126,7 @@ def _scores(metric, records):
 
 def _example(record):
   """Returns what a metric sees of a record's example."""
-  keys = ("answers", "task", "kind")
+  keys = ("answers", "task", "kind", "image_ref")
   kept = {key: record[key] for key in keys if key in record}
   return record["id"] | kept | {"suffix": record["truth"]}
 

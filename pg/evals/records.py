@@ -37,7 +37,7 @@ def record(index, where, ref, text, logp, example):
   ids = {
     k: _plain(v)
     for k, v in example.items()
-    if k not in ("prefix", "suffix", "scores") and _is_short(v)
+    if k not in ("prefix", "suffix", "scores", "image_ref") and _is_short(v)
   }
   record = {"index": index, "where": where, "id": ids}
   if ref:

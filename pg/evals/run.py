@@ -272,6 +272,8 @@ def _answers(task, cfg, params, form, mesh, record):
         likely = records.object_scores(tok, tokens[j], logp[j])
         example = {**example, "scores": likely} if likely else example
       name = getattr(task.data.source, "image_ref", lambda i: None)(i)
+      if name:
+        example = {**example, "image_ref": name}
       where = task.data.source.where(i)
       answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
       if len(images) < records.NUM_IMAGES:

@@ -1,8 +1,9 @@
 """Scores of captions: CIDEr-D, BLEU-1 to 4, ROUGE-L, METEOR.
 
 As pycocoevalcap computes them, on its scale: a CIDEr of 1.413 is the 141.3 of
-papers. All captions go through ptb.py first. An example is an image:
-its `answers` are its references, and one that gives an `image_id` comes once.
+papers. All captions go through ptb.py first. An example is an image: its
+`answers` are its references, and one that gives an `image_id` comes once. Rows
+with one caption each are joined where they have the same image and prompt.
 """
 
 import warnings
@@ -76,6 +77,8 @@ def captions(predictions, examples):
 
 def texts(predictions, examples):
   """Returns the predictions and lists of references, both checked."""
+  exact.check_lengths(predictions, examples)
+  predictions, examples = _by_image(predictions, examples)
   references = exact.each(lambda _, e: exact.answers(e), predictions, examples)
   ids = statistics.field(examples, "image_id") or ()
   if len(set(ids)) < len(ids):
@@ -85,6 +88,26 @@ def texts(predictions, examples):
       " once, with all its captions in answers"
     )
   return list(predictions), references
+
+
+def _by_image(predictions, examples):
+  """Joins the captions of rows with the same `image_ref` and prompt.
+
+  Rows that have `answers` stay as they are. Of the predictions, which are about
+  the same image and prompt, the first counts.
+  """
+  joined = {}
+  for prediction, example in zip(predictions, examples):
+    image, suffix = example.get("image_ref"), example.get("suffix")
+    key = len(joined)
+    if image and suffix is not None and example.get("answers") is None:
+      key = str(image), example.get("prefix")
+      example = {**example, "answers": [suffix]}
+    if key in joined:
+      joined[key][1]["answers"].append(suffix)
+    else:
+      joined[key] = prediction, example
+  return [p for p, _ in joined.values()], [e for _, e in joined.values()]
 
 
 def _tokens(predictions, examples):

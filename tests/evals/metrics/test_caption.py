@@ -183,3 +183,22 @@ def test_meteor_says_what_to_install(monkeypatch, package):
   monkeypatch.setattr(meteor.importlib.util, "find_spec", found)
   with pytest.raises(ValueError, match='not installed.*or ask for "captions"'):
     meteor.meteor(["a"], [{"answers": ["a cat"]}])
+
+
+def test_rows_of_one_image_and_prompt_are_one_example():
+  row = lambda image, suffix, prefix="caption en": dict(
+    image_ref=image, prefix=prefix, suffix=suffix
+  )
+  rows = [row("1.jpg", "a red bus"), row("2.jpg", "two dogs run")]
+  rows += [row("1.jpg", "a bus on a road"), row("1.jpg", "ein Bus", "de")]
+  said = ["a red bus", "dogs", "never read", "ein Zug"]
+  answers = [["a red bus", "a bus on a road"], ["two dogs run"], ["ein Bus"]]
+  joined = [dict(answers=refs) for refs in answers]
+  found = caption.captions(said, rows)
+  assert found == caption.captions([*said[:2], said[3]], joined)
+  assert found.num["cider"] == 3
+  # Without the image's name, or with all answers in a row, rows stay apart.
+  apart = [{**e, "image_ref": None} for e in rows]
+  assert caption.captions(said, apart).num["cider"] == 4
+  whole = [{**row("1.jpg", ""), "answers": ["a"]} for _ in said]
+  assert caption.captions(said, whole).num["cider"] == 4
