@@ -269,6 +269,7 @@ def read_samples(form, datasets, seed, rows):
       continue
     where = datasets[number].dataset.source.where(i)
     texts = example["prefix"], example.get("suffix", "")
+    texts += (example.get("codec", ""),)
     samples.append(inspection.Sample(where, row, *texts))
   return samples
 

@@ -35,7 +35,6 @@ import re
 import ml_collections
 
 from pg import atomic, command, experiment, progress
-from pg.codecs import masks
 from pg.evals import blind, records, submit
 from pg.evals import compare as compare_lib
 from pg.evals import run as evals_run
@@ -304,9 +303,8 @@ if __name__ == "__main__":
     pp=dict(help="how images are seen: bv, hf, ops or config; see above"),
     compare=dict(nargs="+", metavar="RUN", help="another one; or two of them"),
     mask_codec=dict(
-      default=masks.NANO,
       metavar="FILE",
-      help="what codes of masks mean, an .npz",
+      help="what codes of masks mean, an .npz; default what a row names",
     ),
     predictions=dict(
       nargs="+", metavar="PATH", help="files of answers, or runs"

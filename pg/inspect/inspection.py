@@ -31,6 +31,7 @@ class Sample(NamedTuple):
   row: dict  # of the batch contract
   prefix: str
   suffix: str
+  codec: str = ""  # of the codes in them, as the example has it
 
 
 class Report(NamedTuple):

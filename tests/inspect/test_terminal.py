@@ -142,7 +142,7 @@ def test_the_config_of_the_main_job_is_healthy(monkeypatch):
 
 def test_a_row_is_shown_as_the_model_sees_it(folder):
   result = folder.train()
-  where, made, prefix, suffix = result.report.batch[0]
+  where, made, prefix, suffix, _ = result.report.batch[0]
   tok = result.report.tok
   columns = terminal.tokens(tok, made)
   assert len(columns) == 129

@@ -9,17 +9,19 @@ A card is made from one line of a predictions file:
 `image` is an encoded image in base64; `answers` are all the texts that count as
 right; `score` is the example's score in 0..1 where its metric has one, else
 the card tells whether the texts are equal. All but prompt and truth may be
-missing.
+missing. The codec of masks is `id["codec"]`, "nano" where that is missing.
 """
 
 import base64
+import functools
 import html
 import io
 import re
 
+import numpy as np
 from PIL import Image
 
-from pg.codecs import boxes
+from pg.codecs import boxes, masks
 
 # Larger images are shrunk: a page of full photos would weigh 20 MB.
 LONGEST = 448
@@ -27,19 +29,25 @@ LONGEST = 448
 PIXELATED = 128
 
 
-def grid(rows, note):
+# Colours of masks, those of boxes in page.CSS.
+_COLORS = {"true": (0, 147, 107, 110), "predicted": (224, 108, 0, 110)}
+_TOKENS = re.compile("((?:<loc[0-9]{4}>){4}|(?:<seg[0-9]{3}>)+)")
+
+
+def grid(rows, note, longest=None):
   """Returns cards, under a note and the key to the boxes' colours.
 
   Args:
     rows: list of dicts, lines of a predictions file.
     note: str, what part of the examples this is.
+    longest: int, characters of a text that are shown; None shows all.
   """
   names = {
     "prompt": "in the prompt",
     "true": "truth",
     "predicted": "prediction",
   }
-  body = "".join(_card(row) for row in rows)
+  body = "".join(_card(row, longest) for row in rows)
   kinds = [kind for kind in names if f'<rect class="{kind}"' in body]
   key = "".join(f' <i class="key {k}"></i>{names[k]}' for k in kinds)
   key = f" Boxes:{key}." if kinds else ""
@@ -49,26 +57,26 @@ def grid(rows, note):
   )
 
 
-def _card(row):
+def _card(row, longest):
+  text = functools.partial(_text, longest=longest)
   truths = list(dict.fromkeys(row.get("answers") or [row["truth"]]))
-  truth = " / ".join(map(_text, truths[:3])) + " / …" * (len(truths) > 3)
+  truth = " / ".join(map(text, truths[:3])) + " / …" * (len(truths) > 3)
   prediction = ""
   if "prediction" in row:
-    prediction = f"<dt>prediction</dt><dd>{_prediction(row, truths)}</dd>"
+    prediction = text(row["prediction"]) + f" {_mark(_score(row, truths))}"
+    prediction = f"<dt>prediction</dt><dd>{prediction}</dd>"
   task = html.escape(row.get("task", ""))
   return (
     f"<figure>{_picture(row)}<figcaption>"
-    f"<p>{_text(row['prompt'])} <small>{task}</small></p><dl>"
+    f"<p>{text(row['prompt'])} <small>{task}</small></p><dl>"
     f"<dt>truth</dt><dd>{truth}</dd>{prediction}</dl></figcaption></figure>"
   )
 
 
-def _prediction(row, truths):
-  score = row.get("score")
-  if score is None:
-    accepted = {truth.strip() for truth in truths}
-    score = float(row["prediction"].strip() in accepted)
-  return f"{_text(row['prediction'])} {_mark(score)}"
+def _score(row, truths):
+  if row.get("score") is not None:
+    return row["score"]
+  return float(row["prediction"].strip() in {t.strip() for t in truths})
 
 
 def _mark(score):
@@ -79,53 +87,111 @@ def _mark(score):
   return f'<b class="part" title="score of this example">{score:.2f}</b>'
 
 
-def _text(text):
-  """Returns text as HTML; four locations become four small numbers."""
+def _text(text, longest=None):
+  """Returns text as HTML.
 
-  def numbers(match):
-    bins = " ".join(str(int(n)) for n in re.findall("[0-9]{4}", match[0]))
-    return f'<span class="loc">{bins}</span>'
-
-  text = re.sub(
-    r"(?:&lt;loc[0-9]{4}&gt;){4}", numbers, html.escape(text.strip())
-  )
-  return text or '<span class="loc">(nothing)</span>'
+  Four locations become four small numbers, and the codes of a mask how many
+  there are: the mask is drawn.
+  """
+  out, left = "", longest
+  for i, part in enumerate(_TOKENS.split(text.strip())):
+    names = re.findall("[0-9]+", part) if i % 2 else ()
+    if part.startswith("<loc") and names:
+      part = " ".join(str(int(n)) for n in names)
+    elif names:
+      part = f"<seg>×{len(names)}"
+    shown = part[:left]
+    if left is not None:
+      left -= len(shown)
+    plain = html.escape(shown)
+    out += f'<span class="loc">{plain}</span>' if names else plain
+    if shown != part:
+      return f"{out} …"
+  return out or '<span class="loc">(nothing)</span>'
 
 
 def _picture(row):
-  """Returns the image with the boxes of all three texts drawn on it."""
+  """Returns the image with the boxes and masks of its texts drawn on it."""
   if not row.get("image"):
     return ""
   source, height, width = embed(row["image"])
   sharp = ' class="sharp"' if max(height, width) <= PIXELATED else ""
   shapes = [
-    (kind, *shape)
+    (kind, shape)
     for kind, text in (
       ("prompt", row["prompt"]),
       ("true", row["truth"]),
       ("predicted", row.get("prediction", "")),
     )
-    for shape in boxes.parse(text)[0]
+    for shape in boxes.read(text)[0]
   ]
+  drawn = "".join(_mask(row, *shape) for shape in shapes)
   # Wide pale lines below make the coloured ones visible on any ground.
-  halos = "".join(_rectangle("halo", box, "") for _, box, _ in shapes)
-  lines = "".join(_rectangle(*shape) for shape in shapes)
+  drawn += "".join(_rectangle("halo", one.box, "") for _, one in shapes)
+  drawn += "".join(_rectangle(k, one.box, one.label) for k, one in shapes)
   # The drawing is one unit high and wide and stretched over the image.
   drawing = '<svg viewBox="0 0 1 1" preserveAspectRatio="none">'
   return (
     f'<div class="picture"><img src="{source}" width="{width}"'
     f' height="{height}" alt=""{sharp}>'
-    + (f"{drawing}{halos}{lines}</svg>" if shapes else "")
+    + (f"{drawing}{drawn}</svg>" if shapes else "")
     + "</div>"
   )
 
 
+def _mask(row, kind, shape):
+  url = shape.codes and overlay(kind, shape.codes, codec_of(row))
+  if not url:
+    return ""
+  return f'<image {_place(shape.box)} href="{url}" preserveAspectRatio="none"/>'
+
+
+def overlay(kind, codes, codec):
+  """Returns an object's mask, as wide as its box, as a data URL.
+
+  Args:
+    kind: str, "true" or "predicted"; others have no masks.
+    codes: tuple of 16 ints.
+    codec: masks.Codec, or None where there is none.
+
+  Returns:
+    str, "" if there is nothing to draw.
+  """
+  if codec is None or kind not in _COLORS:
+    return ""
+  inside = masks.decode(codec, codes) > 0
+  image = np.zeros((*inside.shape, 4), np.uint8)
+  image[inside] = _COLORS[kind]
+  out = io.BytesIO()
+  Image.fromarray(image).quantize(2).save(out, "PNG")
+  return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def codec_of(row):
+  """Returns the masks.Codec that a row names; None if it cannot be read."""
+  return _network(str(row.get("id", {}).get("codec") or "nano"))
+
+
+@functools.lru_cache(maxsize=4)
+def _network(name):
+  try:
+    return masks.load(masks.NANO if name == "nano" else name)
+  except (ValueError, OSError):
+    return None
+
+
 def _rectangle(kind, box, label):
+  return (
+    f'<rect class="{kind}" {_place(box)}>'
+    f"<title>{html.escape(label)}</title></rect>"
+  )
+
+
+def _place(box):
   y1, x1, y2, x2 = box
   return (
-    f'<rect class="{kind}" x="{min(x1, x2):.4g}" y="{min(y1, y2):.4g}"'
-    f' width="{abs(x2 - x1):.4g}" height="{abs(y2 - y1):.4g}">'
-    f"<title>{html.escape(label)}</title></rect>"
+    f'x="{min(x1, x2):.4g}" y="{min(y1, y2):.4g}"'
+    f' width="{abs(x2 - x1):.4g}" height="{abs(y2 - y1):.4g}"'
   )
 
 

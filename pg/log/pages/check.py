@@ -178,17 +178,14 @@ def histogram(counts, limit=None):
 def _cards(samples, note):
   rows = [
     {
-      "prompt": _short(one.prefix),
-      "truth": _short(one.suffix),
+      "prompt": one.prefix,
+      "truth": one.suffix,
       "image": _encode(_side_by_side(one.row)),
+      "id": {"codec": one.codec},
     }
     for one in samples
   ]
-  return cards.grid(rows, note) if rows else ""
-
-
-def _short(text):
-  return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+  return cards.grid(rows, note, LONGEST) if rows else ""
 
 
 def _side_by_side(row):

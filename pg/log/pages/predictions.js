@@ -121,11 +121,14 @@ function card(row) {
       make("p", { class: "meta" }, facts.filter(Boolean).join(" · "))));
 }
 
-// Returns a text with locations and codes as small numbers.
+// Returns a text with locations as small numbers, and of codes how many.
 function short(text) {
-  return text.split(/((?:<(?:loc\d{4}|seg\d{3})>)+)/).map((part, i) =>
-    i % 2 === 0 ? part : make("span", { class: "loc" },
-      part.match(/\d+/g).map(Number).join(" ")));
+  return text.split(/((?:<loc\d{4}>)+|(?:<seg\d{3}>)+)/).map((part, i) => {
+    if (i % 2 === 0) return part;
+    const numbers = part.match(/\d+/g).map(Number);
+    return make("span", { class: "loc" }, part.startsWith("<seg")
+      ? `<seg>×${numbers.length}` : numbers.join(" "));
+  });
 }
 
 function picture(row) {

@@ -5,25 +5,18 @@ JSON; browser.js draws those of one page at a time, from texts and never from
 HTML. What belongs to an image (boxes, masks) is prepared here.
 """
 
-import base64
 import functools
 import html
-import io
 import json
 import math
 import os
 import pathlib
 
 import jax
-import numpy as np
-from PIL import Image
 
 from pg import atomic
 from pg.codecs import boxes, masks
 from pg.log.pages import cards, page
-
-# Colours of masks, those of boxes in page.CSS.
-_COLORS = {"true": (0, 147, 107, 110), "predicted": (224, 108, 0, 110)}
 
 CSS = """
 body { max-width: 72rem; margin-top: 2rem; }
@@ -53,13 +46,14 @@ del { color: var(--bad); }
 """
 
 
-def write(path, predictions, codec=masks.NANO):
+def write(path, predictions, codec=None):
   """Writes the page, in the first process only.
 
   Args:
     path: str.
     predictions: {evaluator: list of dict}, pg.evals.records.
-    codec: str, the mask codec that codes in the texts are of.
+    codec: str, the mask codec that codes in the texts are of; by default the
+      one that a record names.
 
   Returns:
     path.
@@ -111,8 +105,10 @@ def _row(evaluator, record, codec):
   for kind, key in texts:
     for item in boxes.read(record.get(key, ""))[0]:
       shape = {"kind": kind, "box": item.box, "label": item.label}
-      if item.codes and kind in _COLORS and record.get("image"):
-        shape["mask"] = _overlay(kind, item.codes, codec)
+      if item.codes and record.get("image"):
+        network = _codec(codec) if codec else cards.codec_of(record)
+        mask = cards.overlay(kind, item.codes, network)
+        shape |= {"mask": mask} if mask else {}
       shapes.append(shape)
   row |= {"shapes": shapes} if shapes else {}
   if record.get("image"):
@@ -134,16 +130,6 @@ def _finite(value):
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
-
-
-def _overlay(kind, codes, codec):
-  """Returns an object's mask, as wide as its box, as a data URL."""
-  inside = masks.decode(_codec(codec), codes) > 0
-  image = np.zeros((*inside.shape, 4), np.uint8)
-  image[inside] = _COLORS[kind]
-  out = io.BytesIO()
-  Image.fromarray(image).quantize(2).save(out, "PNG")
-  return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 _codec = functools.lru_cache(maxsize=1)(masks.load)

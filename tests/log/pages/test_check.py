@@ -7,6 +7,7 @@ import re
 import pytest
 from PIL import Image
 
+from pg.codecs import boxes
 from pg.inspect import inspection
 from pg.log.pages import check
 from tests.support import checks
@@ -91,6 +92,17 @@ def test_a_card_has_only_the_images_that_are_shown(folder):
     text = out.read_text("utf-8")
     assert set(re.findall('<img src="[^"]*" width="(.*?)"', text)) == expected
     assert text.count('class="sharp hidden"') == hidden
+
+
+def test_masks_are_drawn_however_long_their_codes(folder):
+  codes = [list(range(16))] * 3
+  text = boxes.detect([[0, 0, 0.5, 0.5]] * 3, ["a", "b", "c"], codes)
+  file = folder.write("a.jsonl", row(text, "segment all"))
+  out = folder.path / "check.html"
+  checks.run("--train", file, "--res=16", "--out", out)
+  text = out.read_text("utf-8")
+  assert len(re.findall('<rect class="true"', text)) == 3
+  assert text.count("<image ") == text.count("&lt;seg&gt;×16") == 3
 
 
 def test_padding_is_one_column_and_a_number(folder):

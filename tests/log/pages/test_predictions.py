@@ -124,6 +124,16 @@ def test_masks_are_drawn_where_there_is_an_image(tmp_path):
   assert not any("mask" in shape for shape in bare["shapes"])
 
 
+def test_a_mask_is_of_the_codec_that_its_row_names(tmp_path):
+  text, _ = disk()
+  lost = {"codec": str(tmp_path / "nowhere.npz")}
+  one = dict(truth=text, image=png())
+  known, unknown = rows(
+    page(tmp_path, val=[record(0, **one), record(1, **one, id=lost)])
+  )
+  assert "mask" in known["shapes"][0] and "mask" not in unknown["shapes"][0]
+
+
 def test_a_number_that_json_lacks_becomes_none(tmp_path):
   nan, inf = float("nan"), float("inf")
   found = rows(page(tmp_path, val=[record(logp=nan, scores=[inf, 0.5])]))

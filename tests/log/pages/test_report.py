@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pg.codecs import boxes, masks
 from pg.log import metrics
 from pg.log.pages import cards, report
 
@@ -293,3 +294,44 @@ def test_large_images_are_shrunk_and_small_ones_kept():
   large = cards.grid([example(image=png(300, 900))], "")
   assert 'width="448" height="149"' in large
   assert 'class="sharp"' not in large
+
+
+def disk():
+  """Returns the codes of a disk's mask, and the mask that is read from them."""
+  y, x = np.mgrid[:64, :64] / 31.5 - 1
+  codec = masks.load(masks.NANO)
+  codes = masks.encode(codec, y**2 + x**2 < 0.8, [0, 0, 1, 1])
+  return codes, masks.decode(codec, codes) > 0
+
+
+def test_cards_draw_masks_and_do_not_fill_with_codes():
+  codes, inside = disk()
+  text = boxes.detect([[0, 0.25, 0.5, 1]], ["disk"], [codes])
+  row = example("segment disk", text, text, image=png(), id={"codec": "nano"})
+  card = cards.grid([row], "")
+  truth, predicted = re.findall("<image (.*?)>", card)
+  assert truth.startswith('x="0.2502" y="0" width="0.7498" height="0.5005" ')
+  for drawn, color in ((truth, (0, 147, 107)), (predicted, (224, 108, 0))):
+    data = base64.b64decode(re.search('base64,(.*?)"', drawn)[1])
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    np.testing.assert_array_equal(pixels[..., 3] > 0, inside)
+    assert tuple(pixels[32, 32, :3]) == color
+  assert "seg0" not in card and card.count("&lt;seg&gt;×16") == 2
+  assert " disk" in card and "0 256 512 1023" in card
+
+
+def test_a_codec_that_cannot_be_had_leaves_the_boxes(tmp_path):
+  text = boxes.detect([[0, 0, 1, 1]], ["disk"], [disk()[0]])
+  lost = {"codec": str(tmp_path / "nowhere.npz")}
+  card = cards.grid([example(truth=text, image=png(), id=lost)], "")
+  assert "<image" not in card and '<rect class="true"' in card
+
+
+def test_a_text_is_cut_by_what_is_shown_of_it():
+  codes = disk()[0]
+  text = boxes.detect([[0, 0, 1, 1]] * 3, ["disk"] * 3, [codes] * 3)
+  row = example(truth=text, prediction="x" * 99 + "&", image=png())
+  card = cards.grid([row], "", longest=99)
+  assert card.count('<rect class="true"') == 3
+  assert card.count("disk</title>") == 3 and card.count("&lt;seg&gt;×16") == 3
+  assert "x" * 99 + " …" in card and "&amp;" not in card
