@@ -6,7 +6,8 @@ A card is made from one line of a predictions file:
    "prediction": "<loc0008>... dot", "image": "iVBORw0...",
    "answers": [...], "task": "detect", "score": 0.83}
 
-`image` is an encoded image in base64; `answers` are all the texts that count as
+`image` is an encoded image in base64, without it the file that `image_ref`
+names is shown; `answers` are all the texts that count as
 right; `score` is the example's score in 0..1 where its metric has one, else
 the card tells whether the texts are equal. All but prompt and truth may be
 missing. The codec of masks is `id["codec"]`, "nano" where that is missing.
@@ -19,7 +20,7 @@ import io
 import re
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pg.codecs import boxes, masks
 
@@ -112,9 +113,10 @@ def _text(text, longest=None):
 
 def _picture(row):
   """Returns the image with the boxes and masks of its texts drawn on it."""
-  if not row.get("image"):
+  found = embed(row["image"]) if row.get("image") else of_file(row)
+  if not found:
     return ""
-  source, height, width = embed(row["image"])
+  source, height, width = found
   sharp = ' class="sharp"' if max(height, width) <= PIXELATED else ""
   shapes = [
     (kind, shape)
@@ -208,3 +210,36 @@ def embed(data):
     raw, kind = buffer.getvalue(), "image/jpeg"
   source = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
   return source, image.height, image.width
+
+
+def of_file(row, longest=LONGEST):
+  """Returns what `embed` does of the files that a row names.
+
+  Several are shown side by side as squares, as the model sees them. None where
+  one is not there, as one at a URL, or is no image.
+  """
+  names = row.get("image_ref") or []
+  names = names if isinstance(names, list) else [names]
+  try:
+    images = [_read(name, longest) for name in names]
+  except (OSError, ValueError, TypeError, Image.DecompressionBombError):
+    return None
+  if len(images) > 1:
+    side = max(max(image.size) for image in images)
+    images = [np.asarray(image.resize((side, side))) for image in images]
+    images = [Image.fromarray(np.concatenate(images, axis=1))]
+  if not images:
+    return None
+  out = io.BytesIO()
+  lossless = max(images[0].size) <= PIXELATED
+  images[0].save(out, "PNG" if lossless else "JPEG", quality=88)
+  return embed(base64.b64encode(out.getvalue()))
+
+
+def _read(name, longest):
+  """Returns a file's image, upright and at most that long."""
+  with Image.open(name) as image:
+    image.draft("RGB", (longest, longest))  # JPEG: decodes no more than needed
+    image = ImageOps.exif_transpose(image).convert("RGB")
+  image.thumbnail((longest, longest))
+  return image

@@ -18,6 +18,10 @@ from pg import atomic
 from pg.codecs import boxes, masks
 from pg.log.pages import cards, page
 
+# Files of images that are in the page, the worst rows', and their pixels: a
+# thousand of them are some 15 MB.
+NUM_FILES, THUMBNAIL = 1000, 256
+
 CSS = """
 body { max-width: 72rem; margin-top: 2rem; }
 noscript { color: var(--bad); }
@@ -63,8 +67,9 @@ def write(path, predictions, codec=None):
   """
   if jax.process_index() > 0:
     return path
+  shown = _with_picture(predictions)
   rows = [
-    _row(name, record, codec)
+    _row(name, record, codec, id(record) in shown)
     for name, records in predictions.items()
     for record in records
   ]
@@ -73,8 +78,23 @@ def write(path, predictions, codec=None):
   return path
 
 
+def _with_picture(predictions):
+  """Returns ids of the records whose files are shown: the worst by score."""
+  records = [
+    r
+    for rows in predictions.values()
+    for r in rows
+    if r.get("image_ref") and not r.get("image")
+  ]
+  # As the page orders them: without a score, wrong is worse than right.
+  value = lambda r: r.get("score", float(r["prediction"] == r["truth"]))
+  return {id(r) for r in sorted(records, key=value)[:NUM_FILES]}
+
+
 def render(title, rows):
   """Returns the page as HTML."""
+  left = sum("image" not in row and "image_ref" in row for row in rows)
+  note = f" {left:,} images are named, not shown." if left else ""
   # "<" would let a text end the script; JSON has another way to write it.
   data = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")
   script = pathlib.Path(__file__).with_suffix(".js").read_text("utf-8")
@@ -84,7 +104,7 @@ def render(title, rows):
     "<p>j and k: next and previous prediction; → and ←: page. Boxes and masks:"
     ' <i class="key true"></i>truth <i class="key predicted"></i>prediction'
     ' <i class="key prompt"></i>in the prompt. Difference: <ins>too much</ins>'
-    " <del>missing</del>.</p></header>"
+    f" <del>missing</del>.{note}</p></header>"
     "<noscript>This page needs JavaScript.</noscript>",
     '<div class="controls"></div><div id="cards" class="cards"></div>',
     f'<script type="application/json" id="data">{data}</script>',
@@ -93,8 +113,18 @@ def render(title, rows):
   return page.render(f"Predictions of {title}", sections)
 
 
-def _row(evaluator, record, codec):
+def _row(evaluator, record, codec, with_file):
   """Returns what the page knows of a prediction."""
+  picture = None
+  if record.get("image"):
+    try:
+      picture = cards.embed(record["image"])
+    except (ValueError, OSError) as error:
+      raise ValueError(
+        f"{evaluator}, {record['where']}: cannot read its image: {error}"
+      ) from error
+  elif with_file:
+    picture = cards.of_file(record, THUMBNAIL)
   keys = ("index", "where", "prompt", "truth", "prediction", "logp", "score")
   keys += ("answers", "scores", "task", "kind", "image_ref")
   row = {"evaluator": evaluator} | {
@@ -105,19 +135,14 @@ def _row(evaluator, record, codec):
   for kind, key in texts:
     for item in boxes.read(record.get(key, ""))[0]:
       shape = {"kind": kind, "box": item.box, "label": item.label}
-      if item.codes and record.get("image"):
+      if item.codes and picture:
         network = _codec(codec) if codec else cards.codec_of(record)
         mask = cards.overlay(kind, item.codes, network)
         shape |= {"mask": mask} if mask else {}
       shapes.append(shape)
   row |= {"shapes": shapes} if shapes else {}
-  if record.get("image"):
-    try:
-      source, height, width = cards.embed(record["image"])
-    except (ValueError, OSError) as error:
-      raise ValueError(
-        f"{evaluator}, {record['where']}: cannot read its image: {error}"
-      ) from error
+  if picture:
+    source, height, width = picture
     row["image"] = source
     row["sharp"] = max(height, width) <= cards.PIXELATED
   return row

@@ -124,6 +124,33 @@ def test_masks_are_drawn_where_there_is_an_image(tmp_path):
   assert not any("mask" in shape for shape in bare["shapes"])
 
 
+def test_the_file_that_a_row_names_is_its_picture(tmp_path, monkeypatch):
+  place = boxes.encode([0, 0.25, 0.5, 1])
+  photo, small = tmp_path / "a.jpg", tmp_path / "b.png"
+  Image.new("RGB", (900, 600), (200, 9, 9)).save(photo)
+  Image.new("RGB", (8, 6), (9, 9, 9)).save(small)
+  refs = [str(photo), str(small), [str(photo), str(small)]]
+  refs += ["nowhere.jpg", "https://example.org/a.jpg", __file__]
+  many = [record(i, image_ref=r, truth=place) for i, r in enumerate(refs)]
+  text = page(tmp_path, val=many)
+  assert "3 images are named, not shown" in text
+  found = rows(text)
+  assert ["image" in row for row in found] == [True] * 3 + [False] * 3
+  sizes = []
+  for row in found[:3]:
+    data = base64.b64decode(row["image"].partition("base64,")[2])
+    sizes.append(Image.open(io.BytesIO(data)).size)
+  assert sizes[0] == (256, 171) and sizes[1] == (8, 6)
+  assert sizes[2][0] == 2 * sizes[2][1]
+  assert all(row["shapes"] for row in found)
+  # Where there are too many, the worst have theirs.
+  monkeypatch.setattr(predictions, "NUM_FILES", 1)
+  pair = [record(i, image_ref=str(photo), score=1.0 - i) for i in range(2)]
+  text = page(tmp_path, val=pair)
+  assert ["image" in row for row in rows(text)] == [False, True]
+  assert "1 images are named, not shown" in text
+
+
 def test_a_mask_is_of_the_codec_that_its_row_names(tmp_path):
   text, _ = disk()
   lost = {"codec": str(tmp_path / "nowhere.npz")}

@@ -335,3 +335,10 @@ def test_a_text_is_cut_by_what_is_shown_of_it():
   assert card.count('<rect class="true"') == 3
   assert card.count("disk</title>") == 3 and card.count("&lt;seg&gt;×16") == 3
   assert "x" * 99 + " …" in card and "&amp;" not in card
+
+
+def test_a_card_shows_the_file_that_its_row_names(tmp_path):
+  Image.new("RGB", (48, 32)).save(tmp_path / "a.png")
+  card = cards.grid([example(image_ref=str(tmp_path / "a.png"))], "")
+  assert 'width="48" height="32"' in card and '<rect class="true"' in card
+  assert "<img" not in cards.grid([example(image_ref="nowhere.png")], "")
