@@ -173,8 +173,10 @@ def _score(result, metric):
   """Returns what is known of one score, as it is in scores.json."""
   found = {"value": result.scores[metric], "n": result.num_examples}
   if metric in result.intervals:
-    _, low, high, num = result.intervals[metric]
+    _, low, high, num, level = result.intervals[metric]
     found |= {"low": low, "high": high, "n": num}
+    if level < 0.95:
+      found["level"] = level
   if metric in result.blind:
     found["blind"] = result.blind[metric]
   if metric in result.published:
@@ -199,9 +201,10 @@ def table(results):
       if metric in left:
         continue
       found = _score(result, metric)
-      counts = ("n", "bad", "cut")
+      counts = ("n", "bad", "cut", "level")
       known = {k: f"{v:.3f}" for k, v in found.items() if k not in counts}
       ends = f"{known['low']} to {known['high']}" if "low" in known else ""
+      ends += f" ({100 * found['level']:.0f} %)" if "level" in found else ""
       row = [name, metric, known["value"], ends, known.get("blind", "")]
       row += [known.get("published", "")] * published
       rows.append([*row, str(found["n"])])

@@ -152,7 +152,7 @@ def test_a_score_has_its_interval_its_number_and_the_published_one():
   result = evaluate(
     metric="exact", max_len=3, num_examples=7, published=dict(exact=0.9)
   )
-  value, low, high, num = result.intervals["exact"]
+  value, low, high, num, _ = result.intervals["exact"]
   assert value == result.scores["exact"] and low <= value <= high and num == 7
   lines = log_run.table({"it": result}).splitlines()
   assert lines[0].split() == [

@@ -41,6 +41,32 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
   assert np.mean(held) == pytest.approx(0.8, abs=0.09)
 
 
+def test_the_interval_of_a_few_is_wider_as_student_s_is():
+  scores = np.random.default_rng(3).normal(size=8)
+  found = interval.bootstrap(statistics.means({"x": scores}), resamples=9000)
+  half = 2.365 * scores.std(ddof=1) / 8**0.5  # of seven degrees of freedom
+  assert found["x"].high - found["x"].low == pytest.approx(2 * half, rel=0.1)
+  for num, want in [(6, 2.571), (11, 2.228), (31, 2.042), (10_000, 1.960)]:
+    assert interval._quantile(0.95, num) == pytest.approx(want, abs=0.03)
+
+
+def test_halves_come_in_pairs_that_are_all_examples():
+  found = interval.halves(7, 6, 0)
+  assert sorted(found.sum(axis=1)) == [3, 3, 3, 4, 4, 4]
+  assert (found[::2] + found[1::2] == 1).all()
+  assert interval.halves(7, 5, 0).shape == (5, 7)
+  assert (interval.halves(1, 4, 0) == 1).all()  # there are no halves of one
+
+
+def test_what_halves_score_more_is_taken_off():
+  assert interval.around(0.5, np.array([0.5, 0.5]), 9) == (0.5, 0.5)
+  low, high = interval.around(0.5, np.array([0.5, 0.6, 0.7]), 10_000)
+  assert (low + high) / 2 == pytest.approx(0.4)
+  assert (high - low) / 2 == pytest.approx(1.96 * (0.05 / 3) ** 0.5, rel=1e-3)
+  assert interval.around(0.9, np.array([0.2, 0.9]), 5) == (0, 1)
+  assert interval.around(0.5, np.array([np.nan]), 5) == (0.5, 0.5)
+
+
 def test_the_same_seed_draws_the_same():
   scores = np.random.default_rng(0).random(50)
   made = statistics.means({"acc": scores})
@@ -84,7 +110,7 @@ def test_a_group_that_some_draws_miss_still_has_an_interval():
   made = statistics.means(
     {"acc": [1.0] * 9 + [0.0], "acc/x": [None] * 9 + [0.0]}
   )
-  assert interval.bootstrap(made)["acc/x"] == (0.0, 0.0, 0.0, 1)
+  assert interval.bootstrap(made)["acc/x"] == (0.0, 0.0, 0.0, 1, 0.95)
 
 
 def test_a_score_of_no_example_is_left_out():

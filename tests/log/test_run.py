@@ -1,5 +1,6 @@
 """The table of final scores is one that can be read at a glance."""
 
+from pg.evals import interval
 from pg.evals import run as evals_run
 from pg.log import run as log_run
 
@@ -39,3 +40,15 @@ def test_a_zero_next_to_another_number_has_its_row():
   more = dict(blind={"AP50": 0.3}, published={"AR1": 0.4})
   rows, _ = table(scores, **more)
   assert rows == ["AP", "AP50", "AR1"]
+
+
+def test_an_interval_that_holds_the_truth_less_often_says_so():
+  scores = {"AP": 0.5, "AP50": 0.7}
+  ranges = {
+    "AP": interval.Interval(0.5, 0.2, 0.75, 80, 0.9),
+    "AP50": interval.Interval(0.7, 0.6, 0.8, 80),
+  }
+  result = evals_run.Result(scores, ranges, {}, {}, [], 80)
+  lines = log_run.table({"val": result}).splitlines()
+  assert "0.200 to 0.750 (90 %)" in lines[1]
+  assert "0.600 to 0.800" in lines[2] and "(" not in lines[2]

@@ -85,7 +85,9 @@ def _score(predictions, examples, true, found, kind):
     return average.finish(times) | shares
 
   more = {"unparsable": len(num), "unknown": len(num)}
-  return statistics.Resampled(average.size, finish, average.num | more)
+  return statistics.Resampled(
+    average.size, finish, average.num | more, average.support
+  )
 
 
 def _numbered(groups, names):

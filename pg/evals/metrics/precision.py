@@ -53,8 +53,18 @@ def average(truth, detections, kind):
   names = {c["id"]: c["name"] for c in truth["categories"]}
   few = len(names) <= _FEW
   finish = lambda times: _finish(curves, times, names if few else {})
-  keys = [*_SCORES, *map(_class, names.values() if few else ())]
-  return statistics.Resampled(size, finish, {key: size for key in keys})
+  # Images with an object that counts, of each class and area range.
+  with_any = {
+    name: [len(np.unique(curve.true)) for curve in areas]
+    for name, areas in curves.items()
+  }
+  num, support = dict.fromkeys(_SCORES, size), {}
+  for score, (area, *_) in _SCORES.items():
+    each = [counts[area] for counts in with_any.values() if counts[area]]
+    support[score] = float(np.mean(each)) if each else 0.0
+  if few:
+    num |= {_class(names[n]): counts[0] for n, counts in with_any.items()}
+  return statistics.Resampled(size, finish, num, support)
 
 
 class Curve(NamedTuple):

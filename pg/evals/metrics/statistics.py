@@ -37,13 +37,16 @@ class Resampled(dict):
     finish: function from how often each example is there, i64[examples], to a
       dict of float in 0..1, the scores.
     num: as in Sums.
+    support: {score: examples with something to find, of the mean class} of
+      those scores that are means over classes.
   """
 
   each = None
 
-  def __init__(self, size, finish, num):
+  def __init__(self, size, finish, num, support=None):
     super().__init__(_floats(finish(np.ones(size, np.int64))))
     self.size, self.finish, self.num = size, finish, num
+    self.support = support or {}
 
 
 def _floats(scores):

@@ -9,7 +9,9 @@ It is made from what lies in the run's folder; what is missing is left out:
   scores.json        {"val": {"exact": {"value": 0.9, "blind": 0.3, "n": 64}}}
                      final scores by evaluator and metric; `blind` is what can
                      be had without the image, and may be missing, as may `n`,
-                     `low` and `high` (an interval) and `published`
+                     `low` and `high` (an interval), `level` (how often such
+                     a one holds the truth, where not in 95 of 100 cases) and
+                     `published`
   predictions/       {evaluator}-{step:09d}.jsonl, the last step of each, in
                      lines as `cards` describes
 """
@@ -143,7 +145,8 @@ def _score_table(scores):
     f'<div class="wide"><table class="scores"><thead><tr>{head}</tr></thead>'
     f"<tbody>{''.join(body)}</tbody></table></div>"
     '<p class="note">Blind: the same metric for the commonest training answer'
-    " to each prompt, given without looking at the image.</p>"
+    " to each prompt, given without looking at the image. An interval of few"
+    " objects has in brackets how often the truth is inside such ones.</p>"
   )
 
 
@@ -152,10 +155,13 @@ def _score_cells(score):
   names = ("value", "blind", "published", "low", "high")
   value, blind, published, *ends = (_float(score.get(k)) for k in names)
   gain = None if None in (value, blind) else value - blind
+  span = "–" if None in ends else " to ".join(map(number, ends))
+  if level := _float(score.get("level")):
+    span += f" ({100 * level:.0f} %)"
   sign = "+" if gain is not None and gain > 0 else ""
   return {
     "Score": number(value),
-    "95 % interval": "–" if None in ends else " to ".join(map(number, ends)),
+    "95 % interval": span,
     "Blind": number(blind),
     "Difference": f"{sign}{number(gain)}",
     "Published": number(published),

@@ -297,7 +297,7 @@ def test_precision_has_an_interval_of_images_drawn_again():
   assert {*KEYS, "AP/c1"} <= found.keys()
   for name, one in found.items():
     assert one.low <= one.value <= one.high, name
-    assert one.num == 50
+  assert found["AP"].num == 50
   assert found == interval.bootstrap(made("bbox"), resamples=40)
   assert found["AP"].high - found["AP"].low < 0.2
 
@@ -314,15 +314,27 @@ def test_the_interval_of_a_low_precision_is_around_it():
     examples.append(row([str(i % 20)], [[0, 0, 1, 1]], scores=scores))
   drawn = metrics_lib.METRICS["coco_bbox"](texts, examples)
   found = interval.bootstrap(drawn)["AP75"]
-  assert 0 < found.low < found.value < found.high < 0.2
+  assert 0 <= found.low < found.value < found.high < 0.2
   times = np.random.default_rng(1).multinomial(60, [1 / 60] * 60, size=40)
   draws = [drawn.finish(row)["AP75"] for row in times]
   assert np.mean(np.greater(draws, found.value)) > 0.7
-  # The interval is where draws of the same mean as the score would be.
-  low, high = np.quantile(draws - np.mean(draws), (0.025, 0.975)) + found.value
-  assert found.low == pytest.approx(low, abs=0.02)
-  assert found.high == pytest.approx(high, abs=0.02)
-  assert np.std(draws) == pytest.approx((found.high - found.low) / 4, rel=0.4)
+  # What chance adds to the score is taken off.
+  assert found.low + found.high < 2 * found.value
+
+
+def test_an_interval_of_few_objects_says_what_it_is_worth():
+  """A class of two images, one of twenty: their halves tell little, or much."""
+  examples = [row(["cat"], [[0, 0, 1, 1]]) for _ in range(20)]
+  examples += [row(["dog"], [[0, 0, 1, 1]]) for _ in range(2)]
+  texts = [f"{WHOLE} cat", ""] * 10 + [f"{WHOLE} dog"] * 2
+  scores = metrics_lib.METRICS["coco_bbox"](texts, examples)
+  found = interval.bootstrap(scores)
+  assert (found["AP/cat"].num, found["AP/cat"].level) == (20, 0.95)
+  assert (found["AP/dog"].num, found["AP/dog"].level) == (2, 0.5)
+  assert (found["AP"].num, found["AP"].level) == (22, 0.9)  # 11 of a class
+  narrow = interval.bootstrap(scores, level=0.8)
+  assert found["AP/cat"].low < narrow["AP/cat"].low
+  assert narrow["AP/cat"].high < found["AP/cat"].high
 
 
 def test_texts_that_are_scored_have_the_interval_of_their_metric():

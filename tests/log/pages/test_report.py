@@ -128,11 +128,14 @@ def test_the_score_table_has_the_blind_score_and_the_difference(run):
 def test_the_score_table_has_intervals_and_what_is_published(run):
   score = {"value": 0.7, "low": 0.65, "high": 0.75, "published": 0.8319}
   scores = {"val": {"acc": {**score, "n": 300}, "b": {"value": 0.5, "n": 3}}}
+  few = {"value": 0.5, "low": 0.2, "high": 0.8, "level": 0.8}
+  scores["val"]["AP"] = few
   (run / "scores.json").write_text(json.dumps(scores))
   _, text = read(run)
   assert table_rows(text) == [
     ["val", "acc", "0.700", "0.650 to 0.750", "–", "–", "0.832", "300"],
     ["", "b", "0.500", "–", "–", "–", "–", "3"],
+    ["", "AP", "0.500", "0.200 to 0.800 (80 %)", "–", "–", "–", "–"],
   ]
 
 
