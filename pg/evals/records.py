@@ -12,7 +12,8 @@ A record is a line of `predictions/<evaluator>-<step>.jsonl`:
   answers, task, kind   where the example has them
   score       where the metric is a mean over examples
   scores      one per object of the prediction: how likely its name is
-  image       what the model saw, PNG in base64: only the first NUM_IMAGES
+  image       what the model saw, PNG in base64: of the first NUM_IMAGES those
+              whose `image_ref` is no image file at hand
 """
 
 import base64
@@ -105,6 +106,23 @@ def object_scores(tok, tokens, logp):
     at = stop
   objects, _ = boxes.parse(tok.decode(tokens))
   return scores if len(scores) == len(objects) else None
+
+
+def is_image(ref):
+  """Returns whether an `image_ref` is an image file at hand, or a list of them.
+
+  One at a URL is not, nor is a video.
+  """
+  names = ref if isinstance(ref, list) else [ref]
+  if not names or not all(isinstance(name, str) for name in names):
+    return False
+  try:
+    for name in names:
+      with Image.open(name):
+        pass
+  except (OSError, ValueError, Image.DecompressionBombError):
+    return False
+  return True
 
 
 def png(images):

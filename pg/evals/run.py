@@ -244,7 +244,8 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   for kept, score in zip(found, getattr(scores, "each", None) or ()):
     kept["score"] = score
   for kept in found[: records.NUM_IMAGES]:
-    kept["image"] = images[kept["index"]]
+    if not records.is_image(kept.get("image_ref")):
+      kept["image"] = images[kept["index"]]
   ranges = interval.bootstrap(scores)
   return Result(dict(scores), ranges, dict(blind), {}, found, len(found))
 

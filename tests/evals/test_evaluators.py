@@ -7,6 +7,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from pg import config, experiment, pp, sharding, train
 from pg.codecs import boxes, tokenizer
@@ -14,7 +15,7 @@ from pg.evals import records
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.log import run as log_run
-from tests.support import numbers_run
+from tests.support import numbers, numbers_run
 
 TOK = tokenizer.Tokenizer(tokenizer.NANO)
 PLACE = "<loc0001><loc0002><loc0003><loc0004>"
@@ -120,6 +121,18 @@ def test_predictions_alone_need_no_truth_and_have_no_score():
     f"numbers:{i}" for i in range(5)
   ]
   assert "score" not in result.records[0]
+
+
+def test_a_record_has_no_image_whose_file_it_names(monkeypatch, tmp_path):
+  photo, video = str(tmp_path / "a.png"), str(tmp_path / "a.mp4")
+  Image.new("RGB", (4, 4)).save(photo)
+  open(video, "wb").close()
+  url = "https://example.org/a.jpg"
+  refs = [photo, [photo, photo], None, url, video, [photo, None], "gone.png"]
+  ref = lambda self, i: refs[i]
+  monkeypatch.setattr(numbers.Numbers, "image_ref", ref, raising=False)
+  kept = evaluate(metric="none", max_len=1, num_examples=len(refs)).records
+  assert ["image" in r for r in kept] == [False] * 2 + [True] * 5
 
 
 def test_a_forbidden_piece_is_never_written():

@@ -220,16 +220,16 @@ def of_file(row, longest=LONGEST):
   """
   names = row.get("image_ref") or []
   names = names if isinstance(names, list) else [names]
+  if not names or not all(isinstance(name, str) for name in names):
+    return None
   try:
     images = [_read(name, longest) for name in names]
-  except (OSError, ValueError, TypeError, Image.DecompressionBombError):
+  except (OSError, ValueError, Image.DecompressionBombError):
     return None
   if len(images) > 1:
     side = max(max(image.size) for image in images)
     images = [np.asarray(image.resize((side, side))) for image in images]
     images = [Image.fromarray(np.concatenate(images, axis=1))]
-  if not images:
-    return None
   out = io.BytesIO()
   lossless = max(images[0].size) <= PIXELATED
   images[0].save(out, "PNG" if lossless else "JPEG", quality=88)

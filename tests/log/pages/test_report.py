@@ -345,3 +345,5 @@ def test_a_card_shows_the_file_that_its_row_names(tmp_path):
   card = cards.grid([example(image_ref=str(tmp_path / "a.png"))], "")
   assert 'width="48" height="32"' in card and '<rect class="true"' in card
   assert "<img" not in cards.grid([example(image_ref="nowhere.png")], "")
+  inside = [str(tmp_path / "a.png"), None]  # its second image is in the data
+  assert "<img" not in cards.grid([example(image_ref=inside)], "")
