@@ -18,9 +18,9 @@ from pg import atomic
 from pg.codecs import boxes, masks
 from pg.log.pages import cards, page
 
-# Files of images that are in the page, the worst rows', and their pixels: a
-# thousand of them are some 15 MB.
-NUM_FILES, THUMBNAIL = 1000, 256
+# Files of images that are in the page, the worst rows', and their pixels: all
+# together are less than 20 MB.
+NUM_FILES, THUMBNAIL = 500, 256
 
 CSS = """
 body { max-width: 72rem; margin-top: 2rem; }
