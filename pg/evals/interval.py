@@ -13,6 +13,8 @@ from pg.evals.metrics import statistics
 # Measured: python -m scripts.bench coverage, see docs/metrics.md.
 _OF_ONE = ((3, 0.5),)
 _OF_SEVERAL = ((5, 0.77), (14, 0.9))
+# AP50 of several where no detection is likelier than another, of 20 classes.
+_OF_TIED_50 = ((14, 0.83), (np.inf, 0.88))
 
 # Numbers that are held at a time, of a block of drawn examples.
 _BLOCK = 1 << 22
@@ -88,23 +90,24 @@ def _of_halves(scores, resamples, level, seed):
     draws = np.array([half.get(name, np.nan) for half in drawn])
     num = scores.num[name]
     low, high = around(value, draws, num, level)
-    held = measured(num, scores.support.get(name), level)
+    tied_50 = scores.tied and name == "AP50"
+    held = measured(num, scores.support.get(name), level, tied_50=tied_50)
     found[name] = Interval(value, low, high, num, held)
   return found
 
 
-def measured(num, support, level):
+def measured(num, support, level, *, tied_50=False):
   """Returns how often an interval of `around` holds the truth.
 
   Args:
     num: of examples.
     support: statistics.Resampled.support; None: of one class.
     level: how often it is to.
+    tied_50: of AP50 where no detection is likelier than another.
   """
-  known = [
-    (num, _OF_ONE),
-    (np.inf if support is None else support, _OF_SEVERAL),
-  ]
+  known = [(num, _OF_ONE)]
+  if support is not None:
+    known += [(support, _OF_SEVERAL), *[(support, _OF_TIED_50)] * tied_50]
   shares = [share for n, rows in known for most, share in rows if n < most]
   return min([level, *shares])
 

@@ -85,8 +85,9 @@ def _score(predictions, examples, true, found, kind):
     return average.finish(times) | shares
 
   more = {"unparsable": len(num), "unknown": len(num)}
+  counted = average.num | more
   return statistics.Resampled(
-    average.size, finish, average.num | more, average.support
+    average.size, finish, counted, average.support, tied=average.tied
   )
 
 

@@ -64,7 +64,8 @@ def average(truth, detections, kind):
     support[score] = float(np.mean(each)) if each else 0.0
   if few:
     num |= {_class(names[n]): counts[0] for n, counts in with_any.items()}
-  return statistics.Resampled(size, finish, num, support)
+  tied = len({detection["score"] for detection in detections}) < 2
+  return statistics.Resampled(size, finish, num, support, tied=tied)
 
 
 class Curve(NamedTuple):

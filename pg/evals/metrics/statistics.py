@@ -39,14 +39,15 @@ class Resampled(dict):
     num: as in Sums.
     support: {score: examples with something to find, of the mean class} of
       those scores that are means over classes.
+    tied: bool, whether no detection is likelier than another.
   """
 
   each = None
 
-  def __init__(self, size, finish, num, support=None):
+  def __init__(self, size, finish, num, support=None, *, tied=False):
     super().__init__(_floats(finish(np.ones(size, np.int64))))
     self.size, self.finish, self.num = size, finish, num
-    self.support = support or {}
+    self.support, self.tied = support or {}, tied
 
 
 def _floats(scores):

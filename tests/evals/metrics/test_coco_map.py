@@ -335,6 +335,12 @@ def test_an_interval_of_few_objects_says_what_it_is_worth():
   narrow = interval.bootstrap(scores, level=0.8)
   assert found["AP/cat"].low < narrow["AP/cat"].low
   assert narrow["AP/cat"].high < found["AP/cat"].high
+  # AP50 is worth less where no detection is likelier than another.
+  likely = [[0.1 + 0.01 * i] * bool(text) for i, text in enumerate(texts)]
+  ranked = [e | {"scores": s} for e, s in zip(examples, likely)]
+  ranked = interval.bootstrap(metrics_lib.METRICS["coco_bbox"](texts, ranked))
+  assert (found["AP50"].level, ranked["AP50"].level) == (0.83, 0.9)
+  assert found["AP75"].level == ranked["AP75"].level == 0.9
 
 
 def test_texts_that_are_scored_have_the_interval_of_their_metric():
