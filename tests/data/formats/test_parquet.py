@@ -191,10 +191,14 @@ def test_reading_in_order_reads_each_group_once(tmp_path, monkeypatch):
     return read(self, number, *args, **options)
 
   monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-  threads = [
-    threading.Thread(target=lambda: [rows[i] for i in range(40)])
-    for _ in range(4)
-  ]
+  together = threading.Barrier(4)  # one that lags behind reads groups again
+
+  def read_all():
+    for i in range(40):
+      together.wait()
+      rows[i]
+
+  threads = [threading.Thread(target=read_all) for _ in range(4)]
   for thread in threads:
     thread.start()
   for thread in threads:
