@@ -15,6 +15,9 @@ _OF_ONE = ((3, 0.5),)
 _OF_SEVERAL = ((5, 0.77), (14, 0.9))
 # AP50 of several where no detection is likelier than another, of 20 classes.
 _OF_TIED_50 = ((14, 0.83), (np.inf, 0.88))
+# Of these nothing was measured: they have no interval.
+UNMEASURED = {"APs", "APm", "APl", "AR1", "AR10", "ARs", "ARm", "ARl"}
+UNMEASURED |= {"unparsable", "unknown"}
 
 # Numbers that are held at a time, of a block of drawn examples.
 _BLOCK = 1 << 22
@@ -48,8 +51,9 @@ def bootstrap(scores, *, resamples=None, level=0.95, seed=0):
   new sums. That is exact for means, quotients and BLEU. For CIDEr the weights
   of n-grams stay those of the whole set: what a caption contributes is drawn,
   not what it contributes given other captions. Of average precision it is
-  `around`, of the scores of random halves. Scores that no example supports,
-  nan, are left out; so are draws in which a score has no example.
+  `around`, of the scores of random halves, where it was measured how often such
+  intervals hold the truth. Scores that no example supports, nan, are left out;
+  so are draws in which a score has no example.
 
   Args:
     scores: statistics.Sums or Resampled; a plain dict has no intervals.
@@ -87,6 +91,8 @@ def _of_halves(scores, resamples, level, seed):
   drawn = [scores.finish(row) for row in times]
   found = {}
   for name, value in scores.items():
+    if name in UNMEASURED:
+      continue
     draws = np.array([half.get(name, np.nan) for half in drawn])
     num = scores.num[name]
     low, high = around(value, draws, num, level)
