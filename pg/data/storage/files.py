@@ -102,9 +102,12 @@ def resolve(name, root):
     return f"{root.rstrip('/')}/{path}"
   root = os.path.abspath(root)
   path = os.path.normpath(os.path.join(root, name))
+  inside = path.startswith(os.path.join(root, ""))
+  if inside and os.path.exists(path):
+    return path
   if not _member(path) and (found := lookup.find(name, root)):
     return os.path.join(root, found)
-  if not path.startswith(os.path.join(root, "")):
+  if not inside:
     raise _outside(name, root)
   return path
 
