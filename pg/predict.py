@@ -145,13 +145,13 @@ def predict(model, images, prompt, *, max_len=None, sampler=None):
     )
   text = form.tok.decode(tokens[:end])
   height, width = shown[0].shape[:2]
-  objects, _ = box_codec.parse(text)
+  objects, _ = box_codec.read(text)
   pixels = box_codec.to_pixels(
-    np.array([box for box, _ in objects]).reshape(-1, 4), height, width
+    np.array([one.box for one in objects]).reshape(-1, 4), height, width
   )
   found = [
-    {"label": label, "box": [round(float(x), 1) for x in box]}
-    for (_, label), box in zip(objects, pixels, strict=True)
+    {"label": one.label, "box": [round(float(x), 1) for x in box]}
+    for one, box in zip(objects, pixels, strict=True)
   ]
   return Prediction(text, tokens[:end], logp[:end], found)
 

@@ -142,30 +142,18 @@ def _write(place, label, codes):
   return f"{place}{mask} {label}".strip()
 
 
-def parse(text):
-  """Reads boxes and labels from what a model wrote; never fails.
+def read(text):
+  """Reads objects from what a model wrote; never fails.
 
   An object is a run of exactly four locations and the name after it, up to a
   ";" or the next location:
 
-    parse("a <loc0000><loc0000><loc1023><loc1023> cat ; <loc0001> dog") ==
-      ([((0.0, 0.0, 1.0, 1.0), "cat")], ["a", "<loc0001> dog"])
+    read("a <loc0000><loc0000><loc1023><loc1023> cat ; <loc0001> dog") ==
+      ([Object((0.0, 0.0, 1.0, 1.0), "cat")], ["a", "<loc0001> dog"])
 
   Returns:
-    objects: list of ((y1, x1, y2, x2), label), floats in 0..1 as written: y1
-      may exceed y2, `iou` then takes the box as empty. The codes of a mask are
-      left out: `read` has them.
-    rest: list of str, each part of the text that is not an object.
-  """
-  objects, rest = read(text)
-  return [(o.box, o.label) for o in objects], rest
-
-
-def read(text):
-  """Reads objects from what a model wrote, with their masks; never fails.
-
-  Returns:
-    objects: list of Object; codes are exactly 16 right after the box, fewer or
+    objects: list of Object, boxes as written: y1 may exceed y2, `iou` then
+      takes the box as empty. Codes are exactly 16 right after the box, fewer or
       more are part of the label.
     rest: list of str, each part of the text that is not an object.
   """

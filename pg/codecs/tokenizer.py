@@ -9,6 +9,7 @@ Gemma), then `<loc0000>`..`<loc1023>` for coordinates (see boxes.py), then
 import os
 
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 NANO = os.path.join(os.path.dirname(__file__), "nano.model")
 
@@ -145,11 +146,10 @@ def _load(path):
   except OSError as e:
     raise ValueError(f"cannot read the tokenizer {path!r}: {e.strerror}") from e
   # Files published for PaliGemma may have the added pieces already.
-  has_added = ADDED[0].encode() in model
+  if ADDED[0].encode() not in model:
+    model += _added().SerializeToString()
   try:
-    return sentencepiece.SentencePieceProcessor(
-      model_proto=model if has_added else model + _serialized(ADDED)
-    )
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
   except RuntimeError as e:
     raise ValueError(
       f"{path!r} is not a SentencePiece model; wanted a file such as Gemma's"
@@ -157,16 +157,11 @@ def _load(path):
     ) from e
 
 
-def _serialized(pieces):
-  """Returns `pieces` as bytes to append to a serialized ModelProto.
+def _added():
+  """Returns a ModelProto of ADDED: what follows another one is merged into it.
 
-  A protobuf message that follows another one is merged into it: repeated
-  fields are appended. So this is field 1 of ModelProto once per piece: string
-  piece = 1; Type type = 3, with USER_DEFINED = 4, which is never split.
+  USER_DEFINED pieces are never split.
   """
-  messages = []
-  for piece in pieces:
-    name = piece.encode()
-    message = b"\x0a" + bytes([len(name)]) + name + b"\x18\x04"
-    messages.append(b"\x0a" + bytes([len(message)]) + message)
-  return b"".join(messages)
+  proto = sentencepiece_model_pb2.ModelProto
+  kind = proto.SentencePiece.USER_DEFINED
+  return proto(pieces=[dict(piece=piece, type=kind) for piece in ADDED])

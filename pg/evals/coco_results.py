@@ -46,12 +46,12 @@ def coco(records, image_ids):
   found = []
   for record, image_id in zip(records, image_ids):
     height, width = _size(record)
-    objects, _ = boxes.parse(record["prediction"])
-    for (box, label), score in zip(objects, _scores(record, len(objects))):
-      y1, x1, y2, x2 = boxes.to_pixels(box, height, width).tolist()
-      if label in CATEGORIES and y1 < y2 and x1 < x2:
+    objects, _ = boxes.read(record["prediction"])
+    for one, score in zip(objects, _scores(record, len(objects))):
+      y1, x1, y2, x2 = boxes.to_pixels(one.box, height, width).tolist()
+      if one.label in CATEGORIES and y1 < y2 and x1 < x2:
         bbox = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
-        item = {"image_id": image_id, "category_id": CATEGORIES[label]}
+        item = {"image_id": image_id, "category_id": CATEGORIES[one.label]}
         found.append(item | {"bbox": bbox, "score": score})
   return found
 
@@ -60,8 +60,8 @@ def notes(records):
   """Returns what `coco` leaves out or makes up, a list of str."""
   labels, unscored = [], 0
   for record in records:
-    objects, _ = boxes.parse(record["prediction"])
-    labels += [label for _, label in objects if label not in CATEGORIES]
+    objects, _ = boxes.read(record["prediction"])
+    labels += [o.label for o in objects if o.label not in CATEGORIES]
     unscored += bool(objects) and "scores" not in record
   said = []
   if labels:

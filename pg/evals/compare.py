@@ -2,15 +2,10 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from pg import table as table_lib
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
 from pg.evals.metrics import statistics
-
-# Numbers that are held at a time, of a block of draws.
-_BLOCK = 1 << 22
 
 
 class Row(NamedTuple):
@@ -27,7 +22,7 @@ def compare(before, after, metrics=None):
   """Tests, evaluator by evaluator, whether the second model is better.
 
   Where each record has a score, their mean is compared. Scores of a whole set,
-  such as CIDEr, are computed again from the answers (`paired`).
+  such as CIDEr, are computed again from the answers.
 
   Args:
     before, after: {evaluator: list of dict}, records of two models.
@@ -59,11 +54,13 @@ def compare(before, after, metrics=None):
 
 
 def _differences(before, after, metric):
-  """Returns {score: what `paired` returns}, and why there are none."""
+  """Returns {score: the rest of a Row}, and why there are none."""
   if all("score" in record for record in before + after):
-    a, b = ([r["score"] for r in records] for records in (before, after))
-    means = float(np.mean(a)), float(np.mean(b))
-    return {"mean score": (*means, interval.paired(a, b))}, ""
+    both = [
+      statistics.means({"mean score": [r["score"] for r in records]})
+      for records in (before, after)
+    ]
+    return _paired(*both, resamples=10_000), ""
   if metric == "none":
     return {}, "it has predictions alone, without a metric"
   if metric not in metrics_lib.METRICS:
@@ -71,52 +68,12 @@ def _differences(before, after, metric):
   both = [_scores(metric, records) for records in (before, after)]
   if not all(isinstance(scores, statistics.Sums) for scores in both):
     return {}, f"{metric} is not made of sums over examples, there is no test"
-  return paired(*both), ""
+  return _paired(*both), ""
 
 
-def paired(before, after, *, resamples=1000, level=0.95, seed=0):
-  """Compares the scores of two models on the same examples.
-
-  The interval is the paired bootstrap's: examples are drawn with replacement,
-  the same ones for both. p is that of approximate randomization: were both as
-  good, each example's answers could as well have been exchanged.
-
-  Args:
-    before, after: statistics.Sums, row by row of the same examples.
-    resamples, level, seed: as in interval.paired.
-
-  Returns:
-    {score: (value before, value after, interval.Difference)}.
-  """
-  sums = before.sums, after.sums
-  change = sums[1] - sums[0]
-  n, totals = len(change), [x.sum(axis=0) for x in sums]
-  rng = np.random.default_rng(seed)
-  drawn, exchanged = [], []
-  for i in range(0, resamples, max(1, _BLOCK // n)):
-    size = min(max(1, _BLOCK // n), resamples - i)
-    times = rng.multinomial(n, np.full(n, 1 / n), size=size)
-    drawn.append([times @ x for x in sums])
-    moved = rng.integers(2, size=(size, n)) @ change
-    exchanged.append([totals[0] + moved, totals[1] - moved])
-  finish = lambda a, b: (before.finish(a), after.finish(b))
-  drawn, exchanged = (
-    finish(*map(np.concatenate, zip(*blocks))) for blocks in (drawn, exchanged)
-  )
-  found = {}
-  for name, a in before.items():
-    b = after[name]
-    spread = drawn[1][name] - drawn[0][name]
-    spread = spread[np.isfinite(spread)]
-    if np.isfinite(a) and np.isfinite(b) and spread.size:
-      low, high = np.quantile(spread, [0.5 - level / 2, 0.5 + level / 2])
-      far = np.abs(exchanged[1][name] - exchanged[0][name])
-      # Sums in another order differ by rounding: those count as equal.
-      as_large = np.sum(far >= abs(b - a) * (1 - 1e-9))
-      values = b - a, low, high, (1 + as_large) / (1 + resamples)
-      difference = interval.Difference(*map(float, values), after.num[name])
-      found[name] = float(a), float(b), difference
-  return found
+def _paired(a, b, **options):
+  found = interval.paired(a, b, **options)
+  return {name: (a[name], b[name], one) for name, one in found.items()}
 
 
 def _scores(metric, records):

@@ -183,54 +183,76 @@ def _draw(sums, resamples, seed):
   rng = np.random.default_rng(seed)
   kinds, counts = np.unique(sums, axis=0, return_counts=True)
   shares = counts / counts.sum()
-  step = max(1, _BLOCK // len(kinds))
   blocks = [
-    rng.multinomial(len(sums), shares, size=min(step, resamples - i)) @ kinds
-    for i in range(0, resamples, step)
+    rng.multinomial(len(sums), shares, size=size) @ kinds
+    for size in _blocks(resamples, len(kinds))
   ]
   return np.concatenate(blocks)
 
 
-def paired(before, after, *, resamples=10_000, level=0.95, seed=0):
+def _exchange(sums, resamples, seed):
+  """Returns sums over rows of which each has its halves exchanged, or not."""
+  rng = np.random.default_rng((seed, 1))
+  kinds, counts = np.unique(sums, axis=0, return_counts=True)
+  change = np.roll(kinds, kinds.shape[1] // 2, axis=1) - kinds
+  blocks = [
+    rng.binomial(counts, 0.5, size=(size, len(kinds))) @ change
+    for size in _blocks(resamples, len(kinds))
+  ]
+  return sums.sum(axis=0) + np.concatenate(blocks)
+
+
+def _blocks(resamples, num_kinds):
+  """Yields how many draws of so many kinds of rows are made at a time."""
+  step = max(1, _BLOCK // num_kinds)
+  for i in range(0, resamples, step):
+    yield min(step, resamples - i)
+
+
+def paired(before, after, *, resamples=1000, level=0.95, seed=0):
   """Compares the scores of two models on the same examples.
 
-  Sign-flipping permutation test of the mean difference: were both as good, each
-  example's difference could as well have had the other sign.
+  The interval is the paired bootstrap's: examples are drawn with replacement,
+  the same ones for both. p is that of approximate randomization: were both as
+  good, each example's answers could as well have been exchanged.
 
   Args:
-    before, after: sequences of float, the scores of the same examples.
+    before, after: statistics.Sums, row by row of the same examples.
     resamples, level, seed: as for `bootstrap`.
 
   Returns:
-    Difference. Its p is two-sided and at least 1 / (resamples + 1).
+    {score: Difference}. Its p is two-sided and at least 1 / (resamples + 1).
 
   Raises:
-    ValueError: other lengths, no examples, or a score that is not a finite
+    ValueError: other lengths, no examples, or a summand that is not a finite
       number.
   """
-  if len(before) != len(after) or not len(before):
+  if len(before.sums) != len(after.sums):
     raise ValueError(
-      f"got {len(before)} and {len(after)} scores; wanted as many of both, and"
-      " at least one"
+      f"got {len(before.sums)} and {len(after.sums)} scores; wanted as many of"
+      " both"
     )
-  num, differences = len(before), np.subtract(after, before)[:, None]
-  _check(differences)
-  mean = float(differences.mean())
-  draws = _draw(differences, resamples, seed) / num
-  low, high = np.quantile(draws, _tails(level))
-  rng = np.random.default_rng((seed, 1))
-  sizes, counts = np.unique(np.abs(differences), return_counts=True)
-  step = max(1, _BLOCK // len(sizes))
-  as_large = 0
-  for i in range(0, resamples, step):
-    # Of n differences of a size, this many more are positive than negative.
-    shape = min(step, resamples - i), len(sizes)
-    signs = 2 * rng.binomial(counts, 0.5, size=shape) - counts
-    # Sums in another order differ by rounding: those count as equal.
-    bound = abs(mean) * num * (1 - 1e-12)
-    as_large += int(np.sum(np.abs(signs @ sizes) >= bound))
-  p = (1 + as_large) / (1 + resamples)
-  return Difference(mean, float(low), float(high), p, num)
+  sums = np.concatenate([before.sums, after.sums], axis=1)
+  _check(sums)
+
+  def changes(sums):
+    a, b = np.split(sums, 2, axis=-1)
+    a, b = before.finish(a), after.finish(b)
+    return {name: b[name] - a[name] for name in a}
+
+  drawn = changes(_draw(sums, resamples, seed))
+  exchanged = changes(_exchange(sums, resamples, seed))
+  found = {}
+  for name, mean in changes(sums.sum(axis=0)).items():
+    spread = drawn[name][np.isfinite(drawn[name])]
+    if np.isfinite(mean) and spread.size:
+      low, high = np.quantile(spread, _tails(level))
+      # Sums in another order differ by rounding: those count as equal.
+      as_large = np.sum(np.abs(exchanged[name]) >= abs(mean) * (1 - 1e-9))
+      p = (1 + as_large) / (1 + resamples)
+      values = map(float, (mean, low, high, p))
+      found[name] = Difference(*values, after.num[name])
+  return found
 
 
 def _check(values):

@@ -64,7 +64,7 @@ def _plain(value):
 def object_scores(tok, tokens, logp):
   """Returns how likely the name of each object is, in 0..1.
 
-  An object is what `boxes.parse` takes for one: exactly four locations, then
+  An object is what `boxes.read` takes for one: exactly four locations, then
   perhaps codes of a mask, then the tokens of its name. Its score is their
   probability given everything before, as in PaliGemma 2, appendix C; it is 1
   without a name.
@@ -75,7 +75,7 @@ def object_scores(tok, tokens, logp):
     logp: f32[L].
 
   Returns:
-    list of float, as many as `boxes.parse(tok.decode(tokens))` has objects;
+    list of float, as many as `boxes.read(tok.decode(tokens))` has objects;
     None where the text spells locations out with other tokens.
   """
   first = tok.vocab_size - len(tokenizer.ADDED)
@@ -104,7 +104,7 @@ def object_scores(tok, tokens, logp):
       ]
       scores.append(math.exp(math.fsum(named)))
     at = stop
-  objects, _ = boxes.parse(tok.decode(tokens))
+  objects, _ = boxes.read(tok.decode(tokens))
   return scores if len(scores) == len(objects) else None
 
 

@@ -45,6 +45,17 @@ _VISION = dict(
   patch_size=16,
   image_size=224,
 )
+# Our sizes of a tower, and what they are called there.
+_LLM = dict(
+  width="hidden_size",
+  mlp_dim="intermediate_size",
+  depth="num_hidden_layers",
+  num_heads="num_attention_heads",
+  num_kv_heads="num_key_value_heads",
+  head_dim="head_dim",
+)
+_IMG = {k: v for k, v in _LLM.items() if k not in ("num_kv_heads", "head_dim")}
+_IMG |= dict(patch="patch_size", res="image_size")
 _KINDS = dict(img=("siglip", "siglip_vision_model"), llm=("gemma", "gemma2"))
 _TOWER = (
   "; a tower alone is named as img=... or llm=..., see pg/weights/load.py"
@@ -147,25 +158,13 @@ def config_of(raw):
   _check_settings(raw, generation)
   text = _TEXT[generation] | _said(raw.get("text_config", {}))
   vision = _VISION | _said(raw.get("vision_config", {}))
-  llm = gemma.Config(
-    width=text["hidden_size"],
-    depth=text["num_hidden_layers"],
-    mlp_dim=text["intermediate_size"],
-    num_heads=text["num_attention_heads"],
-    num_kv_heads=text["num_key_value_heads"],
-    head_dim=text["head_dim"],
-    vocab_size=_vocab_size(raw),
-    **(_second_generation(text) if generation == "gemma2" else {}),
+  llm = {ours: text[theirs] for ours, theirs in _LLM.items()}
+  if generation == "gemma2":
+    llm |= _second_generation(text)
+  img = {ours: vision[theirs] for ours, theirs in _IMG.items()}
+  return paligemma.Config(
+    siglip.Config(**img), gemma.Config(**llm, vocab_size=_vocab_size(raw))
   )
-  img = siglip.Config(
-    width=vision["hidden_size"],
-    depth=vision["num_hidden_layers"],
-    mlp_dim=vision["intermediate_size"],
-    num_heads=vision["num_attention_heads"],
-    patch=vision["patch_size"],
-    res=vision["image_size"],
-  )
-  return paligemma.Config(img, llm)
 
 
 def num_rows(raw):
@@ -216,12 +215,7 @@ def raw_of(cfg):
   _check_generation(llm)
   text = dict(
     model_type="gemma2" if llm.post_norms else "gemma",
-    hidden_size=llm.width,
-    intermediate_size=llm.mlp_dim,
-    num_hidden_layers=llm.depth,
-    num_attention_heads=llm.num_heads,
-    num_key_value_heads=llm.num_kv_heads,
-    head_dim=llm.head_dim,
+    **{theirs: getattr(llm, ours) for ours, theirs in _LLM.items()},
     vocab_size=padded(llm.vocab_size),
     num_image_tokens=img.num_tokens,
     hidden_activation="gelu_pytorch_tanh",
@@ -229,12 +223,7 @@ def raw_of(cfg):
   )
   vision = dict(
     model_type="siglip_vision_model",
-    hidden_size=img.width,
-    intermediate_size=img.mlp_dim,
-    num_hidden_layers=img.depth,
-    num_attention_heads=img.num_heads,
-    patch_size=img.patch,
-    image_size=img.res,
+    **{theirs: getattr(img, ours) for ours, theirs in _IMG.items()},
     num_image_tokens=img.num_tokens,
     projection_dim=llm.width,
     projector_hidden_act="gelu_fast",

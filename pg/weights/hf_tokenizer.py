@@ -7,14 +7,15 @@ pair is a piece too, those with the best score first.
 import json
 import os
 import shutil
-import struct
 
 import tokenizers
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers
 
 from pg.codecs import tokenizer
 
-_NORMAL, _UNKNOWN, _CONTROL, _ADDED = 1, 2, 3, 4  # SentencePiece's types
+_PROTO = sentencepiece_model_pb2.ModelProto
+_TYPE = _PROTO.SentencePiece.Type
 _IMAGE = "<image>"
 
 
@@ -60,14 +61,16 @@ def build(path):
   """
   ours = tokenizer.Tokenizer(path)
   with open(path, "rb") as f:
-    listed = list(_pieces(f.read()))
+    pieces = list(_PROTO.FromString(f.read()).pieces)
   names = ours.pieces(range(ours.vocab_size))
-  listed += [(name, 0.0, _ADDED) for name in names[len(listed) :]]
-  vocab = {name: i for i, (name, _, _) in enumerate(listed)}
+  pieces += [
+    _PROTO.SentencePiece(piece=name, type=_TYPE.USER_DEFINED)
+    for name in names[len(pieces) :]
+  ]
   made = tokenizers.Tokenizer(
     models.BPE(
-      vocab=vocab,
-      merges=_merges(listed),
+      vocab={name: i for i, name in enumerate(names)},
+      merges=_merges(pieces),
       unk_token="<unk>",
       fuse_unk=True,
       byte_fallback=True,
@@ -79,17 +82,17 @@ def build(path):
   )
   made.add_special_tokens(
     [
-      tokenizers.AddedToken(name, normalized=False, special=True)
-      for name, _, kind in listed
-      if kind in (_UNKNOWN, _CONTROL)
+      tokenizers.AddedToken(p.piece, normalized=False, special=True)
+      for p in pieces
+      if p.type in (_TYPE.UNKNOWN, _TYPE.CONTROL)
     ]
   )
   # Spaces in them are "▁": they are found in the normalised text.
   made.add_tokens(
     [
-      tokenizers.AddedToken(name, normalized="▁" in name)
-      for name, _, kind in listed
-      if kind == _ADDED
+      tokenizers.AddedToken(p.piece, normalized="▁" in p.piece)
+      for p in pieces
+      if p.type == _TYPE.USER_DEFINED
     ]
   )
   made.add_special_tokens([tokenizers.AddedToken(_IMAGE, normalized=False)])
@@ -98,12 +101,12 @@ def build(path):
   return made
 
 
-def _merges(listed):
+def _merges(pieces):
   """Returns the pairs of pieces that are merged, the first ones first."""
   rank = {
-    name: (-score, i)
-    for i, (name, score, kind) in enumerate(listed)
-    if kind == _NORMAL
+    p.piece: (-p.score, i)
+    for i, p in enumerate(pieces)
+    if p.type == _TYPE.NORMAL
   }
   pairs = []
   for whole, place in rank.items():
@@ -112,39 +115,3 @@ def _merges(listed):
       if left in rank and right in rank:
         pairs.append((place, rank[left][1], rank[right][1], left, right))
   return [(left, right) for _, _, _, left, right in sorted(pairs)]
-
-
-def _pieces(model):
-  """Yields (piece, score, type) of a serialized ModelProto.
-
-  Its field 1, once per piece, is a message: string piece = 1; float score = 2;
-  Type type = 3, NORMAL where it is absent.
-  """
-  for field, message in _fields(model):
-    if field == 1:
-      piece = {1: b"", 2: b"\0\0\0\0", 3: _NORMAL} | dict(_fields(message))
-      (score,) = struct.unpack("<f", piece[2])
-      yield piece[1].decode(), score, piece[3]
-
-
-def _fields(data):
-  """Yields (number, value) of a protobuf message: int for varints, or bytes."""
-  i = 0
-  while i < len(data):
-    key, i = _varint(data, i)
-    kind = key & 7
-    if kind == 0:
-      value, i = _varint(data, i)
-    else:
-      size, i = _varint(data, i) if kind == 2 else ({1: 8, 5: 4}[kind], i)
-      value, i = data[i : i + size], i + size
-    yield key >> 3, value
-
-
-def _varint(data, i):
-  value, shift = 0, 0
-  while True:
-    value |= (data[i] & 127) << shift
-    shift, i = shift + 7, i + 1
-    if not data[i - 1] & 128:
-      return value, i

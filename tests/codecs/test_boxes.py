@@ -9,7 +9,7 @@ from pg.codecs import boxes
 from tests.support import written
 
 
-@pytest.mark.parametrize("doc", [boxes.__doc__, boxes.parse.__doc__])
+@pytest.mark.parametrize("doc", [boxes.__doc__, boxes.read.__doc__])
 def test_the_examples_in_the_docstrings_are_true(doc):
   example = re.search(r"\n( +\w+\(.*?)\n\n", doc, re.DOTALL)[1]
   assert " ==\n" in example
@@ -52,17 +52,17 @@ def test_what_does_not_begin_with_four_locations_is_not_decoded(bad):
     boxes.decode(bad)
 
 
-def test_detect_and_parse_are_inverse():
+def test_detect_and_read_are_inverse():
   rng = np.random.default_rng(0)
   names = ["cat", "red car", "", "a < b", "loc", "日本", "x\ny", "<loc12>"]
   for _ in range(200):
     n = rng.integers(6)
     wanted = rng.integers(1024, size=(n, 4)).astype(np.float32) / 1023
     labels = [names[i] for i in rng.integers(len(names), size=n)]
-    objects, rest = boxes.parse(boxes.detect(wanted, labels))
+    objects, rest = boxes.read(boxes.detect(wanted, labels))
     assert rest == []
-    assert [label for _, label in objects] == labels
-    found = np.array([box for box, _ in objects]).reshape(-1, 4)
+    assert [o.label for o in objects] == labels
+    found = np.array([o.box for o in objects]).reshape(-1, 4)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
@@ -79,7 +79,7 @@ def test_boxes_labels_and_codes_must_be_as_many():
     boxes.detect([(0, 0, 1, 1)], ["a"], [])
 
 
-def test_parse_returns_what_is_no_object_as_rest():
+def test_read_returns_what_is_no_object_as_rest():
   box = "<loc0000><loc0000><loc1023><loc1023>"
   for text, labels, rest in [
     ("", [], []),
@@ -94,8 +94,8 @@ def test_parse_returns_what_is_no_object_as_rest():
     (f"{box[:-1]} cut", [], None),
     (f"{box} cat ; <loc00", ["cat"], ["<loc00"]),
   ]:
-    objects, found = boxes.parse(text)
-    assert [label for _, label in objects] == labels, text
+    objects, found = boxes.read(text)
+    assert [o.label for o in objects] == labels, text
     assert found == rest or (rest is None and len(found) == 1), text
 
 
@@ -111,7 +111,6 @@ def test_codes_are_exactly_sixteen_behind_the_box():
   ]:
     objects, rest = boxes.read(text)
     assert objects == [boxes.Object((0, 0, 1, 1), label, found)] and not rest
-    assert boxes.parse(text) == ([((0, 0, 1, 1), label)], [])
 
 
 def test_what_was_written_with_codes_is_read_and_written_again():

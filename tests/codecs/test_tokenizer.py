@@ -123,7 +123,7 @@ def test_a_file_that_already_has_the_added_pieces_is_used_as_it_is(
 ):
   full = tmp_path / "full.model"
   with open(tiny.path, "rb") as f:
-    full.write_bytes(f.read() + tokenizer._serialized(tokenizer.ADDED))
+    full.write_bytes(f.read() + tokenizer._added().SerializeToString())
   again = tokenizer.Tokenizer(full)
   assert again.vocab_size == tiny.vocab_size
   assert again.encode("<loc0003>") == tiny.encode("<loc0003>")

@@ -91,9 +91,8 @@ def test_there_are_as_many_scores_as_objects_in_any_text():
   parts = ["<loc0007>", PLACE, "<seg001>", ";", " red", " ", "<loc1023>"]
   for _ in range(2000):
     text = "".join(rng.choice(parts, size=rng.integers(0, 12)))
-    assert len(scored(text)) == len(
-      boxes.parse(TOK.decode(TOK.encode(text)))[0]
-    )
+    objects, _ = boxes.read(TOK.decode(TOK.encode(text)))
+    assert len(scored(text)) == len(objects)
 
 
 def test_what_stands_behind_the_end_has_no_score():

@@ -72,8 +72,8 @@ def test_the_same_seed_draws_the_same():
   made = statistics.means({"acc": scores})
   assert interval.bootstrap(made) == interval.bootstrap(made)
   assert interval.bootstrap(made) != interval.bootstrap(made, seed=1)
-  first = interval.paired(scores, scores[::-1])
-  assert interval.paired(scores, scores[::-1]) == first
+  first = paired(scores, scores[::-1])
+  assert paired(scores, scores[::-1]) == first
 
 
 def test_drawing_sums_of_kinds_is_drawing_examples():
@@ -137,9 +137,14 @@ def test_every_score_of_every_metric_has_an_interval_around_it():
 # Two models.
 
 
+def paired(before, after, **options):
+  both = (statistics.means({"x": list(x)}) for x in (before, after))
+  return interval.paired(*both, **options)["x"]
+
+
 def test_equal_scores_are_no_difference():
   scores = [0.0, 1.0, 1.0]
-  found = interval.paired(scores, scores)
+  found = paired(scores, scores)
   assert found == (0.0, 0.0, 0.0, 1.0, 3)
 
 
@@ -149,7 +154,7 @@ def test_the_p_of_a_paired_test_is_that_of_all_signs():
   signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
   sums = np.abs(differences @ signs)
   want = np.mean(sums >= differences.sum())
-  found = interval.paired(before, after, resamples=50_000)
+  found = paired(before, after, resamples=50_000)
   assert found.mean == pytest.approx(differences.mean())
   assert found.p == pytest.approx(want, abs=0.01)
 
@@ -157,27 +162,30 @@ def test_the_p_of_a_paired_test_is_that_of_all_signs():
 def test_p_is_even_where_neither_is_better():
   rng = np.random.default_rng(0)
   ps = [
-    interval.paired(rng.random(40), rng.random(40), resamples=500).p
-    for _ in range(150)
+    paired(rng.random(40), rng.random(40), resamples=500).p for _ in range(150)
   ]
   assert np.mean(np.less(ps, 0.1)) == pytest.approx(0.1, abs=0.07)
 
 
 def test_a_clear_difference_is_found_and_has_its_sign():
-  found = interval.paired([0.0] * 40 + [1.0] * 60, [1.0] * 100)
+  found = paired([0.0] * 40 + [1.0] * 60, [1.0] * 100, resamples=10_000)
   assert found.mean == 0.4
-  assert 0 < found.low < 0.4 < found.high
-  assert found.p < 1e-3
-  assert interval.paired([1.0] * 100, [0.0] * 100).mean == -1
+  half = 1.96 * (0.4 * 0.6 / 100) ** 0.5
+  assert found.low == pytest.approx(0.4 - half, abs=0.01)
+  assert found.high == pytest.approx(0.4 + half, abs=0.01)
+  assert found.p == pytest.approx(1e-4, rel=1e-3)  # the least there is
+  assert paired([1.0] * 100, [0.0] * 100).mean == -1
 
 
 def test_other_lengths_and_scores_that_are_none_are_refused():
   with pytest.raises(ValueError, match="2 and 3 scores"):
-    interval.paired([0, 1], [0, 1, 1])
-  with pytest.raises(ValueError, match="0 and 0 scores"):
-    interval.paired([], [])
+    paired([0, 1], [0, 1, 1])
+  with pytest.raises(ValueError, match="0 of 0 rows .* at least one row"):
+    paired([], [])
+  sums = np.array([[0.0], [float("nan")]])
+  made = statistics.Sums(sums, lambda s: {"x": s[..., 0]}, {"x": 2})
   with pytest.raises(ValueError, match="first is row 1"):
-    interval.paired([0, 1], [0, float("nan")])
+    interval.paired(made, made)
   with pytest.raises(ValueError, match="acc.*example 1 is nan"):
     statistics.means({"acc": [0.0, float("nan")]})
 

@@ -237,7 +237,7 @@ def test_classes_are_drawn_with_their_objects_and_absent_ones():
     assert len(absent) == 2 and absent <= {"dog", "cow", "ox"}
     first.add(out["classes"].index(label))
     assert out["prefix"] == f"detect {' ; '.join(out['classes'])}"
-    assert len(boxes.parse(out["suffix"])[0]) == len(out["boxes"])
+    assert len(boxes.read(out["suffix"])[0]) == len(out["boxes"])
   assert drawn == {"cat", "red car"}
   assert first == {0, 1, 2}  # the place does not give it away
   assert lacking == {"dog", "cow", "ox"}

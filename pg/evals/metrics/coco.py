@@ -24,7 +24,7 @@ def bbox(predictions, examples):
     examples: list of dicts with `boxes`, `labels`, `height` and `width` (pixels
       of the original image), perhaps `iscrowd` and `area`, as the source
       `coco` gives them, and `scores`: list of float, how likely each object of
-      `boxes.parse(prediction)` is. Where no example has them all are 1, and
+      `boxes.read(prediction)` is. Where no example has them all are 1, and
       average precision is that of objects in the order of images: a number of
       its own, below the one with scores. Where some have them, the objects of
       the others come last.

@@ -86,13 +86,13 @@ def row(ious, num_found, failed):
 
 
 def _row(prediction, example):
-  objects, rest = boxes.parse(prediction)
+  objects, rest = boxes.read(prediction)
   ious, _ = match(objects, truth(example))
   return row(ious, len(objects), bool(rest))
 
 
 def truth(example):
-  """Returns (box, label) of each true object in the suffix of an example.
+  """Returns the true objects in the suffix of an example.
 
   Raises:
     ValueError: no suffix, or one that does not parse.
@@ -102,7 +102,7 @@ def truth(example):
     raise ValueError(
       f'wanted an example with its boxes in "suffix", got {sorted(example)}'
     )
-  objects, rest = boxes.parse(text)
+  objects, rest = boxes.read(text)
   if rest:
     raise ValueError(f"{rest[0]!r} is not an object in the true {text!r}")
   return objects
@@ -112,8 +112,8 @@ def match(objects, truth):
   """Gives each true box a partner of its label.
 
   Args:
-    objects: list of (box, label), predicted.
-    truth: the same, true: N of them.
+    objects: list of boxes.Object, predicted.
+    truth: the same, true.
 
   Returns:
     f32[boxes], the IoU with the partner, 0 without; and i64[boxes], its place,
@@ -121,8 +121,8 @@ def match(objects, truth):
   """
   best = np.zeros(len(truth), np.float32)
   partner = np.full(len(truth), -1)
-  overlap = boxes.iou([box for box, _ in objects], [box for box, _ in truth])
-  same = [[name == true for _, true in truth] for _, name in objects]
+  overlap = boxes.iou([o.box for o in objects], [o.box for o in truth])
+  same = [[o.label == true.label for true in truth] for o in objects]
   overlap *= np.reshape(same, overlap.shape)
   while overlap.size and overlap.max() > 0:
     i, j = np.unravel_index(np.argmax(overlap), overlap.shape)

@@ -220,9 +220,8 @@ def _match(prediction, example):
   """Returns objects, other text, and what `detect.match` does."""
   objects, rest = boxes_lib.read(prediction)
   names = objects_lib.labels_of(example)
-  truth = list(zip(objects_lib.boxes_of(example).tolist(), names))
-  pairs = [(o.box, o.label) for o in objects]
-  return objects, rest, *detect.match(pairs, truth)
+  truth = map(boxes_lib.Object, objects_lib.boxes_of(example), names)
+  return objects, rest, *detect.match(objects, list(truth))
 
 
 def _overlap(mask, box, truth):

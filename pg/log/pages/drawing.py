@@ -31,7 +31,7 @@ def enlarge(image, side=384):
   return image.repeat(factor, axis=0).repeat(factor, axis=1), factor
 
 
-def boxes(image, boxes, labels, *, colors=None):
+def boxes(image, boxes, labels):
   """Draws boxes with their labels; line and text grow with the image.
 
   Boxes may lie across the border or have their corners swapped, as a model
@@ -40,21 +40,21 @@ def boxes(image, boxes, labels, *, colors=None):
   Args:
     image: u8[height, width, 3].
     boxes: f32[boxes, 4], y1 x1 y2 x2 in pixels.
-    labels: list of str, one per box; an empty one draws no plate.
-    colors: list of (r, g, b) in 0..255; by default one for each label.
+    labels: list of str, one per box; an empty one draws no plate. Each has a
+      colour of COLORS, the same for the same label.
 
   Returns:
     u8[height, width, 3], a copy.
 
   Raises:
-    ValueError: not as many labels or colours as boxes.
+    ValueError: not as many labels as boxes.
   """
-  colors = by_label(labels) if colors is None else colors
-  if not len(boxes) == len(labels) == len(colors):
+  if len(boxes) != len(labels):
     raise ValueError(
-      f"got {len(boxes)} boxes, {len(labels)} labels and {len(colors)} colours;"
-      " each box needs one of both"
+      f"got {len(boxes)} boxes and {len(labels)} labels; each box needs one"
     )
+  names = list(dict.fromkeys(labels))
+  colors = [COLORS[names.index(label) % len(COLORS)] for label in labels]
   canvas = Image.fromarray(image)
   pen = ImageDraw.Draw(canvas)
   unit = min(image.shape[:2])
@@ -70,12 +70,6 @@ def boxes(image, boxes, labels, *, colors=None):
       taken.append(_place(pen, box, label, font, canvas.size, taken))
       _plate(pen, taken[-1], label, font, color)
   return np.asarray(canvas)
-
-
-def by_label(labels):
-  """Returns a colour for each label, the same for the same label."""
-  names = list(dict.fromkeys(labels))
-  return [COLORS[names.index(label) % len(COLORS)] for label in labels]
 
 
 def _corners(box, size):

@@ -117,8 +117,8 @@ def test_texts_score_as_results_in_coco_s_form():
     some = of(found, image["id"])
     places = fractions(some, height, width)
     texts.append(boxes.detect(places, [names[d["category_id"]] for d in some]))
-    for d, (box, _) in zip(some, boxes.parse(texts[-1])[0]):
-      y1, x1, y2, x2 = boxes.to_pixels(box, height, width).tolist()
+    for d, one in zip(some, boxes.read(texts[-1])[0]):
+      y1, x1, y2, x2 = boxes.to_pixels(one.box, height, width).tolist()
       results.append({**d, "bbox": [x1, y1, x2 - x1, y2 - y1]})
       del results[-1]["segmentation"]
     true = of(truth["annotations"], image["id"])
