@@ -46,9 +46,7 @@ class MetricWriter:
       return
     self.path = pathlib.Path(workdir) / "metrics.jsonl"
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    repair(self.path)
-    if resume_step is not None:
-      truncate(self.path, resume_step)
+    _restore(self.path, resume_step)
     # Unbuffered and in append mode: one line is one system call.
     self._file = open(self.path, "ab", buffering=0)
     self._events = _open_events(self.path.parent / "tensorboard", resume_step)
@@ -116,35 +114,22 @@ def read(path):
   return rows + [row for row in [_parse(lines[-1])] if row is not None]
 
 
-def repair(path):
-  """Ends a file's torn last line: completes it where all of it is there.
+def _restore(path, step):
+  """Ends a file's torn last line and removes the lines after `step`, if any.
 
-  A line that lacks only its line break gets one; half a line is cut off.
+  A line that lacks only its line break gets one; half a line is cut off. A kill
+  leaves the old file or the new one.
   """
-  if not os.path.exists(path):
+  if not path.exists():
     return
-  with open(path, "r+b") as file:
-    data = file.read()
-    start = data.rfind(b"\n") + 1
-    if start == len(data):
-      return
-    if _parse(data[start:]) is None:
-      file.truncate(start)
-    else:
-      file.write(b"\n")
-
-
-def truncate(path, step):
-  """Removes the lines after `step`, atomically: a kill leaves old or new."""
-  if not os.path.exists(path):
-    return
-  lines = pathlib.Path(path).read_bytes().splitlines(keepends=True)
-  kept = [
-    line for line in lines if (_parse(line) or {"step": 0})["step"] <= step
-  ]
-  if kept == lines:
-    return
-  atomic.write(path, b"".join(kept))
+  data = path.read_bytes()
+  *lines, last = data.split(b"\n")
+  lines += [last] * (_parse(last) is not None)
+  late = lambda line: (_parse(line) or {"step": 0})["step"] > step
+  kept = [line for line in lines if step is None or not late(line)]
+  kept = b"".join(line + b"\n" for line in kept)
+  if kept != data:
+    atomic.write(path, kept)
 
 
 def _parse(line):

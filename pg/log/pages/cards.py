@@ -197,19 +197,29 @@ def _place(box):
   )
 
 
+def encode(image):
+  """Returns an image as base64 text: a small one as PNG, another one as JPEG.
+
+  Args:
+    image: u8[height, width, 3]; a large one is shrunk.
+  """
+  out, image = io.BytesIO(), Image.fromarray(image)
+  if max(image.size) <= PIXELATED:
+    image.save(out, "PNG")
+  else:
+    image.thumbnail((LONGEST, LONGEST))
+    image.save(out, "JPEG", quality=88)
+  return base64.b64encode(out.getvalue()).decode()
+
+
 def embed(data):
   """Returns an image's data URL, height and width; shrinks a large one."""
   raw = base64.b64decode(data)
   image = Image.open(io.BytesIO(raw))
-  kind = image.get_format_mimetype()
   if max(image.size) > LONGEST:
-    image = image.convert("RGB")
-    image.thumbnail((LONGEST, LONGEST))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    raw, kind = buffer.getvalue(), "image/jpeg"
-  source = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
-  return source, image.height, image.width
+    return embed(encode(np.asarray(image.convert("RGB"))))
+  kind, data = image.get_format_mimetype(), base64.b64encode(raw).decode()
+  return f"data:{kind};base64,{data}", image.height, image.width
 
 
 def of_file(row, longest=LONGEST):
@@ -228,12 +238,8 @@ def of_file(row, longest=LONGEST):
     return None
   if len(images) > 1:
     side = max(max(image.size) for image in images)
-    images = [np.asarray(image.resize((side, side))) for image in images]
-    images = [Image.fromarray(np.concatenate(images, axis=1))]
-  out = io.BytesIO()
-  lossless = max(images[0].size) <= PIXELATED
-  images[0].save(out, "PNG" if lossless else "JPEG", quality=88)
-  return embed(base64.b64encode(out.getvalue()))
+    images = [image.resize((side, side)) for image in images]
+  return embed(encode(np.concatenate(images, axis=1)))
 
 
 def _read(name, longest):

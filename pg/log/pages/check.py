@@ -1,19 +1,15 @@
 """Renders the report of a check as an HTML page with images."""
 
-import base64
 import html
-import io
 
 import numpy as np
 import tqdm
-from PIL import Image
 
 from pg import atomic
 from pg.inspect import findings, inspection, terminal
 from pg.log.pages import cards, curves, page
 
-# The size a histogram has on the page.
-WIDTH, HEIGHT, LEFT, BOTTOM = 340, 120, 44, 24
+HEIGHT = 120  # of a histogram on the page
 NUM_BINS = 60
 # Characters of a text on a card.
 LONGEST = 300
@@ -147,30 +143,23 @@ def histogram(counts, limit=None):
   bins = [sum(counts[i : i + size]) for i in range(0, last + 1, size)]
   x_ticks = [t for t in curves.ticks(0, last + 1, 4) if t <= last + 1]
   y_ticks = curves.ticks(0, max(bins), 3)
-  x = lambda n: round(LEFT + n / (last + 1) * (WIDTH - LEFT - 8), 1)
-  floor = HEIGHT - BOTTOM
-  y = lambda n: round(floor - n / y_ticks[-1] * (floor - 10), 1)
-  parts = []
-  for value, text in zip(y_ticks, curves.labels(y_ticks)):
-    parts.append(f'<path class="grid" d="M{LEFT} {y(value)}H{WIDTH - 8}"/>')
-    parts.append(
-      f'<text class="axis y" x="{LEFT - 6}" y="{y(value) + 3.5}">{text}</text>'
-    )
-  for value, text in zip(x_ticks, curves.labels(x_ticks)):
-    parts.append(
-      f'<text class="axis" x="{x(value)}" y="{HEIGHT - 6}"'
-      f' text-anchor="middle">{text}</text>'
-    )
+  span = curves.WIDTH - curves.LEFT - curves.RIGHT
+  x = lambda n: round(curves.LEFT + n / (last + 1) * span, 1)
+  floor = HEIGHT - curves.BOTTOM
+  y = lambda n: round(floor - n / y_ticks[-1] * (floor - curves.TOP), 1)
+  parts = curves.axes(x_ticks, y_ticks, x, y, HEIGHT)
+  width = max(x(size) - x(0) - 0.5, 0.5)
   for i, count in enumerate(bins):
-    width = max(x(size) - x(0) - 0.5, 0.5)
     parts.append(
       f'<rect x="{x(i * size)}" y="{y(count)}" width="{width:.1f}"'
       f' height="{floor - y(count):.1f}"/>'
     )
   if limit is not None:
-    parts.append(f'<path class="limit" d="M{x(limit + 1)} 10V{floor}"/>')
+    parts.append(
+      f'<path class="limit" d="M{x(limit + 1)} {curves.TOP}V{floor}"/>'
+    )
   return (
-    f'<svg class="bars" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    f'<svg class="bars" viewBox="0 0 {curves.WIDTH} {HEIGHT}" role="img">'
     f"<title>rows by number of tokens</title>{''.join(parts)}</svg>"
   )
 
@@ -180,7 +169,7 @@ def _cards(samples, note):
     {
       "prompt": one.prefix,
       "truth": one.suffix,
-      "image": _encode(_side_by_side(one.row)),
+      "image": cards.encode(_side_by_side(one.row)),
       "id": {"codec": one.codec},
     }
     for one in samples
@@ -192,17 +181,6 @@ def _side_by_side(row):
   """Returns the images that the model sees, or the first where it sees none."""
   images = row["image"][row["mask_image"]]
   return np.concatenate(images if len(images) else row["image"][:1], axis=1)
-
-
-def _encode(image):
-  """Encodes u8[height, width, 3] as base64 text, a large one with some loss."""
-  out, image = io.BytesIO(), Image.fromarray(image)
-  if max(image.size) <= cards.PIXELATED:
-    image.save(out, "PNG")
-  else:
-    image.thumbnail((cards.LONGEST, cards.LONGEST))
-    image.save(out, "JPEG", quality=90)
-  return base64.b64encode(out.getvalue()).decode()
 
 
 def _batch(report):
@@ -217,7 +195,7 @@ def _row(tok, sample):
     css = sharp + "hidden" * (not mask)
     images += (
       f'<figure><img class="{css}" alt=""'
-      f' src="data:image;base64,{_encode(image)}">'
+      f' src="data:image;base64,{cards.encode(image)}">'
       f"<figcaption>mask_image {int(mask)}</figcaption></figure>"
     )
   columns = terminal.tokens(tok, sample.row)

@@ -48,7 +48,7 @@ def chart(name, points, *, last_step=0, blind=None):
     share = (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
-  parts = _axes(x_ticks, y_ticks, x, y) + _marks(points, x, y)
+  parts = axes(x_ticks, y_ticks, x, y) + _marks(points, x, y)
   if blind is not None:
     parts.append(
       f'<path class="blind" d="M{LEFT} {y(blind)}H{WIDTH - RIGHT}"/>'
@@ -121,7 +121,11 @@ def _range(low, high):
   return low, high
 
 
-def _axes(x_ticks, y_ticks, x, y):
+def axes(x_ticks, y_ticks, x, y, height=HEIGHT):
+  """Returns SVG elements: a line and a text per tick of y, a text per one of x.
+
+  `x` and `y` are functions from a value to its place in the drawing.
+  """
   parts = []
   for value, text in zip(y_ticks, labels(y_ticks)):
     parts.append(f'<path class="grid" d="M{LEFT} {y(value)}H{WIDTH - RIGHT}"/>')
@@ -133,7 +137,7 @@ def _axes(x_ticks, y_ticks, x, y):
     # The outermost texts would stick out of the drawing.
     anchor = "end" if at > WIDTH - RIGHT - 12 else "middle"
     parts.append(
-      f'<text class="axis" x="{at}" y="{HEIGHT - 6}"'
+      f'<text class="axis" x="{at}" y="{height - 6}"'
       f' text-anchor="{anchor}">{text}</text>'
     )
   return parts

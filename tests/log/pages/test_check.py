@@ -127,6 +127,8 @@ def test_a_histogram_has_a_bar_for_each_length_and_the_limit():
   heights = [float(h) for h in re.findall(r'height="([\d.]+)"/>', svg)]
   assert len(heights) == 4
   assert heights[2] == pytest.approx(2 * heights[1]) and heights[0] == 0
+  places = [float(x) for x in re.findall('<rect x="([0-9.]+)"', svg)]
+  assert places == [44, 116, 188, 260]  # side by side over the whole width
   assert 'class="limit"' in svg
   assert 'class="limit"' not in check.histogram([1])
   # Many lengths share bars, none is lost.
