@@ -28,18 +28,15 @@ def _rows(raw, split):
   want = ("video_name", "question", "question_id")
   for q in raw.json(f"{split}_q.json", want=want):
     id, video = q["question_id"], q["video_name"]
-    if id not in answers:
-      raise ValueError(
-        f"question {id} of {split}_q.json has no answer in {split}_a.json; are"
-        " both of the same version?"
-      )
+    lacks = f"question {id} of {split}_q.json has no answer"
+    answer = release.match(answers, id, lacks, f"{split}_a.json")
     yield {
       "video": clips.find(raw, [f"v_{video}", video], VIDEOS),
       "video_id": video,
       "question_id": id,
       "question": q["question"],
-      "answer": answers[id]["answer"],
-      "question_type": answers[id]["type"],
+      "answer": answer["answer"],
+      "question_type": answer["type"],
     }
 
 

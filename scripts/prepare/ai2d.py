@@ -20,7 +20,7 @@ from scripts.prepare import release
 
 SITE = "from allenai.org/data/diagrams"
 TEST = "ai2d_test_ids.csv"
-SPLITS = (("train", 12413), ("test", 3088))
+SIZES = dict(train=12413, test=3088)
 FONT = "DMSans-Regular.ttf"
 MAX_SIZE = 100
 
@@ -34,9 +34,7 @@ def splits(raw):
       **{folder: f"ai2d-all.zip {SITE}" for folder in folders},
     }
   )
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "questions")
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):
@@ -55,11 +53,8 @@ def _questions(raw, file):
   lettered = None
   for text, q in found["questions"].items():
     choices, label = q["answerTexts"], int(q["correctAnswer"])
-    if not 0 <= label < len(choices):
-      raise ValueError(
-        f"questions/{file}: {q['questionId']} has {len(choices)} choices, and"
-        f" {label} is the place of the right one"
-      )
+    what = f"questions/{file}: {q['questionId']}"
+    answer = release.choice(choices, label, what)
     if q["abcLabel"] and not lettered and path not in raw.absent:
       texts = raw.json(f"annotations/{file}", want=("text",))["text"]
       lettered = letter(path, texts.values(), raw.find(FONT))
@@ -70,7 +65,7 @@ def _questions(raw, file):
       "question": text,
       "possible_answers": choices,
       "label": label,
-      "answer": choices[label],
+      "answer": answer,
       "abc_label": bool(q["abcLabel"]),
     }
 

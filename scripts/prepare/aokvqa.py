@@ -7,12 +7,10 @@ train2017.zip, val2017.zip and test2017.zip, unpacked into DIR. Splits: train,
 val, test (without answers). A row has four choices and ten direct answers.
 """
 
-import functools
-
 from scripts.prepare import release
 
 FILE = "aokvqa_v1p0_{}.json"
-SPLITS = (("train", 17056), ("val", 1145), ("test", 6702))
+SIZES = dict(train=17056, val=1145, test=6702)
 WANT = (
   "image_id",
   "question_id",
@@ -26,10 +24,8 @@ ANSWERS = ("correct_choice_idx", "direct_answers", "rationales")
 def splits(raw):
   """Yields the splits of the release."""
   origin = "aokvqa_v1p0.tar.gz from github.com/allenai/aokvqa"
-  raw.need({FILE.format(split): origin for split, _ in SPLITS})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "questions")
+  raw.need({FILE.format(split): origin for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):
@@ -37,19 +33,12 @@ def _rows(raw, split):
   name, answered = FILE.format(split), split != "test"
   for q in raw.json(name, want=WANT + ANSWERS * answered):
     place = q["correct_choice_idx"] if answered else -1
-    if answered and not 0 <= place < len(q["choices"]):
-      raise ValueError(
-        f"{name}: question {q['question_id']} has {len(q['choices'])} choices,"
-        f" and {place} is the place of the right one"
-      )
+    if answered:
+      what = f"{name}: question {q['question_id']}"
+      release.choice(q["choices"], place, what)
     yield {
-      "image": raw.image(
-        f"{split}2017/{q['image_id']:012d}.jpg",
-        f"{split}2017.zip from cocodataset.org",
-      ),
-      "image_id": q["image_id"],
-      "question_id": q["question_id"],
-      "question": q["question"],
+      "image": raw.coco(f"{split}2017", q["image_id"]),
+      **release.pick(q, "image_id", "question_id", "question"),
       "multiple_choice_possible_answers": q["choices"],
       "multiple_choice_correct_idx": place,
       "direct_answers": q["direct_answers"] if answered else [],

@@ -7,35 +7,32 @@ From github.com/vis-nlp/ChartQA "ChartQA Dataset", unpacked into DIR, with
 train_augmented, and the same of val and test.
 """
 
-import functools
-
 from scripts.prepare import release
 
 SITE = '"ChartQA Dataset" from github.com/vis-nlp/ChartQA'
-SPLITS = (
-  ("train", "human", 7398),
-  ("train", "augmented", 20901),
-  ("val", "human", 960),
-  ("val", "augmented", 960),
-  ("test", "human", 1250),
-  ("test", "augmented", 1250),
+SIZES = dict(
+  train_human=7398,
+  train_augmented=20901,
+  val_human=960,
+  val_augmented=960,
+  test_human=1250,
+  test_augmented=1250,
 )
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  raw.need({_file(split, kind): SITE for split, kind, _ in SPLITS})
-  for split, kind, num in SPLITS:
-    rows = functools.partial(_rows, raw, split, kind)
-    yield release.Split(f"{split}_{kind}", rows, num, "questions")
+  raw.need({_file(name): SITE for name in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
-def _file(split, kind):
-  return f"{split}/{split}_{kind}.json"
+def _file(name):
+  return f"{name.split('_')[0]}/{name}.json"
 
 
-def _rows(raw, split, kind):
-  found = raw.json(_file(split, kind), want=("imgname", "query", "label"))
+def _rows(raw, name):
+  split, kind = name.split("_")
+  found = raw.json(_file(name), want=("imgname", "query", "label"))
   for number, q in enumerate(found):
     yield {
       "image": raw.image(f"{split}/png/{q['imgname']}", SITE),

@@ -19,20 +19,12 @@ BROKEN = "whole copies of those that are there, but do not decode"
 
 
 def splits(raw, rows, sizes, unit, verify):
-  """Yields splits of clips.
+  """Yields splits of clips, see release.splits.
 
-  Args:
-    raw: release.Raw.
-    rows: function from a Raw and the name of a split to an iterator of rows.
-    sizes: {name of a split: rows that were published}.
-    unit: str, what a row is.
-    verify: whether to leave out clips that do not decode.
+  With `verify` those that do not decode are left out.
   """
-  for name, num in sizes.items():
-    make = functools.partial(rows, raw, name)
-    if verify:
-      make = functools.partial(_decoded, raw, make)
-    yield release.Split(name, make, num, unit, partial=True)
+  rows = functools.partial(_decoded, rows) if verify else rows
+  return release.splits(raw, rows, sizes, unit, partial=True)
 
 
 def find(raw, names, archive):
@@ -48,9 +40,9 @@ def find(raw, names, archive):
   return raw.video(names[0], patterns, archive)
 
 
-def _decoded(raw, rows):
+def _decoded(rows, raw, split):
   """Yields rows; clips that do not decode become absent ones."""
-  for row in rows():
+  for row in rows(raw, split):
     path = row["video"]
     if path not in raw.absent and (problem := _problem(path)):
       print(problem, file=sys.stderr)
@@ -83,6 +75,5 @@ def questions(raw, name, file, archive):
       "video": find(raw, file(q["video_id"]), archive),
       "video_id": q["video_id"],
       "question_id": q["id"],
-      "question": q["question"],
-      "answer": q["answer"],
+      **release.pick(q, "question", "answer"),
     }

@@ -25,19 +25,19 @@ PARTS = (("train", 113287), ("dev", 5000))
 
 def splits(raw):
   """Yields the splits of the release."""
-  files = {CAPTIONS.format(part): part for part, _ in PARTS}
-  zipped = {f: f"coco_mt_{part}.jsonl.bz2 {SITE}" for f, part in files.items()}
+  files = [CAPTIONS.format(part) for part, _ in PARTS]
+  zipped = {file: f"{file}.bz2 {SITE}" for file in files}
   raw.need(zipped | {cococap.KARPATHY: cococap.ARCHIVE})
-  photos = functools.cache(
-    lambda: {photo["cocoid"]: photo for photo in cococap.photos(raw)}
-  )
-  for part, num in PARTS:
-    captions = functools.cache(functools.partial(_sort, raw, part))
-    for language in transfer.LANGUAGES:
-      rows = functools.partial(_rows, raw, photos, captions, language)
-      yield release.Split(f"{part}_{language}", rows, num, "photos")
+  sizes = {f"{p}_{x}": n for p, n in PARTS for x in transfer.LANGUAGES}
+  return release.splits(raw, _rows, sizes, "photos")
 
 
+@functools.cache  # for all languages
+def _photos(raw):
+  return {photo["cocoid"]: photo for photo in cococap.photos(raw)}
+
+
+@functools.cache
 def _sort(raw, part):
   """Returns {language: file with lines of a photo and a caption}.
 
@@ -58,17 +58,18 @@ def _sort(raw, part):
   return sorted_
 
 
-def _rows(raw, photos, captions, language):
-  file, of_photo = captions()[language], {}
+def _rows(raw, split):
+  part, language = split.split("_")
+  file = _sort(raw, part)[language]
   file.seek(0)
-  for line in file:
-    name, caption = json.loads(line)
-    of_photo.setdefault(name.split("_")[0], []).append(caption)
+  said = map(json.loads, file)
+  of_photo = release.grouped((name.split("_")[0], text) for name, text in said)
   for id, texts in of_photo.items():
-    if not id.isdecimal() or int(id) not in photos():
-      raise ValueError(f"photo {id!r} is not in {cococap.KARPATHY}")
+    number = int(id) if id.isdecimal() else id
+    lacks = f"photo {id!r} is not"
+    photo = release.match(_photos(raw), number, lacks, cococap.KARPATHY)
     yield {
-      "image": cococap.image(raw, photos()[int(id)]),
+      "image": cococap.image(raw, photo),
       "image/id": f"{id}_{language}",
       "captions": texts,
       "language": language,

@@ -7,9 +7,6 @@ image_info_test2017.zip, train2017.zip, val2017.zip and test2017.zip. Splits:
 train, val and test (test-dev, without boxes).
 """
 
-import collections
-import functools
-
 from pg.data.formats import folders
 from scripts.prepare import release
 
@@ -27,9 +24,7 @@ def splits(raw):
   boxes = f"annotations_trainval2017.zip {SITE}"
   origins = dict(train=boxes, val=boxes, test=f"image_info_test2017.zip {SITE}")
   raw.need({FILES[split]: origins[split] for split in FILES})
-  for split, num in SIZES.items():
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "images")
+  return release.splits(raw, _rows, SIZES, "images")
 
 
 def _rows(raw, split):
@@ -37,22 +32,18 @@ def _rows(raw, split):
   want = ("images", "categories", *(("annotations",) if answered else ()))
   made = raw.json(name, want=want, hook=_without_outlines)
   labels = {c["id"]: c["name"] for c in made["categories"]}
-  objects = collections.defaultdict(list)
-  for a in made.get("annotations", ()):
-    objects[a["image_id"]].append(a)
+  annotations = made.get("annotations", ())
+  objects = release.grouped((a["image_id"], a) for a in annotations)
   for image in made["images"]:
-    id, height, width = image["id"], image["height"], image["width"]
     row = {
-      "image": raw.image(
-        f"{split}2017/{image['file_name']}", f"{split}2017.zip {SITE}"
-      ),
-      "image_id": id,
-      "height": height,
-      "width": width,
+      "image": raw.coco(f"{split}2017", image["file_name"]),
+      "image_id": image["id"],
+      **release.pick(image, "height", "width"),
     }
     if answered:
-      found = objects[id]
-      row["boxes"] = [_box(name, a, width, height) for a in found]
+      found = objects.get(image["id"], ())
+      size = image["width"], image["height"]
+      row["boxes"] = [_box(name, a, *size) for a in found]
       row["labels"] = [labels[a["category_id"]] for a in found]
       row["iscrowd"] = [a.get("iscrowd") or 0 for a in found]
       row["area"] = [a.get("area") for a in found]

@@ -14,26 +14,21 @@ from scripts.prepare import release
 
 KARPATHY = "dataset_coco.json"
 ARCHIVE = "caption_datasets.zip from Karpathy's page at Stanford"
-COCO = "from cocodataset.org"
-CAPTIONS = "captions_{}.json"
 KEYS = ("cocoid", "filepath", "filename", "split")
-SPLITS = (("train", 82783), ("restval", 30504), ("val", 5000), ("test", 5000))
+FILES = [
+  f"annotations/captions_{year}.json" for year in ("train2014", "val2014")
+]
+SIZES = dict(train=82783, restval=30504, val=5000, test=5000)
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  files = [
-    f"annotations/{CAPTIONS.format(y)}" for y in ("train2014", "val2014")
-  ]
-  zipped = f"annotations_trainval2014.zip {COCO}"
-  raw.need({KARPATHY: ARCHIVE, **dict.fromkeys(files, zipped)})
-  listed = functools.cache(lambda: photos(raw))
-  said = functools.cache(functools.partial(_captions, raw, files))
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, listed, said, split)
-    yield release.Split(split, rows, num, "photos")
+  zipped = "annotations_trainval2014.zip from cocodataset.org"
+  raw.need({KARPATHY: ARCHIVE, **dict.fromkeys(FILES, zipped)})
+  return release.splits(raw, _rows, SIZES, "photos")
 
 
+@functools.cache  # for all splits
 def photos(raw):
   """Returns Karpathy's list of photos, dicts of KEYS."""
   keep = lambda found: {
@@ -44,14 +39,14 @@ def photos(raw):
 
 def image(raw, photo):
   """Returns the path of one of the `photos`."""
-  folder = photo["filepath"]
-  return raw.image(f"{folder}/{photo['filename']}", f"{folder}.zip {COCO}")
+  return raw.coco(photo["filepath"], photo["filename"])
 
 
-def _captions(raw, files):
+@functools.cache
+def _captions(raw):
   """Returns {photo: {"id": numbers of its captions, "text": these}}."""
   said = {}
-  for file in files:
+  for file in FILES:
     for a in raw.json(file, want=("annotations",))["annotations"]:
       of_photo = said.setdefault(a["image_id"], {"id": [], "text": []})
       of_photo["id"].append(a["id"])
@@ -59,21 +54,17 @@ def _captions(raw, files):
   return said
 
 
-def _rows(raw, listed, said, split):
-  for photo in listed():
+def _rows(raw, split):
+  for photo in photos(raw):
     if photo["split"] != split:
       continue
     id = photo["cocoid"]
-    if id not in said():
-      raise ValueError(
-        f"photo {id} of {KARPATHY} has no captions in the files of COCO; are"
-        " these of 2014?"
-      )
+    lacks = f"photo {id} of {KARPATHY} has no captions"
     yield {
       "image": image(raw, photo),
       "image/id": id,
       "image/filename": photo["filename"],
-      "captions": said()[id],
+      "captions": release.match(_captions(raw), id, lacks, ", ".join(FILES)),
     }
 
 

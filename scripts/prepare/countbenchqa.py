@@ -9,7 +9,6 @@ big_vision/datasets/countbenchqa/data. One split, huggingface: of 540 questions
 490, for 49 have no image there and one is gray, which big_vision leaves out.
 """
 
-import functools
 import io
 
 from PIL import Image
@@ -30,11 +29,10 @@ def splits(raw):
       " github.com/google-research/big_vision",
     }
   )
-  rows = functools.partial(_rows, raw)
-  yield release.Split("huggingface", rows, 490, "questions")
+  return release.splits(raw, _rows, dict(huggingface=490), "questions")
 
 
-def _rows(raw):
+def _rows(raw, _):
   import pyarrow.parquet as pq
 
   questions = raw.json(QUESTIONS, want=("question",))
@@ -53,8 +51,7 @@ def _rows(raw):
       "image": row["image"]["bytes"],
       "image_id": i,
       "question_id": i,
-      "image_url": row["image_url"],
-      "text": row["text"],
+      **release.pick(row, "image_url", "text"),
       "question": q["question"],
       "number": int(row["number"]),
     }

@@ -6,27 +6,18 @@ From google.github.io/docci: docci_descriptions.jsonlines and, unpacked into
 DIR, docci_images.tar.gz. Splits: train, test, qual_dev, qual_test.
 """
 
-import functools
-
 from scripts.prepare import release
 
 DESCRIPTIONS = "docci_descriptions.jsonlines"
 SITE = "from google.github.io/docci"
 WANT = ("split", "example_id", "image_file", "description")
-SPLITS = (
-  ("train", 9647),
-  ("test", 5000),
-  ("qual_dev", 100),
-  ("qual_test", 100),
-)
+SIZES = dict(train=9647, test=5000, qual_dev=100, qual_test=100)
 
 
 def splits(raw):
   """Yields the splits of the release."""
   raw.need({DESCRIPTIONS: f"{DESCRIPTIONS} {SITE}"})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "photos")
+  return release.splits(raw, _rows, SIZES, "photos")
 
 
 def _rows(raw, split):
@@ -41,8 +32,7 @@ def _rows(raw, split):
       "image": raw.image(
         f"images/{row['image_file']}", f"docci_images.tar.gz {SITE}"
       ),
-      "example_id": id,
-      "description": row["description"],
+      **release.pick(row, "example_id", "description"),
     }
 
 

@@ -8,7 +8,6 @@ each), and the pages, in {split}/documents/ or spdocvqa_images/. Splits: train,
 val, test (without answers).
 """
 
-import functools
 import os
 
 from scripts.prepare import release, rrc
@@ -18,17 +17,12 @@ FILES = {
   "val": ("val_v1.0_withQT.json", "val_v1.0.json"),
   "test": ("test_v1.0.json",),
 }
-SPLITS = (("train", 39463), ("val", 5349), ("test", 5188))
-SITE = "from challenge 17 of rrc.cvc.uab.es"
+SIZES = dict(train=39463, val=5349, test=5188)
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  files = {split: rrc.first(raw, FILES[split]) for split, _ in SPLITS}
-  raw.need({name: f"{name} {SITE}" for name in files.values()})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split, files[split])
-    yield release.Split(split, rows, num, "questions")
+  return rrc.splits(raw, _rows, SIZES, FILES)
 
 
 def _rows(raw, split, name):
@@ -38,7 +32,7 @@ def _rows(raw, split, name):
     if flat:
       page = f"spdocvqa_images/{os.path.basename(page)}"
     row = {
-      "image": raw.image(page, f"the pages of {split} {SITE}"),
+      "image": raw.image(page, f"the pages of {split} {rrc.SITE}"),
       "image/filename": q["image"],
       "question_id": q["questionId"],
       "question": q["question"],

@@ -6,27 +6,18 @@ From the GQA page of Stanford, unpacked into DIR: questions1.2.zip and
 images.zip. Splits: train_balanced, val_balanced, testdev_balanced.
 """
 
-import functools
-
 from scripts.prepare import release
 
 SITE = "from the GQA page of Stanford"
-SPLITS = (
-  ("train_balanced", 943000),
-  ("val_balanced", 132062),
-  ("testdev_balanced", 12578),
-)
+SIZES = dict(train_balanced=943000, val_balanced=132062, testdev_balanced=12578)
 KEYS = ("imageId", "question", "isBalanced", "answer", "fullAnswer")
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  raw.need(
-    {f"{s}_questions.json": f"questions1.2.zip {SITE}" for s, _ in SPLITS}
-  )
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "questions")
+  zipped = f"questions1.2.zip {SITE}"
+  raw.need({f"{split}_questions.json": zipped for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):
@@ -45,8 +36,7 @@ def question(raw, id, q):
     "image": raw.image(f"images/{q['imageId']}.jpg", f"images.zip {SITE}"),
     "image/id": q["imageId"],
     "question_id": id,
-    "question": q["question"],
-    "answer": q["answer"],
+    **release.pick(q, "question", "answer"),
   }
 
 

@@ -10,33 +10,25 @@ the posters in images/ or infographicsvqa_images/. Splits: train, val, test
 parts is there in every order of them.
 """
 
-import functools
 import itertools
 
 from scripts.prepare import release, rrc
 
 FILES = {
-  "train": ("infographicsVQA_train_v1.0.json",),
-  "val": ("infographicsVQA_val_v1.0_withQT.json",),
-  "test": ("infographicsVQA_test_v1.0.json",),
+  "train": "infographicsVQA_train_v1.0.json",
+  "val": "infographicsVQA_val_v1.0_withQT.json",
+  "test": "infographicsVQA_test_v1.0.json",
 }
 OLDER = "infographicVQA_{}_v1.0.json"
 FOLDERS = ("images", "infographicsvqa_images")
 OLDER_FOLDER = "infographicVQA_{}_v1.0_images"
-SITE = "from challenge 17 of rrc.cvc.uab.es"
-SPLITS = (("train", 23946), ("val", 2801), ("test", 3288))
+SIZES = dict(train=23946, val=2801, test=3288)
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  files = {
-    split: rrc.first(raw, (*FILES[split], OLDER.format(split)))
-    for split, _ in SPLITS
-  }
-  raw.need({name: f"{name} {SITE}" for name in files.values()})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split, files[split])
-    yield release.Split(split, rows, num, "questions")
+  files = {split: (FILES[split], OLDER.format(split)) for split in SIZES}
+  return rrc.splits(raw, _rows, SIZES, files)
 
 
 def _rows(raw, split, name):
@@ -44,7 +36,7 @@ def _rows(raw, split, name):
   for q in raw.json(name, want=("data",))["data"]:
     filename = q["image_local_name"]
     row = {
-      "image": raw.image(f"{folder}/{filename}", f"posters {SITE}"),
+      "image": raw.image(f"{folder}/{filename}", f"posters {rrc.SITE}"),
       "filename": filename,
       "question_id": q["questionId"],
       "question": q["question"],

@@ -8,25 +8,25 @@ marvl-images/<language>/images/<concept>/. Splits: test_id, test_sw, test_ta,
 test_tr, test_zh.
 """
 
-import functools
-
 from scripts.prepare import release
 
 SITE = "from the MaRVL dataset, see marvl-challenge.github.io"
-NUM = dict(id=1128, sw=1108, ta=1242, tr=1180, zh=1012)
+SIZES = dict(
+  test_id=1128, test_sw=1108, test_ta=1242, test_tr=1180, test_zh=1012
+)
+FILE = "marvl-{}.jsonl"
 WANT = ("concept", "language", "caption", "left_img", "right_img", "id")
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  raw.need({f"marvl-{language}.jsonl": SITE for language in NUM})
-  for language, num in NUM.items():
-    rows = functools.partial(_rows, raw, language)
-    yield release.Split(f"test_{language}", rows, num, "examples")
+  raw.need({FILE.format(split.split("_")[1]): SITE for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "examples")
 
 
-def _rows(raw, language):
-  for where, q in raw.lines(f"marvl-{language}.jsonl", WANT + ("label",)):
+def _rows(raw, split):
+  language = split.split("_")[1]
+  for where, q in raw.lines(FILE.format(language), (*WANT, "label")):
     if not isinstance(q["label"], bool):
       raise ValueError(f"{where}: wanted true or false, got {q['label']!r}")
     folder = f"{language}/images/{q['concept']}"
@@ -36,9 +36,7 @@ def _rows(raw, language):
         for name in (q["left_img"], q["right_img"])
       ],
       "example_id": q["id"],
-      "concept": q["concept"],
-      "language": q["language"],
-      "sentence": q["caption"],
+      **release.pick(q, "concept", "language", sentence="caption"),
       "label": str(q["label"]),
     }
 

@@ -7,7 +7,6 @@ From the dataset MMVP/MMVP on the Hugging Face hub: Questions.csv and the folder
 are pairs.
 """
 
-import functools
 import re
 
 from scripts.prepare import release
@@ -19,10 +18,10 @@ WANT = ("Question", "Options", "Correct Answer")
 def splits(raw):
   """Yields the split of the release."""
   raw.need({"Questions.csv": SITE})
-  yield release.Split("test", functools.partial(_rows, raw), 300, "questions")
+  return release.splits(raw, _rows, dict(test=300), "questions")
 
 
-def _rows(raw):
+def _rows(raw, _):
   for number, q in enumerate(raw.csv("Questions.csv", WANT), 1):
     options = dict(
       re.findall(r"(\([a-z]\))\s*(.*?)\s*(?=\([a-z]\)|$)", q["Options"])

@@ -8,8 +8,6 @@ to video9999.mp4 in TrainValVideo/ and TestVideo/. Splits: train, val, test. Of
 these PaliGemma had 4,663, 316 and 2,094 clips. --verify leaves out broken ones.
 """
 
-import collections
-
 from scripts.prepare import clips, release
 
 SITE = "from the MSR-VTT challenge"
@@ -30,17 +28,16 @@ def splits(raw, verify=False):
 def _rows(raw, split):
   name, part, archive = FILES[split]
   info = raw.json(name, want=("videos", "sentences"))
-  captions = collections.defaultdict(list)
-  for sentence in info["sentences"]:
-    captions[sentence["video_id"]].append(sentence["caption"].strip())
+  captions = release.grouped(
+    (s["video_id"], s["caption"].strip()) for s in info["sentences"]
+  )
   for video in info["videos"]:
     id = video["video_id"]
     if video["split"] != part:
       continue
-    if id not in captions:
-      raise ValueError(f"{name}: {id} has no captions")
+    said = release.match(captions, id, f"{id} has no captions", name)
     path = clips.find(raw, id, f"{archive} {SITE}")
-    yield {"video": path, "video_id": id, "captions": captions[id]}
+    yield {"video": path, "video_id": id, "captions": said}
 
 
 if __name__ == "__main__":

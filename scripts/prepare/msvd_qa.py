@@ -25,12 +25,7 @@ def splits(raw, verify=False):
 
 def _rows(raw, split):
   files = dict(_mapping(raw))
-
-  def file(number):
-    if number not in files:
-      raise ValueError(f"{raw.path(MAPPING)} has no vid{number}")
-    return files[number]
-
+  file = lambda n: release.match(files, n, f"vid{n} is not", MAPPING)
   return clips.questions(raw, f"{split}_qa.json", file, CLIPS)
 
 

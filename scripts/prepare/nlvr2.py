@@ -8,34 +8,26 @@ Splits: train, dev, test (the public one, test1). About one in twenty URLs is
 dead: without those photos --allow_incomplete leaves their rows out.
 """
 
-import functools
-
 from scripts.prepare import release
 
-SPLITS = (
-  ("train", "train", 86373),
-  ("dev", "dev", 6982),
-  ("test", "test1", 6967),
-)
+SIZES = dict(train=(86373, "train"), dev=(6982, "dev"), test=(6967, "test1"))
 WANT = ("identifier", "sentence", "label")
 
 
 def splits(raw):
   """Yields the splits of the release."""
   site = "nlvr2/data of github.com/lil-lab/nlvr"
-  raw.need({f"{file}.json": site for _, file, _ in SPLITS})
-  for split, file, num in SPLITS:
-    rows = functools.partial(_rows, raw, file)
-    yield release.Split(split, rows, num, "examples")
+  raw.need({f"{file}.json": site for _, file in SIZES.values()})
+  return release.splits(raw, _rows, SIZES, "examples")
 
 
-def _rows(raw, file):
-  more = ("directory",) * (file == "train")
+def _rows(raw, split, file):
+  more = ("directory",) * (split == "train")
   for where, q in raw.lines(f"{file}.json", WANT + more):
     if q["label"] not in ("True", "False"):
       raise ValueError(f'{where}: wanted "True" or "False", got {q["label"]!r}')
     stem, _, sentence = q["identifier"].rpartition("-")
-    folder = f"train/{q['directory']}" if file == "train" else file
+    folder = f"train/{q['directory']}" if split == "train" else file
     yield {
       "image": [
         raw.image(f"{folder}/{stem}-img{i}.png", f"the photos of NLVR2, {file}")
@@ -44,8 +36,7 @@ def _rows(raw, file):
       "example_id": q["identifier"],
       # A sentence is asked about several pairs of photos.
       "pair": f"{stem.rpartition('-')[0]}-{sentence}",
-      "sentence": q["sentence"],
-      "label": q["label"],
+      **release.pick(q, "sentence", "label"),
     }
 
 

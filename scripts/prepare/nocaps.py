@@ -7,30 +7,25 @@ from Open Images, unpacked into DIR: validation.tar.gz and test.tar.gz. Splits:
 val, test (without captions).
 """
 
-import functools
-
 from scripts.prepare import release
 
-SPLITS = (
-  ("val", "nocaps_val_4500_captions.json", "validation", 4500),
-  ("test", "nocaps_test_image_info.json", "test", 10600),
+SIZES = dict(
+  val=(4500, "nocaps_val_4500_captions.json", "validation"),
+  test=(10600, "nocaps_test_image_info.json", "test"),
 )
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  raw.need({file: f"{file} from nocaps.org" for _, file, _, _ in SPLITS})
-  for split, file, folder, num in SPLITS:
-    rows = functools.partial(_rows, raw, file, folder, captioned=split == "val")
-    yield release.Split(split, rows, num, "photos")
+  raw.need({file: f"{file} from nocaps.org" for _, file, _ in SIZES.values()})
+  return release.splits(raw, _rows, SIZES, "photos")
 
 
-def _rows(raw, file, folder, captioned):
-  want = ("images",) + ("annotations",) * captioned
-  found = raw.json(file, want=want)
-  texts = {}
-  for a in found["annotations"] if captioned else ():
-    texts.setdefault(a["image_id"], []).append(a["caption"])
+def _rows(raw, split, file, folder):
+  captioned = split == "val"
+  found = raw.json(file, want=("images",) + ("annotations",) * captioned)
+  said = found["annotations"] if captioned else ()
+  texts = release.grouped((a["image_id"], a["caption"]) for a in said)
   for photo in found["images"]:
     id = photo["id"]
     row = {

@@ -8,25 +8,23 @@ more are left out and counted; how many questions each split has was not
 published, train and val together have 901,717.
 """
 
-import functools
 import os
 
 from scripts.prepare import release
 
 FILE = "dataset.json"
-CODES = {"train": 1, "val": 2, "test": 3}
+CODES = dict(train=1, val=2, test=3)
 COVERS = "images, with loadDataset.py from ocr-vqa.github.io"
 
 
 def splits(raw):
   """Yields the splits of the release."""
   raw.need({FILE: f"{FILE} from ocr-vqa.github.io"})
-  for split, code in CODES.items():
-    rows = functools.partial(_rows, raw, code)
-    yield release.Split(split, rows, None, "questions", partial=True)
+  sizes = dict.fromkeys(CODES)
+  return release.splits(raw, _rows, sizes, "questions", partial=True)
 
 
-def _rows(raw, code):
+def _rows(raw, split):
   for item, book in raw.json(FILE).items():
     questions, answers = book["questions"], book["answers"]
     if book["split"] not in CODES.values() or len(questions) != len(answers):
@@ -35,7 +33,7 @@ def _rows(raw, code):
         f" questions and {len(answers)} answers; wanted 1, 2 or 3, and as many"
         " of both"
       )
-    if book["split"] != code:
+    if book["split"] != CODES[split]:
       continue
     end = os.path.splitext(book["imageURL"])[1]
     image = raw.image(f"images/{item}{end}", COVERS)

@@ -7,21 +7,17 @@ popular and adversarial; from cocodataset.org val2014.zip. Splits: random,
 popular, adversarial.
 """
 
-import functools
-
 from scripts.prepare import release
 
-SPLITS = ("random", "popular", "adversarial")
+SIZES = dict(random=3000, popular=3000, adversarial=3000)
 WANT = ("question_id", "image", "text", "label")
 
 
 def splits(raw):
   """Yields the splits of the release."""
   site = "output/coco of github.com/RUCAIBox/POPE"
-  raw.need({f"coco_pope_{split}.json": site for split in SPLITS})
-  for split in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, 3000, "questions")
+  raw.need({f"coco_pope_{split}.json": site for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):
@@ -29,13 +25,10 @@ def _rows(raw, split):
     if q["label"] not in ("yes", "no"):
       raise ValueError(f'{where}: wanted "yes" or "no", got {q["label"]!r}')
     yield {
-      "image": raw.image(
-        f"val2014/{q['image']}", "val2014.zip from cocodataset.org"
-      ),
+      "image": raw.coco("val2014", q["image"]),
       "question_id": q["question_id"],
       "question_type": split,
-      "question": q["text"],
-      "answer": q["label"],
+      **release.pick(q, question="text", answer="label"),
     }
 
 

@@ -1,9 +1,11 @@
 """What all preparations have in common: rows of a release become files.
 
-A preparation is a function from a `Raw` release to its splits:
+A preparation is a function from a `Raw` release to its splits, and one from a
+split to its rows:
 
   def splits(raw):
-    yield release.Split("train", functools.partial(_rows, raw), 443757)
+    raw.need({"questions.json": "questions.zip from example.org"})
+    return release.splits(raw, _rows, dict(train=443757), "questions")
 
 Rows are dicts: "image" (a path, bytes, or a list of them) or "video" (a path),
 and what else the release says, as JSON has it. `<out>/<split>.jsonl` names the
@@ -11,19 +13,23 @@ images where they lie; `<out>/<split>.array_record` holds them.
 """
 
 import argparse
+import base64
 import contextlib
 import functools
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 from pg import atomic, command, config, progress
 from pg.data.formats import array_record
+from pg.pp import image
 from scripts.prepare import release_files
 
 Raw, Missing = release_files.Raw, release_files.Missing
+_MEDIA = {"image", "video"}  # keys of a row with paths or bytes
 FORMATS = {"jsonl": ".jsonl", "array_record": ".array_record"}
 
 
@@ -39,6 +45,61 @@ class Split(NamedTuple):
   num: int | None = None  # rows that the release has; None: not published
   unit: str = "examples"
   partial: bool = False  # rows whose image is not there may be left out
+
+
+def splits(raw, rows, sizes, unit="examples", *, partial=False):
+  """Yields the Split of each line of a table.
+
+  Args:
+    raw: Raw.
+    rows: function from it, the name of a split, and what else its line has, to
+      an iterator of dicts.
+    sizes: {split: `num` of Split, or a tuple of that and more}.
+    unit, partial: of Split.
+  """
+  for name, line in sizes.items():
+    num, *more = line if isinstance(line, tuple) else (line,)
+    make = functools.partial(rows, raw, name, *more)
+    yield Split(name, make, num, unit, partial)
+
+
+def pick(row, *keys, **renamed):
+  """Returns the values of keys, and some under new names: pick(q, text="q")."""
+  return {k: row[k] for k in keys} | {k: row[v] for k, v in renamed.items()}
+
+
+def grouped(pairs):
+  """Returns {key: list of its values} of pairs of both."""
+  found = {}
+  for key, value in pairs:
+    found.setdefault(key, []).append(value)
+  return found
+
+
+def match(found, key, lacks, where):
+  """Returns the value of a key that another file of the release has.
+
+  Raises:
+    ValueError: it is not there; begins with `lacks` and `where`, such as
+      "question 7 of q.json has no answer" and "a.json".
+  """
+  if key not in found:
+    raise ValueError(f"{lacks} in {where}; are both of the same version?")
+  return found[key]
+
+
+def choice(choices, place, what):
+  """Returns the right one of a question's choices.
+
+  Raises:
+    ValueError: none is at that place; begins with `what`, the question.
+  """
+  if not 0 <= place < len(choices):
+    raise ValueError(
+      f"{what} has {len(choices)} choices, and {place} is the place of the"
+      " right one"
+    )
+  return choices[place]
 
 
 class Prepared(NamedTuple):
@@ -232,52 +293,42 @@ def _problems(split, counts, lost):
 
 
 def _paths(row):
-  media = [row.get("image"), row.get("video")]
+  media = [row.get(key) for key in _MEDIA]
   media = [y for x in media for y in (x if isinstance(x, list) else [x])]
   return [x for x in media if isinstance(x, str)]
 
 
 def _jsonl(path, rows):
   """Writes rows as JSON lines, with the paths of images from the file."""
-  import base64
-
   folder = os.path.abspath(os.path.dirname(path))
 
   def name(media):
-    if isinstance(media, list):
-      return [name(item) for item in media]
     if isinstance(media, bytes):
       return {"base64": base64.b64encode(media).decode()}
     return os.path.relpath(media, folder)
 
   with open(path, "w", encoding="utf-8") as f:
     for row in rows:
-      named = {k: name(row[k]) for k in ("image", "video") if k in row}
-      if not named:
+      if _MEDIA.isdisjoint(row):
         raise ValueError(f'a row has neither "image" nor "video": {row}')
-      line = json.dumps({**row, **named}, ensure_ascii=False, allow_nan=False)
-      f.write(line + "\n")
+      row = _with_media(row, name)
+      f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _array_record(path, rows):
   """Writes rows with their images as ArrayRecord."""
 
   def data(media):
-    if isinstance(media, list):
-      return [data(item) for item in media]
-    if isinstance(media, bytes):
-      return media
-    with open(media, "rb") as f:
-      return f.read()
+    read = not isinstance(media, bytes)
+    return pathlib.Path(media).read_bytes() if read else media
 
-  def read():
-    for row in rows:
-      yield {
-        **row,
-        **{k: data(row[k]) for k in ("image", "video") if k in row},
-      }
+  array_record.write(path, (_with_media(row, data) for row in rows))
 
-  array_record.write(path, read())
+
+def _with_media(row, convert):
+  """Returns a row with its images, or its video, as a function makes them."""
+  media = {k: image.each(row[k], convert) for k in row.keys() & _MEDIA}
+  return {**row, **media}
 
 
 def summary(done, out, suffix):

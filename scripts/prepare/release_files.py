@@ -196,6 +196,19 @@ class Raw:
     """
     return self._media([name], name, archive)
 
+  def coco(self, folder, photo):
+    """Returns the path of a photo of COCO, as `image`.
+
+    Args:
+      folder: str, "val2014".
+      photo: str, the name of its file, or its number.
+    """
+    if isinstance(photo, int):
+      start = "" if folder.endswith("2017") else f"COCO_{folder}_"
+      photo = f"{start}{photo:012d}.jpg"
+    archive = f"{folder}.zip from cocodataset.org"
+    return self.image(f"{folder}/{photo}", archive)
+
   def video(self, id, patterns, archive):
     """Returns the path of a clip, there or not.
 

@@ -4,7 +4,6 @@ Both files also list entries that are not active, with little else in them.
 Answers that are numbers are sorted into ranges, as the metric wants them.
 """
 
-import functools
 import os
 
 from scripts.prepare import release
@@ -30,13 +29,15 @@ def splits(raw, stems, image, site, bins, numbers=False):
     for name in (QUESTIONS, ANSWERS)
   ]
   raw.need({name: f"{name} from {site}" for name in files})
-  for split, (stem, num, num_words) in stems.items():
-    rows = functools.partial(_rows, raw, stem, image, site, bins, numbers)
-    num = num if numbers else num_words
-    yield release.Split(split, rows, num, "questions")
+  more = image, site, bins, numbers
+  sizes = {
+    split: (num if numbers else num_words, stem, *more)
+    for split, (stem, num, num_words) in stems.items()
+  }
+  return release.splits(raw, _rows, sizes, "questions")
 
 
-def _rows(raw, stem, image, site, bins, numbers):
+def _rows(raw, _, stem, image, site, bins, numbers):
   asked, given = QUESTIONS.format(stem), ANSWERS.format(stem)
   answers = raw.json(given, ("answers",), hook=_active)["answers"]
   answers = {a["id"]: a for a in answers if a}

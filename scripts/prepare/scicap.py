@@ -6,8 +6,6 @@ From the link in github.com/tingyaohsu/SciCap, unpacked into DIR:
 scicap_data.zip (18 GB). Splits: train, val, test.
 """
 
-import functools
-
 from scripts.prepare import release
 
 ARCHIVE = "scicap_data.zip, linked in github.com/tingyaohsu/SciCap"
@@ -15,7 +13,7 @@ LIST = "List-of-Files-for-Each-Experiments/First-Sentence/No-Subfig/{}"
 TOKENS = "1-lowercase-and-token-and-remove-figure-index"
 NORMAL = "2-normalized"
 WANT = ("0-originally-extracted", TOKENS, NORMAL)
-SPLITS = (("train", 106834), ("val", 13354), ("test", 13355))
+SIZES = dict(train=106834, val=13354, test=13355)
 
 
 def splits(raw):
@@ -23,17 +21,16 @@ def splits(raw):
   # The archive and its description don't agree on how folders are spelled.
   spelled = {
     split: split.title() if raw.find(LIST.format(split.title())) else split
-    for split, _ in SPLITS
+    for split in SIZES
   }
   raw.need(
     {f"{LIST.format(s)}/file_idx.json": ARCHIVE for s in spelled.values()}
   )
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, spelled[split])
-    yield release.Split(split, rows, num, "figures")
+  sizes = {split: (num, spelled[split]) for split, num in SIZES.items()}
+  return release.splits(raw, _rows, sizes, "figures")
 
 
-def _rows(raw, folder):
+def _rows(raw, _, folder):
   for name in raw.json(f"{LIST.format(folder)}/file_idx.json"):
     figure = name.removesuffix(".png")
     said = raw.json(f"SciCap-Caption-All/{folder}/{figure}.json", want=WANT)

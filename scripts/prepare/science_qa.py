@@ -7,12 +7,10 @@ train/, val/ and test/. Splits: train, val, test. About half of the questions
 have no image and are left out, as in big_vision.
 """
 
-import functools
-
 from scripts.prepare import release
 
 SITE = "from scienceqa.github.io"
-SPLITS = (("train", 6218), ("val", 2097), ("test", 2017))
+SIZES = dict(train=6218, val=2097, test=2017)
 KEYS = (
   "question",
   "choices",
@@ -31,25 +29,18 @@ KEYS = (
 def splits(raw):
   """Yields the splits of the release."""
   raw.need({"problems.json": SITE})
-  problems = functools.cache(lambda: raw.json("problems.json"))
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, problems, split)
-    yield release.Split(split, rows, num, "questions with an image")
+  return release.splits(raw, _rows, SIZES, "questions with an image")
 
 
-def _rows(raw, problems, split):
-  for id, q in problems().items():
+def _rows(raw, split):
+  for id, q in raw.json("problems.json").items():
     if q["split"] != split or not q["image"]:
       continue
-    if not 0 <= q["answer"] < len(q["choices"]):
-      raise ValueError(
-        f"problem {id} of problems.json has {len(q['choices'])} choices, and"
-        f" {q['answer']} is the place of the right one"
-      )
+    release.choice(q["choices"], q["answer"], f"problem {id} of problems.json")
     yield {
       "image": raw.image(f"{split}/{id}/{q['image']}", f"{split}.zip {SITE}"),
       "question_id": id,
-      **{key: q[key] for key in KEYS},
+      **release.pick(q, *KEYS),
       "hint": q["hint"] or "N/A",
     }
 

@@ -7,43 +7,32 @@ split/; from interactionmining.org, unpacked into DIR: unique_uis.tar.gz of
 RICO. Splits: train, dev, test.
 """
 
-import functools
-
 from scripts.prepare import release
 
 SUMMARIES = "screen_summaries.csv"
 SITE = "github.com/google-research-datasets/screen2words"
 RICO = "unique_uis.tar.gz of RICO from interactionmining.org"
-SPLITS = (("train", 15743), ("dev", 2364), ("test", 4310))
+SIZES = dict(train=15743, dev=2364, test=4310)
+LIST = "split/{}_screens.txt"
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  lists = {split: f"split/{split}_screens.txt" for split, _ in SPLITS}
-  raw.need(dict.fromkeys([SUMMARIES, *lists.values()], SITE))
-  summaries = functools.cache(lambda: _summaries(raw))
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, lists[split], summaries)
-    yield release.Split(split, rows, num, "screens")
+  raw.need(dict.fromkeys([SUMMARIES, *map(LIST.format, SIZES)], SITE))
+  return release.splits(raw, _rows, SIZES, "screens")
 
 
-def _summaries(raw):
-  """Returns {screen: what people said of it}."""
-  found = {}
-  for row in raw.csv(SUMMARIES, want=("screenId", "summary")):
-    found.setdefault(row["screenId"], []).append(row["summary"])
-  return found
-
-
-def _rows(raw, file, summaries):
+def _rows(raw, split):
+  said = raw.csv(SUMMARIES, want=("screenId", "summary"))
+  said = release.grouped((row["screenId"], row["summary"]) for row in said)
+  file = LIST.format(split)
   for id in filter(None, map(str.strip, raw.text_lines(file))):
-    if id not in summaries():
-      raise ValueError(f"screen {id} of {file} is not in {SUMMARIES}")
+    lacks = f"screen {id} of {file} is not"
     yield {
       "image": raw.image(f"combined/{id}.jpg", RICO),
       "image/id": int(id),
       "image/filename": f"{id}.jpg",
-      "summary": summaries()[id],
+      "summary": release.match(said, id, lacks, SUMMARIES),
     }
 
 

@@ -10,13 +10,11 @@ val: ours is a tenth of the photos of train by a hash of their names, as the
 list of the published one is not public; train + val is the same.
 """
 
-import functools
 import hashlib
 
 from scripts.prepare import release, rrc
 
 SITE = "from challenge 11 of rrc.cvc.uab.es"
-COCO = "train2014.zip from cocodataset.org"
 NUM_TRAIN, NUM_TEST = 26074, 4070
 
 
@@ -24,15 +22,13 @@ def splits(raw):
   """Yields the splits of the release."""
   names = [f"{part}_task_3.json" for part in ("train", "test")]
   raw.need({name: f"{name} {SITE}" for name in names})
-  rows = functools.partial(_rows, raw)
-  for split in ("train", "val"):
-    held_out = functools.partial(rows, "train", "train_images", split)
-    yield release.Split(split, held_out, None, "questions")
-  rows = functools.partial(rows, "test", "test_task3_images")
-  yield release.Split("test", rows, NUM_TEST, "questions")
+  train = None, "train", "train_images"
+  test = NUM_TEST, "test", "test_task3_images"
+  sizes = dict(train=train, val=train, test=test)
+  return release.splits(raw, _rows, sizes, "questions")
 
 
-def _rows(raw, part, folder, split="test"):
+def _rows(raw, split, part, folder):
   name = f"{part}_task_3.json"
   found = raw.json(name, want=("data",))["data"]
   for q in found:
@@ -42,8 +38,7 @@ def _rows(raw, part, folder, split="test"):
     row = {
       "image": _photo(raw, folder, filename),
       "filename": filename,
-      "question_id": q["question_id"],
-      "question": q["question"],
+      **release.pick(q, "question_id", "question"),
     }
     if part == "train":
       row["answers"] = rrc.answers(q, name, "question_id")
@@ -64,7 +59,7 @@ def split_of(filename):
 def _photo(raw, folder, filename):
   source, name = filename.split("/", 1)
   if source == "coco-text":
-    return raw.image(f"train2014/{name}", COCO)
+    return raw.coco("train2014", name)
   return raw.image(f"{folder}/{filename}", f"{folder} {SITE}")
 
 

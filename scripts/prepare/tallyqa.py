@@ -8,11 +8,9 @@ images2.zip, which hold VG_100K and VG_100K_2; unpacked into DIR. Splits: train,
 test. `issimple` is 1, 0, or -1 in train, where it is not known.
 """
 
-import functools
-
 from scripts.prepare import release
 
-SPLITS = (("train", 249318), ("test", 38589))
+SIZES = dict(train=249318, test=38589)
 WANT = ("answer", "image", "image_id", "question", "question_id")
 ARCHIVES = {
   "VG_100K": "images.zip from the Visual Genome page",
@@ -25,10 +23,8 @@ ARCHIVES = {
 def splits(raw):
   """Yields the splits of the release."""
   site = "tallyqa.zip from github.com/manoja328/tallyqa"
-  raw.need({f"{split}.json": site for split, _ in SPLITS})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "questions")
+  raw.need({f"{split}.json": site for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):
@@ -44,8 +40,7 @@ def _rows(raw, split):
       "image": raw.image(q["image"], ARCHIVES[folder]),
       "image_id": q["image_id"],
       "image_source": q.get("data_source", ""),
-      "question_id": q["question_id"],
-      "question": q["question"],
+      **release.pick(q, "question_id", "question"),
       "answer": int(q["answer"]),
       "issimple": int(q["issimple"]) if more else -1,
     }

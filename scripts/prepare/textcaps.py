@@ -7,44 +7,34 @@ DIR: train_val_images.zip and test_images.zip. Splits: train, val, test
 (without captions).
 """
 
-import functools
-
 from scripts.prepare import release
 
 CAPTIONS = "TextCaps_0.1_{}.json"
 SITE = "from textvqa.org"
 KEYS = ("data", "image_id", "image_name", "caption_str")
-SPLITS = (
-  ("train", "train_images", "train_val_images.zip", 21953),
-  ("val", "train_images", "train_val_images.zip", 3166),
-  ("test", "test_images", "test_images.zip", 3289),
+SIZES = dict(
+  train=(21953, "train_images", "train_val_images.zip"),
+  val=(3166, "train_images", "train_val_images.zip"),
+  test=(3289, "test_images", "test_images.zip"),
 )
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  names = [CAPTIONS.format(split) for split, *_ in SPLITS]
-  raw.need({name: f"{name} {SITE}" for name in names})
-  for split, folder, archive, num in SPLITS:
-    rows = functools.partial(_rows, raw, split, folder, f"{archive} {SITE}")
-    yield release.Split(split, rows, num, "photos")
+  raw.need({name: f"{name} {SITE}" for name in map(CAPTIONS.format, SIZES)})
+  return release.splits(raw, _rows, SIZES, "photos")
 
 
 def _rows(raw, split, folder, archive):
-  file, photos, texts = CAPTIONS.format(split), {}, {}
   keep = lambda found: {key: found[key] for key in KEYS if key in found}
-  for row in raw.json(file, want=("data",), hook=keep)["data"]:
-    id = row["image_id"]
-    photos[id] = row["image_name"]
-    said = texts.setdefault(id, [])
+  data = raw.json(CAPTIONS.format(split), want=("data",), hook=keep)["data"]
+  of_photo = release.grouped((row["image_id"], row) for row in data)
+  for id, said in of_photo.items():
+    path = f"{folder}/{said[-1]['image_name']}.jpg"
+    row = {"image": raw.image(path, f"{archive} {SITE}"), "image/id": id}
     if split != "test":
-      said.append(row["caption_str"])
-  for id, name in photos.items():
-    yield {
-      "image": raw.image(f"{folder}/{name}.jpg", archive),
-      "image/id": id,
-      **({"texts": texts[id]} if split != "test" else {}),
-    }
+      row["texts"] = [one["caption_str"] for one in said]
+    yield row
 
 
 if __name__ == "__main__":

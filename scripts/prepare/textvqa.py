@@ -9,7 +9,6 @@ test-images-with-rotation.csv. Photos that lie on a side are turned upright and
 written anew into the splits: train, val, test (without answers).
 """
 
-import functools
 import io
 
 from PIL import Image
@@ -27,23 +26,20 @@ PHOTOS = {
   "test_images": "test_images.zip from textvqa.org",
 }
 OPEN_IMAGES = "the Open Images page, 2018_04"
-SPLITS = (
-  ("train", "train_images", 34602),
-  ("val", "train_images", 5000),
-  ("test", "test_images", 5734),
+SIZES = dict(
+  train=(34602, "train_images"),
+  val=(5000, "train_images"),
+  test=(5734, "test_images"),
 )
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  files = [FILE.format(split) for split, *_ in SPLITS]
   raw.need(
-    {name: f"{name} from textvqa.org" for name in files}
+    {name: f"{name} from textvqa.org" for name in map(FILE.format, SIZES)}
     | {name: f"{name} from {OPEN_IMAGES}" for name in TURNS.values()}
   )
-  for split, folder, num in SPLITS:
-    rows = functools.partial(_rows, raw, split, folder)
-    yield release.Split(split, rows, num, "questions")
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split, folder):
@@ -60,9 +56,7 @@ def _rows(raw, split, folder):
     turn = turns[q["image_id"]]
     row = {
       "image": _turned(path, turn) if turn and path not in raw.absent else path,
-      "image_id": q["image_id"],
-      "question_id": q["question_id"],
-      "question": q["question"],
+      **release.pick(q, "image_id", "question_id", "question"),
     }
     yield row if split == "test" else row | {"answers": q["answers"]}
 

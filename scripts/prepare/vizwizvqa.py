@@ -7,22 +7,19 @@ Annotations.zip. Splits: train, val, test (without answers). A few answers of
 train are empty; they are left out here, as in big_vision.
 """
 
-import functools
 import re
 
 from scripts.prepare import release
 
-SPLITS = (("train", 20523), ("val", 4319), ("test", 8000))
+SIZES = dict(train=20523, val=4319, test=8000)
 NAME = re.compile(r"VizWiz_\w+_(\d+)\.jpg")
 
 
 def splits(raw):
   """Yields the splits of the release."""
   origin = "Annotations.zip from vizwiz.org"
-  raw.need({f"annotations/{split}.json": origin for split, _ in SPLITS})
-  for split, num in SPLITS:
-    rows = functools.partial(_rows, raw, split)
-    yield release.Split(split, rows, num, "questions")
+  raw.need({f"annotations/{split}.json": origin for split in SIZES})
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
 def _rows(raw, split):

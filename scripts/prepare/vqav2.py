@@ -8,68 +8,48 @@ val2014.zip and test2015.zip. Splits: train, val, test (without answers; all of
 test2015, of which test-dev is a part).
 """
 
-import functools
-
 from scripts.prepare import release
 
 QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 ANSWERS = "v2_mscoco_{}_annotations.json"
 SITE = "from visualqa.org"
-SPLITS = (
-  ("train", "train2014", 443757),
-  ("val", "val2014", 214354),
-  ("test", "test2015", 447793),
+SIZES = dict(
+  train=(443757, "train2014"),
+  val=(214354, "val2014"),
+  test=(447793, "test2015"),
 )
 
 
 def splits(raw):
   """Yields the splits of the release."""
   files = {}
-  for split, year, _ in SPLITS:
+  for split, (_, year) in SIZES.items():
     zipped = f"_{split.title()}_mscoco.zip {SITE}"
     files[QUESTIONS.format(year)] = f"v2_Questions{zipped}"
     if split != "test":
       files[ANSWERS.format(year)] = f"v2_Annotations{zipped}"
   raw.need(files)
-  for split, year, num in SPLITS:
-    rows = functools.partial(_rows, raw, year, answered=split != "test")
-    yield release.Split(split, rows, num, "questions")
+  return release.splits(raw, _rows, SIZES, "questions")
 
 
-def _rows(raw, year, answered):
-  name = QUESTIONS.format(year)
+def _rows(raw, split, year):
+  name, given = QUESTIONS.format(year), ANSWERS.format(year)
   questions = raw.json(name, want=("questions",))["questions"]
-  answers = _answers(raw, year) if answered else None
+  if split != "test":
+    answers = raw.json(given, want=("annotations",))["annotations"]
+    answers = {a["question_id"]: a for a in answers}
   for q in questions:
-    id, image_id = q["question_id"], q["image_id"]
+    id = q["question_id"]
     row = {
-      "image": raw.image(
-        f"{year}/COCO_{year}_{image_id:012d}.jpg",
-        f"{year}.zip from cocodataset.org",
-      ),
-      "image_id": image_id,
-      "question_id": id,
-      "question_text": q["question"],
+      "image": raw.coco(year, q["image_id"]),
+      **release.pick(q, "image_id", "question_id", question_text="question"),
     }
-    if answered and id not in answers:
-      raise ValueError(
-        f"question {id} of {name} has no answers in {ANSWERS.format(year)}; are"
-        " both of the same version?"
-      )
-    yield row | answers[id] if answered else row
-
-
-def _answers(raw, year):
-  """Returns {question id: what people said, and of what type it is}."""
-  found = raw.json(ANSWERS.format(year), want=("annotations",))["annotations"]
-  return {
-    a["question_id"]: {
-      "answers": [x["answer"] for x in a["answers"]],
-      "answer_type": a["answer_type"],
-      "question_type": a["question_type"],
-    }
-    for a in found
-  }
+    if split != "test":
+      lacks = f"question {id} of {name} has no answers"
+      about = release.match(answers, id, lacks, given)
+      row["answers"] = [a["answer"] for a in about["answers"]]
+      row |= release.pick(about, "answer_type", "question_type")
+    yield row
 
 
 if __name__ == "__main__":

@@ -9,43 +9,44 @@ is in two of them, and random_train, random_dev, random_test. The repository has
 had zeroshot in two sizes: 3,489 / 340 / 1,222 and 4,713 / 231 / 616.
 """
 
-import functools
-
 from scripts.prepare import release
 
-KINDS = ("zeroshot", "random")
-NUM = dict(train=7680, dev=1097, test=2195)  # of random
+SIZES = dict(
+  zeroshot_train=None,
+  zeroshot_dev=None,
+  zeroshot_test=None,
+  random_train=7680,
+  random_dev=1097,
+  random_test=2195,
+)
 WANT = ("image", "image_link", "caption", "label", "relation")
+REPOSITORY = "github.com/cambridgeltl/visual-spatial-reasoning"
+IMAGES = f"vsr_images.zip from {REPOSITORY}"
 
 
 def splits(raw):
   """Yields the splits of the release."""
-  site = "data/splits of github.com/cambridgeltl/visual-spatial-reasoning"
-  raw.need({f"{kind}/{s}.jsonl": site for kind in KINDS for s in NUM})
-  for kind in KINDS:
-    for split, num in NUM.items():
-      rows = functools.partial(_rows, raw, f"{kind}/{split}.jsonl")
-      num = num if kind == "random" else None
-      yield release.Split(f"{kind}_{split}", rows, num, "sentences")
+  raw.need(dict.fromkeys(map(_file, SIZES), f"data/splits of {REPOSITORY}"))
+  return release.splits(raw, _rows, SIZES, "sentences")
 
 
-def _rows(raw, file):
+def _file(split):
+  return f"{split.replace('_', '/')}.jsonl"
+
+
+def _rows(raw, split):
   together = raw.find("images") is not None
-  for number, (where, q) in enumerate(raw.lines(file, WANT)):
+  for number, (where, q) in enumerate(raw.lines(_file(split), WANT)):
     if q["label"] not in (0, 1):
       raise ValueError(f"{where}: the label is {q['label']!r}; wanted 0 or 1")
     year = q["image_link"].split("/")[-2]
     yield {
-      "image": raw.image(
-        f"{'images' if together else year}/{q['image']}",
-        "vsr_images.zip from github.com/cambridgeltl/visual-spatial-reasoning"
-        if together
-        else f"{year}.zip from cocodataset.org",
-      ),
+      "image": raw.image(f"images/{q['image']}", IMAGES)
+      if together
+      else raw.coco(year, q["image"]),
       "example_id": number,
       "image_name": q["image"],
-      "sentence": q["caption"],
-      "relation": q["relation"],
+      **release.pick(q, sentence="caption", relation="relation"),
       "label": str(q["label"] == 1),
     }
 

@@ -18,19 +18,17 @@ SITE = "github.com/google-research-datasets/widget-caption"
 WANT = ("screenId", "nodeId", "captions")
 CANVAS = 2560  # height of what bounds are measured on
 SPLITS = ("train", "dev", "test")
+LIST = "split/{}.txt"
 
 
 def splits(raw):
   """Yields the splits of the release; it isn't said how many widgets it has."""
-  lists = {split: f"split/{split}.txt" for split in SPLITS}
-  raw.need(dict.fromkeys([CAPTIONS, *lists.values()], SITE))
-  for split in SPLITS:
-    rows = functools.partial(_rows, raw, lists[split])
-    yield release.Split(split, rows, unit="widgets")
+  raw.need(dict.fromkeys([CAPTIONS, *map(LIST.format, SPLITS)], SITE))
+  return release.splits(raw, _rows, dict.fromkeys(SPLITS), "widgets")
 
 
-def _rows(raw, file):
-  screens = set(map(str.strip, raw.text_lines(file)))
+def _rows(raw, split):
+  screens = set(map(str.strip, raw.text_lines(LIST.format(split))))
   read = functools.lru_cache(maxsize=64)(functools.partial(_screen, raw))
   for row in raw.csv(CAPTIONS, WANT):
     screen, node = row["screenId"], row["nodeId"]

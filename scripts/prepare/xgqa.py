@@ -7,8 +7,6 @@ from the GQA page of Stanford images.zip. Splits: test_zs_bn, test_zs_de, ... of
 bn, de, en, id, ko, pt, ru, zh. Answers are English in all of them.
 """
 
-import functools
-
 from scripts.prepare import gqa, release
 
 LANGUAGES = ("bn", "de", "en", "id", "ko", "pt", "ru", "zh")
@@ -18,13 +16,12 @@ FILE = "testdev_balanced_questions_{}.json"
 def splits(raw):
   """Yields the splits of the release."""
   site = "datasets/xGQA/annotations/zero_shot of github.com/e-bug/iglue"
-  raw.need({FILE.format(language): site for language in LANGUAGES})
-  for language in LANGUAGES:
-    rows = functools.partial(_rows, raw, language)
-    yield release.Split(f"test_zs_{language}", rows, 12578, "questions")
+  raw.need(dict.fromkeys(map(FILE.format, LANGUAGES), site))
+  sizes = {f"test_zs_{language}": (12578, language) for language in LANGUAGES}
+  return release.splits(raw, _rows, sizes, "questions")
 
 
-def _rows(raw, language):
+def _rows(raw, _, language):
   made = raw.json(FILE.format(language), hook=gqa.slim)
   for id, q in made.items():
     yield {**gqa.question(raw, id, q), "language": language}

@@ -18,14 +18,17 @@ SITE = "from google.github.io/crossmodal-3600"
 def splits(raw):
   """Yields the splits of the release."""
   raw.need({CAPTIONS: f"captions.zip {SITE}"})
-  photos = functools.cache(lambda: list(raw.lines(CAPTIONS, ("image/key",))))
-  for language in transfer.XM3600:
-    rows = functools.partial(_rows, raw, photos, language)
-    yield release.Split(language, rows, 3600, "photos")
+  sizes = dict.fromkeys(transfer.XM3600, 3600)
+  return release.splits(raw, _rows, sizes, "photos")
 
 
-def _rows(raw, photos, language):
-  for where, photo in photos():
+@functools.cache  # for all languages
+def _photos(raw):
+  return list(raw.lines(CAPTIONS, ("image/key",)))
+
+
+def _rows(raw, language):
+  for where, photo in _photos(raw):
     key, captions = photo["image/key"], photo.get(language, {})
     gone = {"caption", "caption/tokenized"} - captions.keys()
     if gone:

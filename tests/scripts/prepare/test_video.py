@@ -205,7 +205,7 @@ def drop(*keys):
       "msrvtt_cap",
       "test_videodatainfo.json",
       lambda made: made | {"sentences": made["sentences"][:3]},
-      "test_videodatainfo.json: video7011 has no captions",
+      "video7011 has no captions in test_videodatainfo.json",
     ),
     (
       "msrvtt_cap",
@@ -246,7 +246,7 @@ def test_a_release_of_another_version_is_named(
   ("text", "message"),
   [
     ("a_1_2 vid2\n\nb_1_2 3\n", "youtube_mapping.txt:3: wanted .*'b_1_2 3'"),
-    ("a_1_2 vid2\n", "youtube_mapping.txt has no vid1"),
+    ("a_1_2 vid2\n", "vid1 is not in youtube_mapping.txt"),
   ],
 )
 def test_a_clip_that_is_not_in_the_mapping_of_msvd_is_named(text, message, new):
