@@ -3,7 +3,8 @@
 An output is a weighted sum of inputs, along one axis and then the other, so a
 resize is two sparse products. Weights, order and f32 arithmetic are those of
 TensorFlow's `tf.image.resize`, because what follows in big_vision, a cast to
-u8 that drops the fraction, turns rounding noise into whole levels.
+u8 that drops the fraction, turns rounding noise into whole levels. Bilinear
+with antialias, the default, is here; kernels.py has what other methods need.
 
 What the published recipes say, which were evaluated as they were trained:
 
@@ -15,9 +16,11 @@ What the published recipes say, which were evaluated as they were trained:
   in training
 """
 
+import functools
 import typing
 
 import numpy as np
+import scipy.sparse
 from PIL import Image
 
 from pg import pp
@@ -109,23 +112,80 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
   """
   (height, width, _), (h, w) = image_ops.checked(image).shape, shape
   if method == "bilinear" and not antialias:
-    return _bilinear(image, shape)
+    return kernels.bilinear(image, shape)
   if method == "area":
     return _area(image, shape)
-  table = method == "bicubic" and not antialias
-  weights = (
-    (kernels.bicubic_table,)
-    if table
-    else (kernels.kernel_weights, method, antialias)
-  )
-  columns = weights[0](*weights[1:], width, w)
+  columns = _weights(method, antialias, width, w)
   out = np.empty((h, w * 3), np.uint8)
-  for to, of, rows in kernels.chunks(*weights, height, h):
+  for to, of, rows in _chunks(method, antialias, height, h):
     x = _products(image[of], rows, columns)
     if method != "bilinear":  # curves that go below 0 overshoot
       np.clip(x, 0, 255, out=x)
     out[to] = x.astype(np.uint8).T
   return out.reshape(h, w, 3)
+
+
+# Photos of one data set have a few hundred different sides.
+@functools.lru_cache(maxsize=1024)
+def _weights(method, antialias, num_in, num_out):
+  """Returns the weights of a resize along one axis, f32[out, in] sparse."""
+  if method == "area":
+    weights, inputs = kernels.area(num_in, num_out)
+  elif method == "bicubic" and not antialias:
+    weights, inputs = kernels.bicubic_table(num_in, num_out)
+  else:
+    weights, inputs = _kernel(method, antialias, num_in, num_out)
+  kept = (weights != 0) & (inputs >= 0) & (inputs < num_in)
+  starts = np.concatenate([[0], np.cumsum(kept.sum(1))]).astype(np.int32)
+  parts = (weights[kept].astype(np.float32), inputs[kept].astype(np.int32))
+  return scipy.sparse.csr_array((*parts, starts), (num_out, num_in))
+
+
+@functools.lru_cache(maxsize=1024)
+def _chunks(*args):
+  """Returns weights a few outputs at a time: what is between fits the cache.
+
+  Returns:
+    list of (slice of outputs, slice of the inputs they need, sparse weights).
+  """
+  whole, found = _weights(*args), []
+  for i in range(0, whole.shape[0], 32):
+    part = whole[i : i + 32]
+    start, stop = part.indices.min(), part.indices.max() + 1
+    found.append((slice(i, i + 32), slice(start, stop), part[:, start:stop]))
+  return found
+
+
+def _kernel(method, antialias, num_in, num_out):
+  """Returns the weights and inputs of a resize by a kernel, [out, taps] each.
+
+  Each output is a mean of the inputs, weighted by a curve around its centre
+  that reaches some output steps, or inputs where it enlarges.
+  """
+  radius, height = _KERNELS[method]
+  step = np.float32(1) / (np.float32(num_out) / np.float32(num_in))
+  scale = np.maximum(step, np.float32(1)) if antialias else np.float32(1)
+  centres = np.arange(num_out, dtype=np.float32) + np.float32(0.5)
+  centres *= step
+  half = np.float32(0.5)
+  first = np.ceil(centres - radius * scale - half).astype(int)
+  last = np.floor(centres + radius * scale - half).astype(int)
+  inputs = first[:, None] + np.arange((last - first).max() + 1)
+  inside = (inputs <= last[:, None]) & (inputs >= 0) & (inputs < num_in)
+  places = inputs.astype(np.float32) + half
+  x = np.abs((places - centres[:, None]) * (np.float32(1) / scale))
+  weights = np.where(inside, height(x), np.float32(0))
+  # Added up in order, as the reference does; np.sum would add pairwise.
+  total = np.cumsum(weights, axis=1, dtype=np.float32)[:, -1:]
+  return weights * (1 / total), inputs
+
+
+def _triangle(x):
+  return np.maximum(1 - x, np.float32(0))
+
+
+# Method -> how far a kernel reaches, and its height at a distance.
+_KERNELS = {"bilinear": (1, _triangle), **kernels.KERNELS}
 
 
 def resize_hf(image, size, method):
@@ -151,46 +211,8 @@ def _area(image, shape):
   """Area: the mean over what an output covers, across and then down."""
   (height, width, _), (h, w) = image.shape, shape
   x = image.transpose(1, 0, 2)
-  x = _products(
-    x, kernels.area_weights(width, w), kernels.area_weights(height, h)
-  ).reshape(h, 3, w)
+  columns = _weights("area", True, width, w)
+  rows = _weights("area", True, height, h)
+  x = _products(x, columns, rows).reshape(h, 3, w)
   x *= 1 / (np.float32(height) / h * (np.float32(width) / w))
   return np.ascontiguousarray(x.transpose(0, 2, 1).astype(np.uint8))
-
-
-def _bilinear(image, shape):
-  """Bilinear without antialias: between the next pixels, across and then down.
-
-  The reference takes a step from one pixel towards the other, which is exact
-  where both are equal; a weighted sum is not, and would be truncated.
-  """
-  (top, bottom, dy), (left, right, dx) = map(
-    kernels.neighbours, image.shape, shape
-  )
-  # Of single values, not pixels: numpy is slow in moving three bytes at a time.
-  left, right = (_values(i) for i in (left, right))
-  out = np.empty((len(top), len(left)), np.uint8)
-  # A few rows at a time, so that what is between stays in the cache.
-  for i in range(0, len(top), 32):
-    part = slice(i, i + 32)
-    edges = []
-    for rows in (top[part], bottom[part]):
-      x = image[rows].reshape(len(rows), -1)
-      start = np.take(x, left, axis=1).astype(np.float32)
-      end = np.take(x, right, axis=1).astype(np.float32)
-      edges.append(_step(start, end, np.repeat(dx, 3)))
-    out[part] = _step(*edges, dy[part, None])
-  return out.reshape(*shape, 3)
-
-
-def _values(pixels):
-  """Returns the indices of the three values of each pixel."""
-  return (pixels[:, None] * 3 + np.arange(3)).ravel()
-
-
-def _step(start, end, part):
-  """Returns start + (end - start) * part, in the memory of `end`."""
-  end -= start
-  end *= part
-  end += start
-  return end
