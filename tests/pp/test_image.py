@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pg import pp
-from pg.data.storage import files
+from pg.data.formats import folders
 from pg.pp import image, parse
 
 NOISE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -140,7 +140,7 @@ def test_a_tiff_is_upright_once(orientation):
   wanted = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
   for string in ("decode", "decode(exif=True)"):
     np.testing.assert_array_equal(apply(string, data), wanted)
-  assert files.sizes(data) == (wanted.shape[:2],) * 2
+  assert folders.sizes(data) == (wanted.shape[:2],) * 2
 
 
 def chunk(name, data):

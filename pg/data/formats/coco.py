@@ -16,7 +16,7 @@ import os
 
 import numpy as np
 
-from pg.data.formats import folders, rows, splits
+from pg.data.formats import folders, splits
 from pg.data.storage import files, index, lookup
 from pg.pp import objects
 
@@ -66,10 +66,8 @@ def _is_folder(path):
   return f"{path} is a folder: give the JSON file of objects{some}"
 
 
-class _Images(rows.Rows):
+class _Images(folders.Rows):
   """The images of one file."""
-
-  sized = True
 
   def __init__(self, path, image_root, captions):
     self._path, self._captions = os.fspath(path), captions

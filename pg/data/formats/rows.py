@@ -43,7 +43,6 @@ class Rows:
   """
 
   timeout = 20.0  # seconds that the download of an image may take
-  sized = False  # whether "height" and "width" of a row are the image's
 
   def __getitem__(self, i):
     """Returns row i with its image read (still encoded), or a list of them.
@@ -58,14 +57,9 @@ class Rows:
       row, root = self._located(i)
       if "video" in row:
         return {**row, "video": _clip(row["video"], root)}
-      names = row["image"]
-      if isinstance(names, list):
-        image = [self._read(name, root) for name in names]
-      else:
-        image = self._read(names, root)
-      if self.sized:
-        row["height"], row["width"] = _size(row, image)
-      return {**row, "image": image}
+      read = lambda name: self._read(name, root)
+      image = image_ops.each(row["image"], read)
+      return {**row, "image": image, **self._size(row, image)}
 
   def image_ref(self, i):
     """Returns path or URL of row i's image, a list of several; None: inside."""
@@ -106,6 +100,10 @@ class Rows:
         f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
       ) from problems[0]
 
+  def _size(self, row, image):
+    """Returns what a row has of its image's size, where boxes need it."""
+    return {}
+
   def _folder(self, i):
     """Returns the folder of the file that row i is in; None: there is none."""
     return None
@@ -132,8 +130,7 @@ class Rows:
       try:
         encoded = self._read(name, root)
         image_ops.to_rgb(encoded)
-        if self.sized:
-          _size(row, encoded)
+        self._size(row, encoded)
       except ValueError as e:
         raise ValueError(f"{files.short(name)}: {e}") from e
 
@@ -153,24 +150,6 @@ class Rows:
       text = text if text.startswith(where) else f"{where}: {text}"
       # A name of a megabyte is bad enough once.
       raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
-
-
-def _size(row, image):
-  """Returns the annotated height and width, or those of the upright image.
-
-  Raises:
-    ValueError: what is annotated is neither that nor the size as it is stored:
-      boxes are of another image.
-  """
-  said, sizes = (row["height"], row["width"]), files.sizes(image)
-  if None in said:
-    return sizes[1]
-  if said not in sizes:
-    raise ValueError(
-      f"the image has height and width {sizes[1]}, and its annotation says"
-      f" {said}; was it rotated or resized?"
-    )
-  return said
 
 
 def _clip(name, root):

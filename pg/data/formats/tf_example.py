@@ -5,7 +5,6 @@ list stands for (one value or several? a text or an image?) is not in it, and is
 found by looking at some of the data.
 """
 
-import functools
 from typing import NamedTuple
 
 from pg import config
@@ -22,10 +21,12 @@ def parse(record):
   Raises:
     ValueError: not an Example.
   """
+  # Only here: they take half a second.
   from google.protobuf import message
+  from tensorflow_datasets.proto import tf_example_pb2
 
   try:
-    features = _message().FromString(record).features.feature
+    features = tf_example_pb2.Example.FromString(record).features.feature
   except message.DecodeError as e:
     raise ValueError(
       f"the {len(record)} bytes are no tf.train.Example: {e}"
@@ -35,58 +36,6 @@ def parse(record):
     kind = feature.WhichOneof("kind")
     lists[key] = list(getattr(feature, kind).value) if kind else []
   return lists
-
-
-@functools.cache
-def _message():
-  """Returns the class of tensorflow/core/example/{example,feature}.proto."""
-  from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-  field = descriptor_pb2.FieldDescriptorProto
-  file = descriptor_pb2.FileDescriptorProto(
-    name="pg_example.proto", package="pg", syntax="proto3"
-  )
-
-  def message(name, *fields, into=file.message_type):
-    made = into.add(name=name)
-    for number, (name, type, label) in enumerate(fields, 1):
-      named = isinstance(type, str)
-      made.field.add(
-        name=name,
-        number=number,
-        type=field.TYPE_MESSAGE if named else type,
-        type_name=f".pg.{type}" if named else None,
-        label=label,
-      )
-    return made
-
-  one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-  message("BytesList", ("value", field.TYPE_BYTES, many))
-  message("FloatList", ("value", field.TYPE_FLOAT, many))
-  message("Int64List", ("value", field.TYPE_INT64, many))
-  feature = message(
-    "Feature",
-    ("bytes_list", "BytesList", one),
-    ("float_list", "FloatList", one),
-    ("int64_list", "Int64List", one),
-  )
-  feature.oneof_decl.add(name="kind")
-  for item in feature.field:
-    item.oneof_index = 0
-  features = message("Features", ("feature", "Features.FeatureEntry", many))
-  entry = message(
-    "FeatureEntry",
-    ("key", field.TYPE_STRING, one),
-    ("value", "Feature", one),
-    into=features.nested_type,
-  )
-  entry.options.map_entry = True
-  message("Example", ("features", "Features", one))
-  pool = descriptor_pool.DescriptorPool()
-  pool.Add(file)
-  return message_factory.GetMessageClass(
-    pool.FindMessageTypeByName("pg.Example")
-  )
 
 
 class _Type(NamedTuple):

@@ -12,7 +12,7 @@ folders, the XML files and images of one folder.
 import os
 from xml.etree import ElementTree
 
-from pg.data.formats import folders, rows, splits
+from pg.data.formats import folders, splits
 from pg.data.storage import files, lookup, text
 
 
@@ -95,10 +95,8 @@ def _parsed(path):
     return ElementTree.fromstring(text.decode(data))
 
 
-class _Images(rows.Rows):
+class _Images(folders.Rows):
   """The images of one list."""
-
-  sized = True
 
   def __init__(self, annotations, images, names, first_pixel):
     self._annotations, self._images = annotations, images
@@ -132,7 +130,7 @@ class _Images(rows.Rows):
       for key in ("height", "width")
     ]
     if None in size:  # some tools write 0
-      size = files.size(self._read(name, self._images))
+      size = folders.sizes(self._read(name, self._images))[1]
     objects = [
       self._object(number, o, *size)
       for number, o in enumerate(tree.findall("object"))

@@ -17,7 +17,7 @@ image without a file has no objects. Other lines become boxes, too:
 
 import os
 
-from pg.data.formats import folders, rows, splits
+from pg.data.formats import folders, splits
 from pg.data.storage import files, lookup, text
 
 
@@ -146,10 +146,8 @@ def _images(root, given):
   return found
 
 
-class _Images(rows.Rows):
+class _Images(folders.Rows):
   """The images of one split."""
-
-  sized = True
 
   def __init__(self, root, names, images, keypoints):
     self._path, self._names, self._images = root, names, images

@@ -21,12 +21,9 @@ import binascii
 import contextlib
 import functools
 import hashlib
-import io
 import os
 import posixpath
 import re
-
-from PIL import Image
 
 from pg import atomic
 from pg.data.storage import index, lookup, tar
@@ -34,7 +31,6 @@ from pg.data.storage import index, lookup, tar
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # an EXIF tag, and values of it
 _DATA = re.compile(r"data:[\w.+/-]*(;[\w.=-]+)*;base64,", re.ASCII)
 
 
@@ -174,29 +170,6 @@ def is_image(value):
 def is_inline(name):
   """Says whether an image is in the row itself."""
   return isinstance(name, dict) or name.startswith("data:")
-
-
-def size(image):
-  """Returns height and width of an encoded image, as one sees it (EXIF)."""
-  return sizes(image)[1]
-
-
-def sizes(image):
-  """Returns height and width as stored, and as one sees the image (EXIF).
-
-  Raises:
-    ValueError: it is no image.
-  """
-  try:
-    with Image.open(io.BytesIO(image)) as opened:
-      # Not the PNG reader's own, which decodes all of the image.
-      orientation = Image.Image.getexif(opened).get(_ORIENTATION)
-      size = opened.height, opened.width
-      # Pillow turns a TIFF itself.
-      turned = orientation in _SIDEWAYS and opened.format != "TIFF"
-      return size, size[::-1] if turned else size
-  except Exception as e:  # Pillow's readers raise nearly anything on bad files
-    raise ValueError(f"no image that can be read: {e}") from e
 
 
 def short(name):

@@ -911,3 +911,19 @@ def test_a_box_may_stick_out_as_far_as_rounding_makes_it():
   for outside in ((-1.1, 0, 64, 32), (0, 0, 64, 33.1)):
     with pytest.raises(ValueError, match="not in the image"):
       folders.box(outside, 64, 32, slack=1)
+
+
+def test_the_size_of_an_image_is_read_from_its_start():
+  image = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
+  sink = io.BytesIO()
+  image.save(sink, "JPEG")
+  assert folders.sizes(sink.getvalue()[:-50])[1] == (40, 50)
+  for orientation in range(1, 9):  # from 5 on it lies on its side
+    for kind in ("JPEG", "PNG"):
+      sink, exif = io.BytesIO(), Image.Exif()
+      exif[0x0112] = orientation
+      image.save(sink, kind, exif=exif)
+      seen = (40, 50) if orientation < 5 else (50, 40)
+      assert folders.sizes(sink.getvalue())[1] == seen
+  with pytest.raises(ValueError, match="no image that can be read"):
+    folders.sizes(b"text")

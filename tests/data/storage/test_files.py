@@ -9,7 +9,6 @@ import tarfile
 import tracemalloc
 
 import fsspec
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -444,19 +443,3 @@ def test_messages_do_not_repeat_a_long_image():
     with pytest.raises(ValueError) as caught:
       files.read(name, ".")
     assert len(str(caught.value)) < 400
-
-
-def test_the_size_of_an_image_is_read_from_its_start():
-  image = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
-  sink = io.BytesIO()
-  image.save(sink, "JPEG")
-  assert files.size(sink.getvalue()[:-50]) == (40, 50)
-  for orientation in range(1, 9):  # from 5 on it lies on its side
-    for kind in ("JPEG", "PNG"):
-      sink, exif = io.BytesIO(), Image.Exif()
-      exif[0x0112] = orientation
-      image.save(sink, kind, exif=exif)
-      seen = (40, 50) if orientation < 5 else (50, 40)
-      assert files.size(sink.getvalue()) == seen
-  with pytest.raises(ValueError, match="no image that can be read"):
-    files.size(b"text")
