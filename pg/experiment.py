@@ -33,7 +33,6 @@ class Experiment(NamedTuple):
   save_every: int  # steps
   tx: optax.GradientTransformation
   is_frozen: dict  # tree of bool like the parameters
-  order: dict  # what the order of examples depends on
 
 
 def open(c):  # noqa: A001, it is experiment.open
@@ -67,7 +66,6 @@ def open(c):  # noqa: A001, it is experiment.open
     save_every=period(c.save_every) or total,  # 0: only at the end
     tx=optim.make(c, shapes, total, num_examples),
     is_frozen=optim.frozen(shapes, c.schedule),
-    order=pipeline.fingerprint(data, c.seed, c.batch_size),
   )
 
 

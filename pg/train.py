@@ -4,7 +4,8 @@ python -m pg.train --config configs/nano.py --workdir runs/nano
 python -m pg.train --config transfers/forkme.py:res=448 --config.lr=3e-6 \
   --workdir runs/mine
 
-The same command continues a run that was stopped, from its last checkpoint.
+The same command continues a run that was stopped, from its last checkpoint. One
+that changes the examples is refused; another lr is said, and in history.jsonl.
 Read it from the bottom: `main` -> `fit` -> `update`.
 """
 
@@ -18,11 +19,12 @@ import numpy as np
 import optax
 
 from pg import command, experiment
-from pg.data import pipeline, stream
+from pg.data import stream
 from pg.evals import blind
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
+from pg.log import history
 from pg.log import run as log_run
 from pg.models import paligemma
 from pg.weights import checkpoint, load
@@ -139,12 +141,13 @@ def evaluate(run, params, step, workdir, baseline):
   )
 
 
-def fit(c, workdir):
+def fit(c, workdir, *, accept=False):
   """Trains to the end of the run, from the last checkpoint if there is one.
 
   Args:
     c: the config.
     workdir: str, made if needed.
+    accept: bool, whether to go on whatever has changed since it began.
 
   Returns:
     Results of the last evaluation, {evaluator: evals.run.Result}.
@@ -154,6 +157,7 @@ def fit(c, workdir):
     FloatingPointError: the loss is not finite.
   """
   run = experiment.open(c)
+  now = history.describe(c, run)
   cut = experiment.check_data(run, workdir)
   baseline = None
   if run.tasks and run.total:  # else the data are the test's
@@ -163,28 +167,27 @@ def fit(c, workdir):
   with contextlib.ExitStack() as stack:
     manager = checkpoint.Manager(workdir, max_checkpoints=c.max_checkpoints)
     stack.enter_context(manager)
-    step, position, counts = manager.latest() or 0, 0, {}
+    step, counts, changes = manager.latest() or 0, {}, {}
     if step:
       abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
       state, meta = manager.restore(step, abstract)
-      pipeline.check_order(meta["data"], run.order, workdir)
-      position, counts = meta["next_example"], meta["counts"]
+      counts = meta["counts"]
+      changes = history.check(meta, now, run.total, workdir, accept=accept)
     else:
       state = init_state(c, run.cfg, run.tx, run.mesh)
     record = stream.record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)
-    log.start(state["params"], cut)
+    log.start(state["params"], cut, changes)
 
     # 2) The loop: dispatch step k + 1, then look at step k.
     update_fn = compile_update(c, run)
-    end = run.total * c.batch_size
     batches = stream.train_batches(
       run.data,
       run.form,
       c.seed,
       c.batch_size,
-      start=position,
-      stop=end,
+      start=step * c.batch_size,
+      stop=run.total * c.batch_size,
       options=run.options,
     )
     batches = stream.on_devices(batches, run.mesh)
@@ -210,8 +213,7 @@ def fit(c, workdir):
         results |= found
         log.scores(step, found)
       if save:
-        place = dict(step=step, next_example=step * c.batch_size)
-        meta = dict(**place, data=run.order, counts=log.counts())
+        meta = dict(step=step, run=now, counts=log.counts())
         manager.save(step, state, meta)
 
     # 3) A run that was complete already is only scored again.
@@ -238,10 +240,13 @@ def check_finite(step, measured, manager):
 
 
 def main(args):
-  fit(args.config, args.workdir)
+  fit(args.config, args.workdir, accept=args.accept_changes)
 
 
 if __name__ == "__main__":
   command.run(
-    main, __doc__, workdir=dict(required=True, help="folder of this run")
+    main,
+    __doc__,
+    workdir=dict(required=True, help="folder of this run"),
+    accept_changes=dict(action="store_true", help="go on whatever changed"),
   )

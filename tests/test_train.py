@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from pg import experiment, train, tree
 from pg.data import stream
-from pg.log import metrics
+from pg.log import history, metrics
 from pg.weights import checkpoint
 from tests.support import tiny
 
@@ -134,12 +135,24 @@ def test_a_finished_run_is_scored_again_and_not_trained(whole):
   assert (weights(whole[0]), record(whole[0])) == before
 
 
-def test_other_data_is_refused_on_resume(whole):
-  c = tiny.nano()
+def test_changes_are_refused_or_said_and_written_down(whole, tmp_path, capsys):
+  run = str(shutil.copytree(whole[0], tmp_path / "run"))
+  c = tiny.nano(lr=2e-4, evals={})
+  train.fit(c, run)
   with c.unlocked():
     c.data.caption.weight = 0.9
-  with pytest.raises(ValueError, match="trained with other data: datasets"):
-    train.fit(c, whole[0])
+  with pytest.raises(ValueError, match=r"\n  data.caption.weight was .*0.9\n"):
+    train.fit(c, run)
+  train.fit(c, run, accept=True)
+  lines = open(f"{run}/{history.FILE}").readlines()
+  first, second = map(json.loads, lines)
+  assert first["step"] == second["step"] == tiny.TOTAL
+  lr = f"lr was {tiny.nano().lr}, is 0.0002"
+  weight = f"data.caption.weight was {tiny.nano().data.caption.weight}, is 0.9"
+  assert lr in first["changed"] and not first["accepted"]
+  assert lr in second["changed"] and second["accepted"] == [weight]
+  said = capsys.readouterr().err
+  assert said.count(lr) == 2 and said.count(weight) == 1
 
 
 def test_a_checkpoint_of_another_model_is_refused(whole):

@@ -1,14 +1,12 @@
 """The datasets of a config, opened and checked before a run starts."""
 
-import glob
 import json
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from pg import config, pp, tree
+from pg import config, pp
 from pg.data import prefix_lm, stream
 from pg.data import source as source_lib
 from pg.pp import parse
@@ -24,7 +22,7 @@ class Dataset(NamedTuple):
   source: object  # len(), [i], where(i)
   pp: Callable  # (example, pp.Turn) -> example
   weight: float  # share of the mixture, any unit
-  spec: str  # how it was described, for the fingerprint
+  spec: str  # how it was described, JSON
 
 
 def datasets(data, pp):
@@ -82,52 +80,6 @@ def num_examples(data):
   as often as its weight asks for: the number is the sum of the lengths.
   """
   return sum(len(d.source) for d in data)
-
-
-def fingerprint(data, seed, batch_size):
-  """Describes what the order of examples depends on, for the checkpoint."""
-  return {
-    "seed": seed,
-    "batch_size": batch_size,
-    "datasets": {
-      d.name: {**json.loads(d.spec), "len": len(d.source), "bytes": _sizes(d)}
-      for d in data
-    },
-  }
-
-
-def _sizes(dataset):
-  """Returns {file: bytes} of the files that a dataset's spec names."""
-  spec = {k: v for k, v in json.loads(dataset.spec).items() if k != "pp"}
-  files = {f for text in _texts(spec) for f in glob.glob(text)}
-  return {f: os.path.getsize(f) for f in sorted(files) if os.path.isfile(f)}
-
-
-def _texts(node):
-  """Yields the strings in a nested value."""
-  if isinstance(node, str):
-    yield node
-  elif isinstance(node, dict | list):
-    for child in node.values() if isinstance(node, dict) else node:
-      yield from _texts(child)
-
-
-def check_order(saved, order, workdir):
-  """Raises ValueError when a run would continue with other data.
-
-  Args:
-    saved, order: what `fingerprint` returned when the run began, and now.
-    workdir: str.
-  """
-  old, new = tree.flatten(saved), tree.flatten(order)
-  changed = [k for k in {**new, **old} if new.get(k) != old.get(k)]
-  if changed:
-    k = changed[0]
-    raise ValueError(
-      f"{workdir} was trained with other data: {k} was {old.get(k)} and is"
-      f" {new.get(k)} now; the examples would not continue where they stopped."
-      " Use another workdir, with --config.init to keep the weights"
-    )
 
 
 def check(data, make, options, workdir, limit=200):

@@ -1,7 +1,8 @@
 """Where examples come from: random access to rows by index.
 
 A source has `len(source)` and `source[i]` -> dict, and may have
-`source.where(i)` -> str, a name of the row for messages. A row has "image"
+`source.where(i)` -> str, a name of the row for messages, and `source.parts()`,
+the paths and bytes that rows are made of (fingerprint.py). A row has "image"
 (encoded bytes, or u8[height, width, 3], or a list of those), "prefix" and
 "suffix" (or what the config's pp makes them from), and whatever else the data
 has. A config names a source by its key in SOURCES and gives it keyword

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from pg import atomic
 from pg import table as table_lib
 from pg.data import bad, mixture, prefix_lm
-from pg.log import metrics, progress
+from pg.log import history, metrics, progress
 from pg.log.pages import report
 
 # Scores of parts (AP/cat), and scores that are 0, that have a row each in the
@@ -51,9 +51,19 @@ class Log:
       model = pathlib.Path(run.form.tok.path).read_bytes()
       atomic.write(os.path.join(workdir, "tokenizer.model"), model)
 
-  def start(self, params, cut):
-    """Says what is about to be trained, and which data will be cut."""
+  def start(self, params, cut, changes):
+    """Says what is about to be trained, and which data will be cut.
+
+    Args:
+      params: the model's parameters.
+      cut: {dataset: (rows cut, rows read)}.
+      changes: {kind: list of str}, of history.check; they are written down.
+    """
     c, say = self._c, self._progress.say
+    for line in sum(changes.values(), []):
+      say(line)
+    if self._first:
+      history.write(self._workdir, self._step, changes)
     if not self._step:
       say(progress.parameter_overview(params))
     for name, (num_cut, n) in cut.items():

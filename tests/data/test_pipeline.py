@@ -1,7 +1,5 @@
 """Datasets are opened from specs, rows are made of examples."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -97,36 +95,6 @@ def test_each_dataset_has_its_own_pp_or_that_of_all():
   turn = pp.Turn(seed=(3,))
   assert stream.read(a, 4, turn, dict)["suffix"] == "4"
   assert stream.read(b, 4, turn, dict)["suffix"] not in "0123456789"
-
-
-@pytest.mark.parametrize(
-  "change, place",
-  [
-    (dict(weight=2), "datasets/a/weight was 3 and is 2"),
-    (dict(size=11), "datasets/a/len was 10 and is 11"),
-    (dict(pp="draw"), "datasets/a/pp was decode and is draw"),
-    (dict(start=1), "datasets/a/start was None and is 1"),
-    (dict(seed=1), "seed was 0 and is 1"),
-    (dict(batch_size=4), "batch_size was 8 and is 4"),
-    (dict(text="more"), "datasets/a/bytes/.*txt was 4 and is 8"),
-    (dict(drop=True), "datasets/a/bytes.*was .* and is None"),
-  ],
-)
-def test_a_run_does_not_go_on_with_other_data(change, place, tmp_path):
-  file = tmp_path / "a.txt"
-
-  def order(text="", weight=3, seed=0, batch_size=8, drop=False, **more):
-    file.write_text("text" + text)
-    a = dict(source="numbers", weight=weight, **more)
-    data = pipeline.datasets({"a": a, "b": dict(source="numbers")}, "decode")
-    spec = json.dumps(json.loads(data[0].spec) | {"paths": [str(file)]})
-    data = (data[0]._replace(spec=spec), data[1])[drop:]
-    return pipeline.fingerprint(data, seed, batch_size)
-
-  saved = json.loads(json.dumps(order()))
-  pipeline.check_order(saved, order(), "run")
-  with pytest.raises(ValueError, match=f"with other data: {place}"):
-    pipeline.check_order(saved, order(**change), "run")
 
 
 @pytest.mark.parametrize("weight", (0, -1, "much"))

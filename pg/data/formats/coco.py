@@ -88,6 +88,11 @@ class _Images(folders.Rows):
     image = self._part(i)["image"]
     return f"{self._path} image {image.get('id')} ({image.get('file_name')})"
 
+  def parts(self):
+    """Yields what the rows are made of: paths of files, and where rows end."""
+    yield from self._index.paths
+    yield self._ends()
+
   def _root(self, i):
     return self._image_root
 
@@ -108,8 +113,11 @@ class _Images(folders.Rows):
             return folder
     return here
 
+  def _ends(self):
+    return self._index.data.view(np.int64)[-1 - len(self) : -1]
+
   def _part(self, i):
-    ends = self._index.data.view(np.int64)[-1 - len(self) : -1]
+    ends = self._ends()
     start = int(ends[i - 1]) if i else 0
     return json.loads(self._index.data[start : int(ends[i])].tobytes())
 

@@ -76,6 +76,11 @@ class Jsonl(rows.Rows):
     name, found, number = self._locate(i)
     return f"{name}:{found.number(number)}"
 
+  def parts(self):
+    """Yields what the rows are made of: paths of files, and bytes."""
+    for _, found, _ in self._pieces:
+      yield from found.parts()
+
   def _locate(self, i):
     """Returns name and lines of the file of row i, and which line it is."""
     piece, row = self._rows.locate(i + len(self) if i < 0 else i)

@@ -249,6 +249,10 @@ class Table:
     shard, row = self._locate(i)
     return f"{shard.name} {self._noun} {row}"
 
+  def parts(self):
+    """Returns what the rows are made of: paths of files."""
+    return [shard.path for shard in self.shards]
+
   def _locate(self, i):
     number, row = self._rows.locate(i)
     return self.shards[number], row

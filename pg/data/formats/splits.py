@@ -148,9 +148,17 @@ class Sliced:
 
   def check(self, limit=100):
     """Calls the `check` of the sources that have one."""
-    for source in {id(s): s for s, _ in self._parts}.values():
+    for source in self._sources():
       if hasattr(source, "check"):
         source.check(limit)
+
+  def parts(self):
+    """Yields what the rows are made of: paths of files, and bytes."""
+    for source in self._sources():
+      yield from getattr(source, "parts", tuple)()
+
+  def _sources(self):
+    return {id(s): s for s, _ in self._parts}.values()
 
   def _locate(self, i):
     part, row = self._rows.locate(i)

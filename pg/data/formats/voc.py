@@ -111,6 +111,10 @@ class _Images(folders.Rows):
     found = lookup.find(name, self._annotations)
     return os.path.join(self._annotations, found or name)
 
+  def parts(self):
+    """Returns what the rows are made of, as bytes: names of files."""
+    return ["\n".join(self._names).encode()]
+
   def _stem(self, i):
     """Returns the name of row i without .xml, as it is here."""
     path = os.path.relpath(self.where(i), self._annotations)

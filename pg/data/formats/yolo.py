@@ -165,6 +165,10 @@ class _Images(folders.Rows):
     """Returns the path of the image of row i."""
     return os.path.join(self._path, self._image(i))
 
+  def parts(self):
+    """Returns what the rows are made of, as bytes: names of files."""
+    return ["\n".join(self._images).encode()]
+
   def _image(self, i):
     """Returns the name of the image of row i."""
     return lookup.find(self._images[i], self._path) or self._images[i]

@@ -32,6 +32,7 @@ class Index:
 
   Attributes:
     data: u8[bytes], mapped from the file where there is one.
+    paths: tuple of str, of the files.
   """
 
   def __init__(self, write, *paths):
@@ -46,7 +47,7 @@ class Index:
       OSError: the files cannot be read.
       ValueError: what `write` raises.
     """
-    self._write, self._paths = write, paths
+    self._write, self.paths = write, paths
     status = [os.stat(path) for path in paths]
     if sum(s.st_size for s in status) < SMALL:
       self.data = self._in_memory()
@@ -58,7 +59,7 @@ class Index:
     self.data = self._mapped(folder() / "index" / name)
 
   def __reduce__(self):
-    return Index, (self._write, *self._paths)
+    return Index, (self._write, *self.paths)
 
   def _mapped(self, target):
     try:
@@ -67,7 +68,7 @@ class Index:
       pass  # there is none, or it is broken
     try:
       with atomic.replacing(target, sync=False) as part, open(part, "wb") as f:
-        self._write(*self._paths, f)
+        self._write(*self.paths, f)
         # A crash leaves files of zeros: the end says how many bytes there are.
         f.write(np.int64(f.tell()).tobytes())
       return _open(target)
@@ -76,7 +77,7 @@ class Index:
 
   def _in_memory(self):
     sink = io.BytesIO()
-    self._write(*self._paths, sink)
+    self._write(*self.paths, sink)
     return np.frombuffer(sink.getbuffer(), np.uint8)
 
 

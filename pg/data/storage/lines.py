@@ -28,6 +28,10 @@ class Lines:
   def __len__(self):
     return int(self._index.data[-8:].view(np.int64)[0])
 
+  def parts(self):
+    """Returns what the lines are made of: the path, and where they start."""
+    return self._path, self._index.data
+
   def __getitem__(self, i):
     """Returns the bytes of line i of those that are not blank.
 

@@ -1,0 +1,98 @@
+"""The fingerprint of a run's datasets: what their rows are, not where they lie.
+
+It tells on resume whether a run would go on with the examples that it began
+with. It is small, for it is in every checkpoint, and takes as long for a
+billion rows as for thousands, but for the index of JSON lines.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+
+import numpy as np
+
+NUM_ROWS = 64  # of a dataset that are read, evenly spread
+# Of its files together: 16 MiB are read as a whole, of more this many blocks.
+NUM_BLOCKS, BLOCK = 256, 1 << 16  # bytes
+# Arguments of sources that say where the data lie, and how they are read.
+PLACES = ("path", "image_root", "captions", "data_dir", "timeout", "verify")
+
+
+def take(data):
+  """Returns the fingerprint of datasets, for JSON.
+
+  Args:
+    data: tuple of pipeline.Dataset.
+
+  Returns:
+    {name: dict}, of the dataset's spec without PLACES and
+      number: int, which of the mixture it is.
+      len: int, rows.
+      files: str, digest of what its files and its index of rows hold.
+      rows: {row: digest} of some rows and their images; without those that
+        cannot be read now.
+  """
+  return {
+    d.name: {
+      **{k: v for k, v in json.loads(d.spec).items() if k not in PLACES},
+      "number": number,
+      "len": len(d.source),
+      "files": _files(getattr(d.source, "parts", tuple)()),
+      "rows": _rows(d.source),
+    }
+    for number, d in enumerate(data)
+  }
+
+
+def _rows(source):
+  num = min(NUM_ROWS, len(source))
+  found = {}
+  for i in np.linspace(0, len(source) - 1, num).astype(int).tolist():
+    with contextlib.suppress(ValueError, OSError):
+      found[str(i)] = _row(source[i])
+  return found
+
+
+def _row(row):
+  if isinstance(row.get("video"), str):  # a path
+    row = {**row, "video": _files([row["video"]])}
+  text = json.dumps(row, sort_keys=True, default=_plain)
+  return _hex(text.encode())
+
+
+def _plain(value):
+  """Returns what stands for a value that JSON does not have."""
+  if isinstance(value, bytes):
+    return _hex(value)
+  array = np.asarray(value)
+  if array.dtype == object:
+    return array.tolist()
+  return [str(array.dtype), array.shape, _hex(array.tobytes())]
+
+
+def _files(parts):
+  """Returns the digest of paths of files, of which it reads blocks, and bytes.
+
+  The sizes of all files are in it, and blocks of each.
+  """
+  digest, sizes = hashlib.sha256(), {}
+  for part in parts:
+    if isinstance(part, str):
+      sizes[part] = os.path.getsize(part)
+    else:
+      digest.update(part)
+  digest.update(repr([*sizes.values()]).encode())
+  whole = max(1, sum(sizes.values()))
+  for path, size in sizes.items():
+    # Rounded up: then blocks of a small file leave nothing out.
+    num = min(-(-size // BLOCK), -(-NUM_BLOCKS * size // whole))
+    with open(path, "rb") as f:
+      for k in range(num):
+        f.seek(max(0, size - BLOCK) * k // max(1, num - 1))
+        digest.update(f.read(BLOCK))
+  return digest.hexdigest()[:16]
+
+
+def _hex(data):
+  return hashlib.sha256(data).hexdigest()[:16]

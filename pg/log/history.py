@@ -1,0 +1,154 @@
+"""What a run is, and what changed in it between its starts.
+
+A checkpoint has in its meta what `describe` returned. On resume that is
+compared with what the command says now; what changed is a line of the workdir's
+`history.jsonl`:
+
+  {"step": 500, "time": "2026-11-28T19:14:32+00:00",
+   "changed": ["lr was 1e-05, is 0.0002"], "accepted": [], "unknown": []}
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import re
+
+from pg import tree
+from pg.data import fingerprint
+
+FILE = "history.jsonl"
+# What one may mean to change in a run that has begun. Any other key says which
+# examples there are, in which order, what they mean, or what the model is.
+_FREE = re.compile(
+  r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
+  r"|log_every|save_every|max_checkpoints|pp|model/(dropout|dtype|remat)"
+  r"|(input|bad|mesh|sharding|evals)(/.*)?"
+)
+# What earlier checkpoints do not have, and what is compared as a digest; rows
+# that could not be read have none.
+_CONTENT = re.compile(r"tokenizer|data/(.+)/(number|len|files|rows/(\d+))")
+_NOT_SET = "not set"
+
+
+def describe(c, run):
+  """Returns what a run is, for JSON: the config, and what its paths hold.
+
+  Args:
+    c: the config.
+    run: experiment.Experiment.
+  """
+  config = json.loads(c.to_json())
+  config.pop("arg", None)  # what it does is in the other keys
+  model = pathlib.Path(run.form.tok.path).read_bytes()
+  return {
+    **config,
+    "data": fingerprint.take(run.data),
+    "tokenizer": hashlib.sha256(model).hexdigest()[:16],
+  }
+
+
+def check(meta, now, total, workdir, *, accept):
+  """Compares a run with what it was at its last checkpoint.
+
+  Args:
+    meta: dict, the checkpoint's: `step` and `run`, what `describe` returned.
+    now: dict, from `describe`.
+    total: int, steps at which the run ends now.
+    workdir: str.
+    accept: bool, whether to go on whatever has changed.
+
+  Returns:
+    {"changed": what one may change, "accepted": what else changed, "unknown":
+      what could not be compared}, lists of str.
+
+  Raises:
+    ValueError: the run would go on as another one.
+  """
+  was, unknown = meta.get("run"), []
+  if was is None:
+    was, unknown = _older(meta, now, workdir)
+  changed, refused = changes(was, now)
+  if 0 < total < meta["step"]:
+    refused.append(
+      f"total is {total} steps, and the run is at step {meta['step']} already"
+    )
+  if refused and not accept:
+    raise ValueError(
+      f"{workdir} is at step {meta['step']} of a run that was another one:\n  "
+      + "\n  ".join(refused)
+      + "\nUse another workdir (--config.init keeps the weights), or"
+      " --accept-changes to go on with what there is now"
+    )
+  return dict(changed=changed, accepted=refused, unknown=unknown)
+
+
+def _older(meta, now, workdir):
+  """Returns what is known of a run whose checkpoint does not describe it."""
+  unknown = "the bytes of its data, and its tokenizer"
+  try:
+    file = pathlib.Path(workdir, "config.json")
+    config = json.loads(file.read_text(encoding="utf-8"))
+  except (OSError, ValueError):
+    config, unknown = now, f"{unknown}, and its config but for data"
+  data = meta["data"]
+  config = {**config, "data": data["datasets"], "tokenizer": now["tokenizer"]}
+  config |= {k: data[k] for k in ("seed", "batch_size")}
+  config.pop("arg", None)
+  gone = (*fingerprint.PLACES, "bytes")
+  config["data"] = {
+    name: {k: v for k, v in spec.items() if k not in gone}
+    for name, spec in config["data"].items()
+  }
+  return config, [
+    f"the checkpoint is of an earlier version: {unknown} were not compared"
+  ]
+
+
+def changes(was, now):
+  """Returns two lists of str: what one may change, and what one may not.
+
+  Args:
+    was, now: dict, from `describe`.
+  """
+  was, now = tree.flatten(was), tree.flatten(now)
+  free, refused, rows = [], [], {}
+  for key in sorted({*was, *now}):
+    old, new = was.get(key, _NOT_SET), now.get(key, _NOT_SET)
+    known, match = key in was and key in now, _CONTENT.fullmatch(key)
+    if match and match[3] and known:
+      rows.setdefault(match[1], {})[int(match[3])] = old != new
+    elif old == new or (match and not known):
+      pass
+    elif key == "tokenizer":
+      refused.append("the file of the tokenizer is another one")
+    elif match and match[2] == "files":
+      refused.append(f"data.{match[1]}: its files hold other bytes")
+    # A key that only one has is of another version of pg, but in data.
+    elif _FREE.fullmatch(key) or not (known or key.startswith("data/")):
+      free.append(_said(key, old, new))
+    else:
+      refused.append(_said(key, old, new))
+  for name, differ in rows.items():
+    if others := sorted(i for i in differ if differ[i]):
+      refused.append(
+        f"data.{name}: {len(others)} of {len(differ)} rows that were looked at"
+        f" are other ones, the first of them row {others[0]}"
+      )
+  return free, refused
+
+
+def _said(key, old, new):
+  old, new = (v if v is _NOT_SET else repr(v) for v in (old, new))
+  more = "; a run that has begun does not read it" if key == "init" else ""
+  return f"{key.replace('/', '.')} was {old}, is {new}{more}"
+
+
+def write(workdir, step, found):
+  """Appends what `check` found on resuming at a step; nothing is no line."""
+  if any(found.values()):
+    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    line = json.dumps({"step": step, "time": time, **found})
+    with open(os.path.join(workdir, FILE), "a", encoding="utf-8") as f:
+      f.write(f"{line}\n")

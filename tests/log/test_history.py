@@ -1,0 +1,216 @@
+"""What changed between two starts of a run is refused or said."""
+
+import json
+import pathlib
+import re
+import types
+
+import pytest
+
+from pg import tree
+from pg.data import pipeline
+from pg.log import history
+from tests.support import numbers, numbers_run
+from transfers import base
+
+form, registered = numbers.form, numbers.registered
+
+DATA = dict(
+  a=dict(source="numbers", size=10, weight=3), b=dict(source="numbers")
+)
+
+
+def describe(form, *, data=(), change=()):
+  """Returns what a run is, after changes of dataset a and of config keys."""
+  c = numbers_run.config()
+  with c.unlocked():
+    c.data = {"a": DATA["a"] | dict(data), "b": DATA["b"]}
+    c.pp = "decode"
+    for key, value in dict(change).items():
+      *parents, leaf = key.split(".")
+      node = c
+      for name in parents:
+        node = node[name]
+      with node.ignore_type():
+        node[leaf] = value
+  run = types.SimpleNamespace(data=pipeline.datasets(c.data, c.pp), form=form)
+  return history.describe(c, run)
+
+
+def check(was, now, total=500, *, accept=False, step=100):
+  meta = json.loads(json.dumps(dict(step=step, run=was)))
+  return history.check(meta, now, total, "runs/mine", accept=accept)
+
+
+SAME = dict(changed=[], accepted=[], unknown=[])
+
+
+def test_nothing_has_changed(form):
+  assert check(describe(form), describe(form)) == SAME
+
+
+@pytest.mark.parametrize(
+  "change, line",
+  [
+    (dict(lr=2e-4), "lr was 0.001, is 0.0002"),
+    (dict(total=300), "total was 6, is 300"),
+    (dict(schedule=[[".*", "linear"]]), "schedule was .* is .*linear.*"),
+    ({"evals.nll.num_examples": 9}, "evals.nll.num_examples was 11, is 9"),
+    ({"evals": {}}, "evals.caption.bad was .*, is not set"),
+    ({"input.num_threads": 9}, "input.num_threads was 4, is 9"),
+    ({"bad.policy": "raise"}, "bad.policy was 'skip', is 'raise'"),
+    ({"model.dropout": 0.1}, "model.dropout was 0.0, is 0.1"),
+    ({"mesh.fsdp": 1}, "mesh.fsdp was -1, is 1"),
+  ],
+)
+def test_what_one_may_change_is_said(form, change, line):
+  lr = dict(lr=1e-3)
+  was, now = describe(form, change=lr), describe(form, change=lr | change)
+  found = check(was, now)
+  assert any(map(re.compile(line).match, found["changed"]))
+  assert found | dict(changed=[]) == SAME
+
+
+@pytest.mark.parametrize(
+  "what, line",
+  [
+    (dict(data=dict(weight=2)), "data.a.weight was 3, is 2"),
+    (dict(data=dict(size=11)), "data.a.len was 10, is 11"),
+    (dict(data=dict(pp="draw")), "data.a.pp was 'decode', is 'draw'"),
+    (dict(data=dict(start=1)), "data.a.start was not set, is 1"),
+    (
+      dict(data=dict(start=1)),
+      "data.a: 10 of 10 rows that were looked at are other ones, the first of"
+      " them row 0",
+    ),
+    (dict(change=dict(seed=1)), "seed was 0, is 1"),
+    (dict(change=dict(batch_size=4)), "batch_size was 8, is 4"),
+    (dict(change=dict(text_len=7)), "text_len was 10, is 7"),
+    (dict(change=dict(res=16)), "res was 8, is 16"),
+    (dict(change=dict(num_images=2)), "num_images was 1, is 2"),
+    (dict(change=dict(blind=True)), "blind was False, is True"),
+    (dict(change={"model.variant": "nano2"}), "model.variant was 'nano', is "),
+    (
+      dict(change=dict(init="runs/b")),
+      "init was '', is 'runs/b'; a run that has begun does not read it",
+    ),
+  ],
+)
+def test_what_makes_another_run_of_it_is_refused(form, what, line):
+  was, now = describe(form), describe(form, **what)
+  with pytest.raises(ValueError) as refused:
+    check(was, now)
+  head, *lines, advice = str(refused.value).splitlines()
+  assert head.startswith("runs/mine is at step 100 of a run that was another")
+  assert any(said.startswith(f"  {line}") for said in lines)
+  assert "--accept-changes" in advice and "--config.init" in advice
+  found = check(was, now, accept=True)
+  assert found["accepted"] == [said.removeprefix("  ") for said in lines]
+
+
+def test_a_dataset_more_or_in_another_place_is_refused(form):
+  was = describe(form)
+  now = dict(was, data={"b": was["data"]["b"]})
+  with pytest.raises(ValueError, match="data.a.source was 'numbers', is not"):
+    check(was, now)
+  a, b = was["data"].values()
+  now = dict(was, data={"a": a | {"number": 1}, "b": b | {"number": 0}})
+  with pytest.raises(ValueError, match="data.a.number was 0, is 1"):
+    check(was, now)
+
+
+def test_other_files_and_another_tokenizer_are_refused(form):
+  was = describe(form)
+  a = was["data"]["a"]
+  files = dict(was, data=was["data"] | {"a": a | {"files": "0"}})
+  with pytest.raises(ValueError, match="data.a: its files hold other bytes"):
+    check(was, files)
+  other = types.SimpleNamespace(tok=types.SimpleNamespace(path=__file__))
+  with pytest.raises(ValueError, match="file of the tokenizer is another"):
+    check(was, describe(other))
+
+
+def test_a_row_that_could_not_be_read_is_not_another_one(form):
+  was = describe(form, data=dict(bad=[3]))
+  rows = was["data"]["a"]["rows"]
+  now = dict(was, data=was["data"] | {"a": was["data"]["a"] | {"rows": {}}})
+  assert len(rows) == 9 and check(was, now) == check(now, was) == SAME
+
+
+@pytest.mark.parametrize("total, refused", [(99, 1), (100, 0), (0, 0)])
+def test_a_total_that_is_behind_the_run_is_refused(form, total, refused):
+  now = describe(form)
+  found = check(now, now, total, accept=True)
+  assert len(found["accepted"]) == refused
+  if refused:
+    line = "total is 99 steps, and the run is at step 100 already"
+    assert found["accepted"] == [line]
+    with pytest.raises(ValueError, match=line):
+      check(now, now, total)
+
+
+def test_every_key_of_a_config_is_of_a_kind_that_was_thought_of():
+  keys = set(tree.flatten(json.loads(base.get().to_json())))
+  refused = {k for k in keys if not history._FREE.fullmatch(k)}
+  refused = {k for k in refused if not k.startswith("arg/")}
+  assert refused == {
+    *("batch_size", "blind", "init", "num_images", "optimizer", "res", "seed"),
+    *("text_len", "tokenizer"),
+    *("model/final_softcap", "model/variant", "model/window"),
+  }
+
+
+def test_a_key_that_another_version_has_more_is_said(form):
+  now = describe(form)
+  found = check({k: v for k, v in now.items() if k != "blind"}, now)
+  assert found["changed"] == ["blind was not set, is False"]
+  assert not found["accepted"]
+
+
+def older(form, workdir, **config):
+  """Returns the meta of a checkpoint of the version before."""
+  now = describe(form)
+  data = {
+    name: {k: v for k, v in spec.items() if k in ("source", "size", "len")}
+    | dict(pp="decode", weight=spec["weight"], bytes={"/a": 3}, path="/a")
+    for name, spec in now["data"].items()
+  }
+  return dict(
+    step=100,
+    next_example=800,
+    counts={},
+    data=dict(seed=0, batch_size=8, datasets=data),
+  )
+
+
+def test_an_earlier_checkpoint_goes_on_and_says_what_is_not_known(
+  form, tmp_path
+):
+  meta, now = older(form, tmp_path), describe(form)
+  resume = lambda now: history.check(meta, now, 500, tmp_path, accept=False)
+  found = resume(now)
+  assert found["changed"] == [] == found["accepted"]
+  (unknown,) = found["unknown"]
+  assert "bytes of its data, and its tokenizer, and its config" in unknown
+  with pytest.raises(ValueError, match="seed was 0, is 1"):
+    resume(describe(form, change=dict(seed=1)))
+  with pytest.raises(ValueError, match="data.a.len was 10, is 11"):
+    resume(describe(form, data=dict(size=11)))
+  config = numbers_run.config(lr=1e-3).to_json()
+  pathlib.Path(tmp_path, "config.json").write_text(config)
+  found = resume(describe(form, change=dict(lr=1e-4)))
+  assert found["changed"] == ["lr was 0.001, is 0.0001"]
+  assert "tokenizer were not compared" in found["unknown"][0]
+  with pytest.raises(ValueError, match="text_len was 10, is 7"):
+    resume(describe(form, change=dict(text_len=7)))
+
+
+def test_the_history_has_a_line_for_each_resume_with_changes(tmp_path):
+  lr = dict(SAME, changed=["lr was 1, is 2"])
+  seed = dict(SAME, accepted=["seed was 0, is 1"])
+  for step, found in enumerate((lr, SAME, {}, seed)):
+    history.write(tmp_path, step, found)
+  rows = [json.loads(x) for x in (tmp_path / history.FILE).open()]
+  assert [row.pop("step") for row in rows] == [0, 3]
+  assert all(row.pop("time")[-6:] == "+00:00" for row in rows)
+  assert rows == [lr, seed]
