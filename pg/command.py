@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from pg import config
+from pg import config, progress, stop
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +50,7 @@ def run(main, doc, *, with_config=True, **arguments):
 
   A ValueError or OSError, which is what a user can cause, ends the program with
   its message alone; `PG_TRACEBACK=1` shows where it came from. Warnings are
-  printed without the place in the code.
+  printed without the place in the code. SIGTERM and Ctrl-C: see pg/stop.py.
   """
   spec = main.__globals__["__spec__"]  # None where a file is run by its path
   parser = Parser(
@@ -70,6 +70,7 @@ def run(main, doc, *, with_config=True, **arguments):
   args, rest = parser.parse_known_args()
   warnings.showwarning = _warn
   try:
+    stop.watch()
     overrides = _overrides(rest) if with_config else []
     if rest and not with_config:
       raise ValueError(f"unknown argument {rest[0]}; see --help")
@@ -79,6 +80,9 @@ def run(main, doc, *, with_config=True, **arguments):
       args.config_file = args.config
       args.config = config.load(args.config, overrides)
     main(args)
+  except stop.Stopped as stopped:
+    progress.say(stopped.message)
+    raise
   except (ValueError, OSError, FloatingPointError) as error:
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pg import command, experiment
+from pg import command, experiment, stop
 from pg.data import stream
 from pg.evals import blind
 from pg.evals import run as evals_run
@@ -122,8 +122,8 @@ def compile_update(c, run):
   return jax.jit(step, donate_argnums=0)
 
 
-def evaluate(run, params, step, workdir, baseline):
-  """Runs the evaluators that are due after a step.
+def evaluate(run, params, step, workdir, baseline, log):
+  """Runs the evaluators that are due after a step, and logs their scores.
 
   Args:
     run: Experiment.
@@ -131,14 +131,17 @@ def evaluate(run, params, step, workdir, baseline):
     step: int.
     workdir: str, where predictions are written.
     baseline: blind.Majority or None, scored on the same examples.
+    log: log.run.Log.
 
   Returns:
     {evaluator: evals.run.Result}.
   """
   tasks = [t for t in run.tasks if run.schedules[t.name].due(step)]
-  return evals_run.evaluate(
+  results = evals_run.evaluate(
     tasks, run.cfg, params, run.form, run.mesh, step, workdir, baseline
   )
+  log.scores(step, results)
+  return results
 
 
 def fit(c, workdir, *, accept=False):
@@ -155,6 +158,7 @@ def fit(c, workdir, *, accept=False):
   Raises:
     ValueError: a config, data or checkpoint that does not fit.
     FloatingPointError: the loss is not finite.
+    stop.Stopped: a signal came; all that was done is saved.
   """
   run = experiment.open(c)
   now = history.describe(c, run)
@@ -178,6 +182,11 @@ def fit(c, workdir, *, accept=False):
     record = stream.record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)
     log.start(state["params"], cut, changes)
+    stack.callback(log.close)
+    results = {}
+    # A complete run is only scored again, a stopped one where it was not yet.
+    if step == run.total or not log.is_scored(step):
+      results = evaluate(run, state["params"], step, workdir, baseline, log)
 
     # 2) The loop: dispatch step k + 1, then look at step k.
     update_fn = compile_update(c, run)
@@ -192,7 +201,7 @@ def fit(c, workdir, *, accept=False):
     )
     batches = stream.on_devices(batches, run.mesh)
     stack.enter_context(contextlib.closing(batches))
-    results, pending = {}, None
+    pending = None
     while step < run.total:
       start = time.monotonic()
       rows, bad, batch = next(batches)
@@ -206,19 +215,23 @@ def fit(c, workdir, *, accept=False):
       log.step(step, measured, rows, bad, waited)
       due = any(s.due(step) for s in run.schedules.values())
       save = step == run.total or step % run.save_every == 0
-      if due or save:
+      stopped = stop.requested()
+      if due or save or stopped:
         check_finite(*pending, manager)
-      if due:
-        found = evaluate(run, state["params"], step, workdir, baseline)
-        results |= found
-        log.scores(step, found)
-      if save:
+      if due and not stopped:
+        try:
+          results |= evaluate(
+            run, state["params"], step, workdir, baseline, log
+          )
+        except stop.Stopped:  # it is done on resume
+          stopped = True
+      if save or stopped:
         meta = dict(step=step, run=now, counts=log.counts())
         manager.save(step, state, meta)
-
-    # 3) A run that was complete already is only scored again.
-    if not results:
-      results = evaluate(run, state["params"], step, workdir, baseline)
+      if stopped:
+        raise stop.Stopped(
+          f"stopped at step {step}; the same command continues"
+        )
   results = {t.name: results[t.name] for t in run.tasks if t.name in results}
   log.end(results)
   return results

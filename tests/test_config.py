@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from pg import command, config
+from pg import command, config, stop
 from tests.support import paths
 
 ROOT = paths.ROOT
@@ -254,10 +254,11 @@ def test_a_unit_without_its_size_is_an_error(duration, what):
 def run(monkeypatch, *words, main=lambda args: None, **options):
   """Runs `command.run` on a command line; returns the message it exits with."""
   monkeypatch.setattr(sys, "argv", ["verb", *words])
+  monkeypatch.setattr(stop, "watch", int)
   try:
     command.run(main, "What it does.", **options)
-  except SystemExit as stop:
-    return stop.code
+  except SystemExit as ending:
+    return ending.code
 
 
 def test_a_command_line_reaches_main(monkeypatch):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import sharding
+from pg import sharding, stop
 from pg.data import stream
 from pg.decode import beam, loop, sampling
 from pg.evals import interval, records, submit
@@ -158,6 +158,7 @@ def _batches(task, form, mesh, record):
   )
   with contextlib.closing(stream.on_devices(batches, mesh)) as batches:
     for rows, bad, examples, batch in batches:
+      stop.check()
       record.add(rows, bad)
       yield rows, batch, examples
 

@@ -44,6 +44,7 @@ class Log:
     self._num_bad = sum(v for k, v in counts.items() if k.endswith("/bad"))
     self._since = (time.monotonic(), step)
     self._writer = metrics.MetricWriter(workdir, step, enabled=first)
+    self._scored = step if self._has_scores(step) else 0
     self._progress = progress.Steps(run.total, c.batch_size, disable=not first)
     if first:
       text = c.to_json(indent=2)
@@ -78,6 +79,20 @@ class Log:
       f"{self._run.total} steps of {c.batch_size} examples on"
       f" {jax.device_count()} x {device}, {where}"
     )
+
+  def _has_scores(self, step):
+    """Returns, on all hosts, whether the record has scores of a step."""
+    found = self._first and any(
+      row["step"] == step and "train/loss" not in row
+      for row in metrics.read(self._writer.path)
+    )
+    if jax.process_count() > 1:
+      found = multihost_utils.broadcast_one_to_all(found)
+    return bool(found)
+
+  def is_scored(self, step):
+    """Returns whether nothing is left to score after a step."""
+    return self._scored == step
 
   def counts(self):
     """Returns what was counted since the start of the run, on all hosts."""
@@ -119,10 +134,13 @@ class Log:
     self._num_bad = num_bad
 
   def scores(self, step, results):
-    """Writes the scores of evaluators, and says the first of each.
+    """Writes the scores of evaluators once, and says the first of each.
 
     Those of the last step are in the table of final scores.
     """
+    if not results or self.is_scored(step):
+      return
+    self._scored = step
     values = {
       f"{name}/{metric}": value
       for name, result in results.items()
@@ -144,10 +162,14 @@ class Log:
     self._progress.unpause()
     self._since = time.monotonic(), step
 
-  def end(self, results):
-    """Writes the table of final scores and the report."""
+  def close(self):
+    """Closes the record; a second call does nothing."""
     self._writer.close()
     self._progress.close()
+
+  def end(self, results):
+    """Writes the table of final scores and the report."""
+    self.close()
     finish(self._workdir, results)
 
 
