@@ -16,7 +16,7 @@ import pytest
 
 from pg import tree
 from pg.data import prefix_lm
-from pg.decode import loop
+from pg.decode import beam, loop
 from pg.learn import loss as loss_lib
 from pg.models import gemma, paligemma
 from tests.support import hf_weights
@@ -403,3 +403,34 @@ def test_a_window_narrows_the_sight_of_suffix_tokens_alone():
   # Two programs that round in another order: as close as all logits are.
   assert off[prefix].max() < 1e-4
   assert off[suffix].min() > 1e-2
+
+
+@pytest.mark.parametrize("length_penalty", (0.0, 1.0, 2.5))
+@pytest.mark.parametrize("case", ("pg1", "pg2"))
+def test_beams_with_a_length_penalty_equal_theirs(case, length_penalty):
+  _, eos = answered(case)
+  cfg, p = ours(case)
+  search = functools.partial(
+    beam.search,
+    cfg,
+    max_len=NUM_NEW,
+    num_beams=3,
+    length_penalty=length_penalty,
+  )
+  rows = batch(case, PROMPTS, prompts=True)
+  for stop in (eos, eos + 1, [eos, eos + 2, eos + 3]):
+    tokens, _ = jax.jit(search)(loop.unroll(p), rows, eos=np.array(stop))
+    for i, row in enumerate(np.asarray(tokens)):
+      inputs = their_batch(case, PROMPTS, prompts=True, only=i)
+      with torch.no_grad():
+        out = reference(case).generate(
+          **inputs,
+          max_new_tokens=NUM_NEW,
+          do_sample=False,
+          num_beams=3,
+          length_penalty=length_penalty,
+          eos_token_id=stop,
+          pad_token_id=IDS.pad,
+        )
+      want = out[0, inputs["input_ids"].shape[1] :].numpy()
+      np.testing.assert_array_equal(row, np.pad(want, (0, NUM_NEW - len(want))))

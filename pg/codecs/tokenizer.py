@@ -100,6 +100,11 @@ class Tokenizer:
     """
     return [self._pieces.id_to_piece(i) for i in self._known(ids)]
 
+  def is_text(self, i):
+    """Returns whether an id stands for text, a location or a code."""
+    sp = self._pieces
+    return not (sp.is_control(i) or sp.is_unknown(i) or sp.is_unused(i))
+
   def __reduce__(self):
     return Tokenizer, (self.path,)
 

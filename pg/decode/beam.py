@@ -1,11 +1,19 @@
-"""Beam search without a length penalty, in one compiled loop.
+"""Beam search in one compiled loop, as big_vision or as transformers do it.
 
-Each row keeps `num_beams` live hypotheses and the best finished one. Every step
-compares ending each live hypothesis now with the best finished one, and goes on
-with the `num_beams` best of the rest. A row stops when none of its live
-hypotheses is more likely than its finished one: log probabilities only fall.
+Each row keeps `num_beams` live hypotheses. Without a length penalty it is the
+search of big_vision, with which results were published: every step compares
+ending each live hypothesis now with the best finished one, and goes on with the
+`num_beams` best of the rest; a row stops when none of its live hypotheses is
+more likely than its finished one, as log probabilities only fall.
 
-Dimensions: B batch, V vocabulary.
+With a length penalty p it is the search of transformers: the score of an answer
+of t tokens is its log probability / t ** p; a hypothesis may end only where
+that is among the `num_beams` best continuations; what is live when the slots
+are full ends there; a row stops when it has `num_beams` finished answers and
+its best live hypothesis scores no better than the worst of them.
+
+Dimensions: B batch, n beams, A slots (tokens in the longest answer),
+V vocabulary.
 """
 
 import jax
@@ -14,64 +22,121 @@ import jax.numpy as jnp
 from pg.decode import loop
 
 
-def search(cfg, params, batch, *, max_len, eos, num_beams, real=None):
-  """Finds each row's most likely answer; jit it as `loop.generate`.
+def search(
+  cfg,
+  params,
+  batch,
+  *,
+  max_len,
+  eos,
+  num_beams,
+  length_penalty=None,
+  forbidden=(),
+  automaton=None,
+  real=None,
+):
+  """Finds each row's best answer; jit it as `loop.generate`.
 
   Args:
     cfg: paligemma.Config.
     params: parameters as `loop.unroll` returns them.
     batch: rows in decoding form.
-    max_len: int, tokens in the longest answer, eos included.
-    eos: int, the token that ends an answer.
-    num_beams: int.
+    max_len: int, A, eos included.
+    eos: int or i32[k], tokens that end an answer.
+    num_beams: int, n.
+    length_penalty: float or None, see above.
+    forbidden, automaton: see loop.Rules.
     real: bool[B], rows that are waited for; all by default.
 
   Returns:
-    tokens i32[B, max_len], the best answer, padded with 0 after its eos, and
-    its summed log probability f32[B].
+    tokens i32[B, A], the best answer, padded with 0 after its eos, and its
+    summed log probability f32[B].
   """
-  B = batch["tokens"].shape[0]
-  logits, context = loop.prefill(cfg, params, batch, max_len)
-  first = context.live.shape[1] - max_len
-  context = jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), context)
-  # All hypotheses are equal at first: only one of them may be continued.
-  scores = jnp.full((B, num_beams), -jnp.inf).at[:, 0].set(0.0)
-  live = jnp.zeros((B, num_beams, max_len), jnp.int32)
-  best = jnp.full(B, -jnp.inf)
-  answer = jnp.zeros((B, max_len), jnp.int32)
-  asleep = jnp.zeros(B, bool) if real is None else ~real
+  logits, prompt = loop.prefill(cfg, params, batch)
+  rules = loop.Rules(eos, forbidden=forbidden, automaton=automaton)
+  return of_prompt(
+    cfg, params, logits, prompt, rules, max_len, num_beams, length_penalty, real
+  )
+
+
+def of_prompt(
+  cfg,
+  params,
+  logits,
+  prompt,
+  rules,
+  max_len,
+  num_beams,
+  length_penalty=None,
+  real=None,
+):
+  """Searches on from what `loop.prefill` returned; else as `search`."""
+  B, V = logits.shape
+  n, A, stop = num_beams, max_len, jnp.ravel(jnp.asarray(rules.stop))
+  penalty = 0.0 if length_penalty is None else length_penalty
+  rows = jnp.arange(B)[:, None]
 
   def step(state):
-    t, logits, context, scores, live, best, answer = state
-    logp = jax.nn.log_softmax(logits).reshape(B, num_beams, -1)
-    logp = scores[..., None] + logp
+    t, logits, keys, node, logp, live, best, answer, finished, open_ = state
+    words = jax.nn.log_softmax(logits)
+    words = jnp.where(rules.allow(logits, node) == -jnp.inf, -jnp.inf, words)
+    words = logp[..., None] + words  # [B, n, V]
+    norm = (t + 1.0) ** penalty
+    ends = jnp.isin(jnp.arange(V), stop)
 
-    # End the best hypothesis now, if that beats what is finished.
-    ended = logp[:, :, eos]  # [B, num_beams]
-    i = jnp.argmax(ended, axis=1)
-    candidate = jnp.take_along_axis(live, i[:, None, None], axis=1)[:, 0]
-    better = ended.max(axis=1) > best
-    candidate = candidate.at[:, t].set(eos)
+    # What may end now: [B, k] candidates, their hypotheses and tokens.
+    if length_penalty is None:
+      score = jnp.where(ends, words, -jnp.inf)
+      score, token = score.max(-1), jnp.argmax(score, -1)  # [B, n]
+      parent = jnp.broadcast_to(jnp.arange(n), (B, n))
+    else:
+      score, at = jax.lax.top_k(words.reshape(B, n * V), n)
+      parent, token = jnp.divmod(at, V)
+      score = jnp.where(ends[token] | (t + 1 == A), score / norm, -jnp.inf)
+    i = jnp.argmax(score, axis=1, keepdims=True)
+    found = jnp.take_along_axis(score, i, axis=1)[:, 0]
+    candidate = live[rows, jnp.take_along_axis(parent, i, axis=1)][:, 0]
+    token = jnp.take_along_axis(token, i, axis=1)[:, 0]
+    better = (found > best[0]) & open_
+    candidate = candidate.at[:, t].set(token)
     answer = jnp.where(better[:, None], candidate, answer)
-    best = jnp.where(better, ended.max(axis=1), best)
+    best = (
+      jnp.where(better, found, best[0]),
+      jnp.where(better, found * norm, best[1]),
+    )
+    finished = jax.lax.top_k(jnp.concatenate([finished, score], 1), n)[0]
 
     # Go on with the best others.
-    flat = logp.at[:, :, eos].set(-jnp.inf).reshape(B, -1)
-    scores, at = jax.lax.top_k(flat, num_beams)
-    parent, token = jnp.divmod(at, logp.shape[-1])
-    live = jnp.take_along_axis(live, parent[..., None], axis=1)
-    live = live.at[:, :, t].set(token)
-    rows = (jnp.arange(B)[:, None] * num_beams + parent).reshape(-1)
-    context = jax.tree.map(lambda x: x[rows], context)
-    token = token.reshape(-1).astype(jnp.int32)
-    logits, context = loop.extend(cfg, params, context, token, first + t)
-    return t + 1, logits, context, scores, live, best, answer
+    flat = jnp.where(ends, -jnp.inf, words).reshape(B, n * V)
+    logp, at = jax.lax.top_k(flat, n)
+    parent, token = jnp.divmod(at, V)
+    token = token.astype(jnp.int32)
+    live = live[rows, parent].at[:, :, t].set(token)
+    keys = jax.tree.map(lambda x: x[rows, parent], keys)
+    node = rules.follow(node[rows, parent], token)
+    logits, keys = loop.extend(cfg, params, prompt, keys, token, t)
+    if length_penalty is None:
+      open_ &= logp[:, 0] > best[0]
+    else:
+      open_ &= logp[:, 0] / norm > finished[:, -1]
+    return t + 1, logits, keys, node, logp, live, best, answer, finished, open_
 
   def go_on(state):
-    t, _, _, scores, _, best, _ = state
-    return (t < max_len) & jnp.any((scores.max(axis=1) > best) & ~asleep)
+    return (state[0] < A) & jnp.any(state[-1])
 
-  logits = jnp.repeat(logits, num_beams, axis=0)
-  state = (jnp.int32(0), logits, context, scores, live, best, answer)
-  *_, best, answer = jax.lax.while_loop(go_on, step, state)
-  return answer, best
+  nothing = jnp.full(B, -jnp.inf)
+  state = (
+    jnp.int32(0),
+    jnp.broadcast_to(logits[:, None], (B, n, V)),
+    loop.slots(cfg, prompt, n, A),
+    loop.roots(rules, (B, n)),
+    # All hypotheses are equal at first: only one of them may be continued.
+    jnp.full((B, n), -jnp.inf).at[:, 0].set(0.0),
+    jnp.zeros((B, n, A), jnp.int32),
+    (nothing, nothing),  # score and log probability of the best answer
+    jnp.zeros((B, A), jnp.int32),
+    jnp.full((B, n), -jnp.inf),  # scores of finished answers, best first
+    jnp.ones(B, bool) if real is None else real,  # rows that are not done
+  )
+  *_, best, answer, _, _ = jax.lax.while_loop(go_on, step, state)
+  return answer, best[1]

@@ -1,14 +1,15 @@
-"""Generation with a key/value cache: prefill, then one compiled loop.
+"""Generation: the prompt is read once, then answers grow in a compiled loop.
 
-Weights are unrolled (one subtree per layer) and cast once. The cache is a
-tuple over layers of k, v [B, S, K, H]. Every row writes its token to the same
-slot; a row with a shorter prompt simply has a hole of padding in its cache,
-which `live` hides. RoPE positions are counted per row, so that a token stands
-exactly where it stood in training.
+Weights are unrolled (one subtree per layer) and cast once. Of a row there may
+be n answers (samples, or the beams of a search): all see the same keys and
+values of the prompt, which are never copied nor written to, and each has slots
+for its own. Answers grow together, a token a step, so step t is slot t of all.
+RoPE positions are counted per row: a token stands exactly where it stood in
+training, however much padding is before it.
 
-Dimensions: B batch, L text tokens of the prompt, T = image tokens + L,
-S = T + max_len key positions (cache slots), D width, K key/value heads, H head
-dim, V vocabulary.
+Dimensions: B batch, L text tokens of the prompt, T = image tokens + L key
+positions of the prompt, n answers, A slots (tokens in the longest answer),
+D width, K key/value heads, H head dim, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -20,20 +21,52 @@ from pg.decode import sampling
 from pg.models import gemma, paligemma
 
 
-class Context(NamedTuple):
-  """The key/value cache and positions of the tokens that were read so far."""
+class Prompt(NamedTuple):
+  """What was read before the answer."""
 
-  cache: tuple  # per layer: k, v [B, S, K, H]
-  live: jax.Array  # bool[B, S], the slot holds a token that may be seen
-  positions: jax.Array  # i32[B, S], of the tokens in the slots
-  length: jax.Array  # i32[B], tokens read: the next one's position
+  keys: tuple  # per layer: k, v [B, T, K, H], or gemma.Int8 of them
+  valid: jax.Array  # bool[B, T], not padding or a missing image
+  positions: jax.Array  # i32[B, T]
+  length: jax.Array  # i32[B], tokens read: the position of the next
 
 
 class Answer(NamedTuple):
   """Generated tokens; everything after the first eos is padding (0)."""
 
-  tokens: jax.Array  # i32[B, max_len]
-  logp: jax.Array  # f32[B, max_len], log probabilities, 0 on padding
+  tokens: jax.Array  # i32[B, A], or i32[B, n, A]
+  logp: jax.Array  # f32 alike, log probabilities, 0 on padding
+
+
+class State(NamedTuple):
+  """Answers that are being written; `step` tokens of each are there."""
+
+  step: jax.Array  # i32[]
+  answer: Answer  # of i32 and f32[B, n, A]
+  keys: tuple  # per layer: k, v [B, n, A, K, H], of all but the last token
+  done: jax.Array  # bool[B, n]
+  node: jax.Array  # i32[B, n], where in the automaton
+
+
+class Rules(NamedTuple):
+  """How the next token is chosen; a pytree, so that a program serves all."""
+
+  stop: object  # int or i32[...], tokens that end an answer
+  sampler: sampling.Sampler = sampling.Sampler()
+  forbidden: tuple = ()  # token ids that are never chosen
+  automaton: object = None  # see constraint.py
+
+  def allow(self, logits, node):
+    """Returns logits f32[B, n, V] with -inf where a token is not allowed."""
+    if len(self.forbidden):
+      at = jnp.array(self.forbidden)
+      logits = logits.at[..., at].set(-jnp.inf)
+    if self.automaton is None:
+      return logits
+    return jnp.where(self.automaton.allowed(node), logits, -jnp.inf)
+
+  def follow(self, node, token):
+    """Returns the automaton's nodes after tokens i32[B, n]."""
+    return node if self.automaton is None else self.automaton.next(node, token)
 
 
 def unroll(params, dtype=None):
@@ -61,21 +94,21 @@ def unroll(params, dtype=None):
   return {**params, "llm": {**llm, "layers": layers}}
 
 
-def _layers(cfg, llm, x, positions, masks, cache, slot):
-  """Runs all layers; returns hidden states [B, T, D] and the new cache."""
-  new = []
-  for i, (layer, (k, v)) in enumerate(zip(llm["layers"], cache, strict=True)):
-    x, kv = gemma.Block(cfg, split_gates=True).apply(
-      {"params": layer}, x, positions, masks, i, (k, v, slot)
+def _layers(cfg, llm, x, positions, masks, past):
+  """Runs all layers; returns hidden states [B, T, D] and each layer's k, v."""
+  keys = []
+  for i, (layer, seen) in enumerate(zip(llm["layers"], past, strict=True)):
+    x, new = gemma.Block(cfg, split_gates=True).apply(
+      {"params": layer}, x, positions, masks, i, seen
     )
-    new.append(kv)
-  return gemma.RMSNorm().apply({"params": llm["final_norm"]}, x), tuple(new)
+    keys.append(new)
+  return gemma.RMSNorm().apply({"params": llm["final_norm"]}, x), tuple(keys)
 
 
-def _embed(cfg, llm, tokens, dtype):
-  decoder = gemma.Decoder(cfg, dtype)
-  embedder = {"embedder": llm["embedder"]}
-  return decoder.apply({"params": embedder}, tokens, method="embed")
+def _embed(cfg, llm, tokens):
+  embedder = {"params": {"embedder": llm["embedder"]}}
+  decoder = gemma.Decoder(cfg.llm, cfg.dtype)
+  return decoder.apply(embedder, tokens, method="embed")
 
 
 def _logits(cfg, llm, x):
@@ -83,17 +116,25 @@ def _logits(cfg, llm, x):
   return gemma.vocabulary_logits(x, embedding, cfg.final_softcap)
 
 
-def prefill(cfg, params, batch, num_new):
-  """Runs the model on images and prompts and fills the cache.
+def embed_images(cfg, params, image):
+  """Maps u8[B, M, R, R, 3] to image tokens [B, M * I, D]."""
+  model = paligemma.PaliGemma(cfg)
+  params = {"params": {"img": params["img"]}}
+  return model.apply(params, image, method="embed_image")
+
+
+def prefill(cfg, params, batch, *, int8=False):
+  """Reads images and prompts.
 
   Args:
     cfg: paligemma.Config.
     params: parameters as `unroll` returns them.
-    batch: rows in decoding form (see `pg/data/prefix_lm.py`).
-    num_new: int, slots to leave for the answer.
+    batch: rows in decoding form (see `pg/data/prefix_lm.py`); `image` may be
+      the image tokens that `embed_images` returns.
+    int8: bool, whether keys and values are kept in 8 bits.
 
   Returns:
-    f32[B, V], logits of the first token of the answer, and the Context.
+    f32[B, V], logits of the first token of the answer, and the Prompt.
   """
   llm = params["llm"]
   keys = ("image", "mask_image", "tokens", "mask_input", "mask_ar")
@@ -104,46 +145,173 @@ def prefill(cfg, params, batch, num_new):
   )
   positions = paligemma.positions_of(valid)
   masks = paligemma.attention_masks(valid, ar, positions, cfg.llm.window)
-
-  pad = lambda a: jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, num_new)])
-  B, S = x.shape[0], x.shape[1] + num_new
-  slots = jnp.zeros((B, S, cfg.llm.num_kv_heads, cfg.llm.head_dim), x.dtype)
-  masks = tuple(None if m is None else pad(m) for m in masks)
-  cache = ((slots, slots),) * cfg.llm.depth
-  x, cache = _layers(cfg.llm, llm, x, positions, masks, cache, 0)
-  T = valid.shape[1]
-  last = jnp.max(jnp.where(valid, jnp.arange(T)[None], 0), axis=1)  # [B]
+  x, keys = _layers(cfg.llm, llm, x, positions, masks, ((),) * cfg.llm.depth)
+  last = jnp.max(jnp.where(valid, jnp.arange(valid.shape[1])[None], 0), axis=1)
   x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]  # [B, D]
-  context = Context(cache, pad(valid), pad(positions), valid.sum(axis=1))
-  return _logits(cfg.llm, llm, x), context
+  if int8:
+    keys = jax.tree.map(gemma.Int8.of, keys)
+  prompt = Prompt(keys, valid, positions, valid.sum(axis=1))
+  return _logits(cfg.llm, llm, x), prompt
 
 
-def extend(cfg, params, context, tokens, slot):
-  """Runs the model on one more token per row, cached in the common `slot`.
+def slots(cfg, prompt, num_answers, max_len):
+  """Makes the empty keys and values of answers; see State."""
+  B, K, H = len(prompt.length), cfg.llm.num_kv_heads, cfg.llm.head_dim
+  empty = jnp.zeros((B, num_answers, max_len, K, H), cfg.dtype)
+  return ((empty, empty),) * cfg.llm.depth
+
+
+def roots(rules, shape):
+  """Returns the automaton's first nodes, i32[B, n]."""
+  node = jnp.zeros(shape, jnp.int32)
+  return (
+    node if rules.automaton is None else node + rules.automaton.start[:, None]
+  )
+
+
+def extend(cfg, params, prompt, keys, tokens, step):
+  """Reads one more token of each answer.
 
   Args:
     cfg: paligemma.Config.
     params: parameters as `unroll` returns them.
-    context: Context.
-    tokens: i32[B].
-    slot: i32[].
+    prompt: Prompt.
+    keys: the answers' keys and values, see State.
+    tokens: i32[B, n].
+    step: i32[], which token of the answer this is, from 0.
 
   Returns:
-    f32[B, V], logits of the next token, and the new Context.
+    f32[B, n, V], logits of the next token, and the new keys and values.
   """
-  x = _embed(cfg.llm, params["llm"], tokens[:, None], cfg.dtype)  # [B, 1, D]
-  here = context.length[:, None]  # [B, 1]
-  live = context.live.at[:, slot].set(True)
-  positions = context.positions.at[:, slot].set(context.length)
-  mask = live[:, None]  # [B, 1, S]
-  local = None
-  if cfg.llm.window is not None:
-    local = mask & (here[..., None] - positions[:, None] < cfg.llm.window)
-  x, cache = _layers(
-    cfg.llm, params["llm"], x, here, (mask, local), context.cache, slot
+  llm, window = params["llm"], cfg.llm.window
+  x = _embed(cfg, llm, tokens)  # [B, n, D]
+  here = jnp.broadcast_to(prompt.length[:, None] + step, tokens.shape)
+  back = step - jnp.arange(keys[0][0].shape[2])[None, None]  # [1, 1, A]
+  masks = (prompt.valid[:, None], back >= 0), None
+  if window is not None:
+    near = here[:, :1, None] - prompt.positions[:, None] < window
+    masks = masks[0], (masks[0][0] & near, (back >= 0) & (back < window))
+  past = tuple(
+    gemma.Past(*seen, step) for seen in zip(prompt.keys, keys, strict=True)
   )
-  context = Context(cache, live, positions, context.length + 1)
-  return _logits(cfg.llm, params["llm"], x[:, 0]), context
+  x, keys = _layers(cfg.llm, llm, x, here, masks, past)
+  return _logits(cfg.llm, llm, x), keys
+
+
+def score(cfg, params, logits, prompt, answers):
+  """Returns how likely given answers are, all read in one pass.
+
+  Args:
+    cfg: paligemma.Config.
+    params: parameters as `unroll` returns them.
+    logits, prompt: of `prefill`.
+    answers: i32[B, n, A], padded with 0 at their ends.
+
+  Returns:
+    f32[B, n, A], log probabilities of the tokens, 0 on padding.
+  """
+  B, n, A = answers.shape
+  llm, window = params["llm"], cfg.llm.window
+  step = jnp.tile(jnp.arange(A), n)[None]  # [1, n * A]
+  own = jnp.repeat(jnp.arange(n), A)
+  here = prompt.length[:, None] + step  # [B, n * A]
+  back = step.T - step
+  seen = (own[:, None] == own[None]) & (back >= 0)
+  masks = (prompt.valid[:, None], seen[None]), None
+  if window is not None:
+    near = here[..., None] - prompt.positions[:, None] < window
+    masks = masks[0], (masks[0][0] & near, (seen & (back < window))[None])
+  past = tuple(map(gemma.Past, prompt.keys))
+  x = _embed(cfg, llm, answers.reshape(B, n * A))
+  x, _ = _layers(cfg.llm, llm, x, here, masks, past)
+  after = _logits(cfg.llm, llm, x).reshape(B, n, A, -1)[:, :, :-1]
+  first = jnp.broadcast_to(logits[:, None, None], (B, n, 1, logits.shape[-1]))
+  logp = jax.nn.log_softmax(jnp.concatenate([first, after], axis=2))
+  logp = jnp.take_along_axis(logp, answers[..., None], axis=-1)[..., 0]
+  return jnp.where(answers == 0, 0.0, logp)
+
+
+def begin(cfg, logits, prompt, rules, max_len, *, num=1, ids=None, real=None):
+  """Writes the first token of each answer.
+
+  Args:
+    cfg: paligemma.Config.
+    logits, prompt: of `prefill`.
+    rules: Rules.
+    max_len: int, A.
+    num: int, n, answers to each row.
+    ids: i32[B], the rows' numbers, on which their draws depend.
+    real: bool[B], rows that are waited for; all by default.
+
+  Returns:
+    State.
+  """
+  shape = (len(logits), num)
+  done = jnp.zeros(shape, bool)
+  if real is not None:
+    done |= ~real[:, None]
+  node = roots(rules, shape)
+  blank = Answer(
+    jnp.zeros((*shape, max_len), jnp.int32),
+    jnp.zeros((*shape, max_len), jnp.float32),
+  )
+  keys = slots(cfg, prompt, num, max_len)
+  state = State(jnp.int32(0), blank, keys, done, node)
+  logits = jnp.broadcast_to(logits[:, None], (*shape, logits.shape[-1]))
+  return _write(state, logits, rules, ids)
+
+
+def advance(cfg, params, prompt, state, rules, until, ids=None):
+  """Writes answers on, to `until` tokens or until all have ended.
+
+  Args:
+    cfg: paligemma.Config.
+    params: parameters as `unroll` returns them.
+    prompt: Prompt.
+    state: State.
+    rules: Rules.
+    until: int or i32[], at most A.
+    ids: as `begin`.
+
+  Returns:
+    State.
+  """
+
+  def go_on(state):
+    return (state.step < until) & ~jnp.all(state.done)
+
+  def body(state):
+    last = jax.lax.dynamic_index_in_dim(
+      state.answer.tokens, state.step - 1, axis=2, keepdims=False
+    )
+    logits, keys = extend(cfg, params, prompt, state.keys, last, state.step - 1)
+    return _write(state._replace(keys=keys), logits, rules, ids)
+
+  return jax.lax.while_loop(go_on, body, state)
+
+
+def _write(state, logits, rules, ids):
+  """Chooses and writes the next token of each answer; logits f32[B, n, V]."""
+  B, n, V = logits.shape
+  ids = jnp.arange(B) if ids is None else ids
+  allowed = rules.allow(logits, state.node).reshape(B * n, V)
+  token = sampling.choose(
+    allowed,
+    rules.sampler,
+    jnp.repeat(ids, n),
+    state.step,
+    jnp.tile(jnp.arange(n), B),
+  ).reshape(B, n)
+  logp = jax.nn.log_softmax(logits)
+  logp = jnp.take_along_axis(logp, token[..., None], axis=-1)[..., 0]
+  token, logp = jnp.where(state.done, 0, token), jnp.where(state.done, 0, logp)
+  answer = Answer(
+    state.answer.tokens.at[:, :, state.step].set(token),
+    state.answer.logp.at[:, :, state.step].set(logp),
+  )
+  done = state.done | jnp.isin(token, jnp.asarray(rules.stop))
+  node = rules.follow(state.node, token)
+  return State(state.step + 1, answer, state.keys, done, node)
 
 
 def generate(
@@ -165,45 +333,9 @@ def generate(
   Returns:
     Answer.
   """
-  sampler = sampler or sampling.Sampler()
-  B = batch["tokens"].shape[0]
-  logits, context = prefill(cfg, params, batch, max_len)
-  first = context.live.shape[1] - max_len
-  ids = batch.get("index", jnp.arange(B))
-  ban = jnp.isin(jnp.arange(cfg.llm.vocab_size), jnp.array(forbidden, int))
-
-  def choose(logits, step, done):
-    allowed = jnp.where(ban[None], -jnp.inf, logits) if forbidden else logits
-    token = sampling.choose(allowed, sampler, ids, step)
-    logp = jax.nn.log_softmax(logits)[jnp.arange(B), token]
-    return jnp.where(done, 0, token), jnp.where(done, 0.0, logp)
-
-  def write(answer, step, token, logp):
-    return Answer(
-      answer.tokens.at[:, step].set(token), answer.logp.at[:, step].set(logp)
-    )
-
-  def go_on(state):
-    step, _, _, done, _ = state
-    return (step < max_len) & ~jnp.all(done)
-
-  def body(state):
-    step, token, context, done, answer = state
-    logits, context = extend(cfg, params, context, token, first + step - 1)
-    token, logp = choose(logits, step, done)
-    answer = write(answer, step, token, logp)
-    return step + 1, token, context, done | (token == eos), answer
-
-  done = jnp.zeros(B, bool) if real is None else ~real
-  token, logp = choose(logits, 0, done)
-  blank = Answer(
-    jnp.zeros((B, max_len), jnp.int32), jnp.zeros((B, max_len), jnp.float32)
-  )
-  state = (
-    jnp.int32(1),
-    token,
-    context,
-    done | (token == eos),
-    write(blank, 0, token, logp),
-  )
-  return jax.lax.while_loop(go_on, body, state)[-1]
+  rules = Rules(eos, sampler or sampling.Sampler(), forbidden)
+  logits, prompt = prefill(cfg, params, batch)
+  ids = batch.get("index")
+  state = begin(cfg, logits, prompt, rules, max_len, ids=ids, real=real)
+  state = advance(cfg, params, prompt, state, rules, max_len, ids)
+  return jax.tree.map(lambda x: x[:, 0], state.answer)

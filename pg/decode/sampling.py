@@ -6,9 +6,14 @@ import jax
 import jax.numpy as jnp
 
 
+@jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-  """Settings of the sampling; the default is greedy."""
+  """Settings of the sampling; the default is greedy.
+
+  As a pytree its numbers are leaves: programs serve every temperature above 0,
+  every top_p below 1 and every seed.
+  """
 
   temperature: float = 0.0  # 0 is greedy
   top_k: int = 0  # keep the k most likely; 0 keeps all
@@ -21,30 +26,52 @@ class Sampler:
         f"{self}: wanted temperature >= 0, top_k >= 0 and 0 < top_p <= 1"
       )
 
+  def tree_flatten(self):
+    if self.temperature == 0:
+      return (), None
+    top_p = (self.top_p,) if self.top_p < 1 else ()
+    return (self.temperature, self.seed, *top_p), self.top_k
 
-def choose(logits, sampler, ids, step):
+  @classmethod
+  def tree_unflatten(cls, top_k, leaves):
+    self = object.__new__(cls)
+    names = ("temperature", "seed", "top_p")
+    for name, x in dict(zip(names, leaves), top_k=top_k or 0).items():
+      object.__setattr__(self, name, x)
+    return self
+
+
+def choose(logits, sampler, ids, step, answers=None):
   """Samples one token per row.
 
-  The draw of a row depends on the seed, its id and the step only: neither on
-  its neighbours in the batch nor on its place.
+  The draw of a row depends on the seed, its id, the number of its answer and
+  the step only: neither on its neighbours in the batch nor on its place.
 
   Args:
     logits: f32[B, V]; -inf where a token is not allowed.
     sampler: Sampler.
     ids: i32[B], the rows' numbers.
     step: i32[], which token of the answer this is.
+    answers: i32[B], which of the answers to its row each is, 0 by default.
 
   Returns:
     i32[B].
   """
-  if sampler.temperature == 0:
+  if isinstance(sampler.temperature, float | int) and not sampler.temperature:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / sampler.temperature
-  if sampler.top_k or sampler.top_p < 1:
+  nucleus = not isinstance(sampler.top_p, float | int) or sampler.top_p < 1
+  if sampler.top_k or nucleus:
     logits = _keep(logits, sampler.top_k, sampler.top_p)
   key = jax.random.fold_in(jax.random.key(sampler.seed), step)
-  draw = lambda i, x: jax.random.categorical(jax.random.fold_in(key, i), x)
-  return jax.vmap(draw)(ids, logits).astype(jnp.int32)
+
+  def draw(i, answer, x):
+    own = jax.random.fold_in(key, i)
+    other = jax.random.fold_in(own, answer)
+    return jax.random.categorical(jnp.where(answer == 0, own, other), x)
+
+  answers = jnp.zeros_like(ids) if answers is None else answers
+  return jax.vmap(draw)(ids, answers, logits).astype(jnp.int32)
 
 
 def _keep(logits, k, p):

@@ -9,6 +9,7 @@ softmax and vocabulary logits are float32.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,8 +91,69 @@ class RMSNorm(nn.Module):
     return (x32 * jnp.broadcast_to(1 + scale, x.shape)).astype(x.dtype)
 
 
+class Int8(NamedTuple):
+  """Keys or values in 8 bits, each head of a token with its own scale."""
+
+  values: jax.Array  # i8[B, S, K, H]
+  scale: jax.Array  # f32[B, K, S]
+
+  @classmethod
+  def of(cls, x):  # f32 or bf16[B, S, K, H]
+    x = x.astype(jnp.float32)
+    scale = jnp.maximum(jnp.abs(x).max(axis=-1), 1e-30) / 127
+    values = jnp.round(x / scale[..., None]).astype(jnp.int8)
+    return cls(values, scale.swapaxes(1, 2))
+
+
+class Past(NamedTuple):
+  """What a layer has read already, when answers to a row go on."""
+
+  prompt: tuple  # k, v [B, S, K, H] or Int8, seen by all answers of a row
+  answers: tuple | None = None  # k, v [B, n, A, K, H], each answer's own
+  slot: jax.Array | None = None  # i32[], where in A the new token goes
+
+
+def attend(q, parts, cap=0.0):
+  """Attends to keys that lie in several arrays as if they were one.
+
+  Args:
+    q: [B, T, K, G, H], scaled queries.
+    parts: tuples (k, v, mask) with k, v [B, S, K, H] or Int8, offered to all
+      queries, or [B, T, S, K, H], to each its own; mask bool[B, T, S], or what
+      broadcasts to it.
+    cap: float, soft-cap of the logits.
+
+  Returns:
+    [B, T, K, G, H] in the dtype of `q`.
+  """
+  logits = []
+  for k, _, mask in parts:
+    if isinstance(k, Int8):
+      x = dot("BTKGH,BSKH->BKGTS", q, k.values, out=jnp.float32)
+      x *= k.scale[:, :, None, None]
+    elif k.ndim == 4:
+      x = dot("BTKGH,BSKH->BKGTS", q, k, out=jnp.float32)
+    else:
+      x = dot("BTKGH,BTSKH->BKGTS", q, k, out=jnp.float32)
+    x = jnp.where(mask[:, None, None], softcap(x, cap), BIG_NEGATIVE)
+    logits.append(x)
+  probs = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1)
+  y, start = 0, 0
+  for (_, v, _), x in zip(parts, logits, strict=True):
+    p = probs[..., start : start + x.shape[-1]]
+    start += x.shape[-1]
+    if isinstance(v, Int8):
+      p = (p * v.scale[:, :, None, None]).astype(q.dtype)
+      y += dot("BKGTS,BSKH->BTKGH", p, v.values)
+    elif v.ndim == 4:
+      y += dot("BKGTS,BSKH->BTKGH", p.astype(q.dtype), v)
+    else:
+      y += dot("BKGTS,BTSKH->BTKGH", p.astype(q.dtype), v)
+  return y
+
+
 class Attention(nn.Module):
-  """Grouped-query attention, with or without a cache of keys and values."""
+  """Grouped-query attention, in training, of a prompt or of growing answers."""
 
   cfg: Config
 
@@ -107,19 +169,19 @@ class Attention(nn.Module):
     return tuple(dense("...D,NDH->...NH", x, w_x) for w_x in w)
 
   @nn.compact
-  def __call__(self, x, positions, mask, cache=None):
+  def __call__(self, x, positions, mask, past=None):
     """Attends.
 
     Args:
-      x: [B, T, D].
+      x: [B, T, D]; with `past.answers` the new token of each of T answers.
       positions: i32[B, T].
-      mask: bool[B, T, S], True where the query may see the key.
-      cache: None (keys are those of `x`, S = T) or `(k, v, slot)` with k, v
-        [B, S, K, H]: the new keys are written at `slot ... slot + T - 1` and
-        all S are offered.
+      mask: bool[B, T, S], True where the query may see the key; with a Past a
+        pair of them, for the prompt and for what came after it.
+      past: None in training; () to keep keys and values of a prompt; a Past.
 
     Returns:
-      [B, T, D] and None or the new `(k, v)`.
+      [B, T, D], and None in training, else keys and values: those of `x`, or
+      `past.answers` with them in the slot.
     """
     cfg = self.cfg
     K, G, H = cfg.num_kv_heads, cfg.num_heads // cfg.num_kv_heads, cfg.head_dim
@@ -127,21 +189,20 @@ class Attention(nn.Module):
     scale = H**-0.5 if cfg.query_scale is None else cfg.query_scale
     q = rope(q, positions) * scale
     k = rope(k, positions)
-    if cache is not None:
-      old_k, old_v, slot = cache
+    if past and past.answers:
       write = jax.lax.dynamic_update_slice_in_dim
-      k = write(old_k, k.astype(old_k.dtype), slot, axis=1)
-      v = write(old_v, v.astype(old_v.dtype), slot, axis=1)
-    q = q.reshape(*q.shape[:2], K, G, H)
-    logits = dot("BTKGH,BSKH->BKGTS", q, k, out=jnp.float32)
-    logits = softcap(logits, cfg.attn_softcap)
-    logits = jnp.where(mask[:, None, None], logits, BIG_NEGATIVE)
-    probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
-    y = dot("BKGTS,BSKH->BTKGH", probs, v)
+      k, v = (
+        write(old, new[:, :, None], past.slot, axis=2)
+        for old, new in zip(past.answers, (k, v), strict=True)
+      )
+    parts = ((k, v, mask),)
+    if past:
+      parts = (*past.prompt, mask[0]), (k, v, mask[1])
+    y = attend(q.reshape(*q.shape[:2], K, G, H), parts, cfg.attn_softcap)
     y = y.reshape(*y.shape[:2], cfg.num_heads, H)
     shape = (cfg.num_heads, H, cfg.width)
     w = Weight(shape, cfg.num_heads * H, name="attn_vec_einsum")()
-    return dense("...NH,NHD->...D", y, w), None if cache is None else (k, v)
+    return dense("...NH,NHD->...D", y, w), None if past is None else (k, v)
 
 
 class Mlp(nn.Module):
@@ -184,33 +245,34 @@ class Block(nn.Module):
   split_gates: bool = False  # see `Mlp`
 
   @nn.compact
-  def __call__(self, x, positions, masks, layer, cache=None):
+  def __call__(self, x, positions, masks, layer, past=None):
     """Applies the layer; see `Attention` for the other arguments.
 
     Args:
-      masks: pair of bool[B, T, S]: what a query may see in global layers, and
-        in local ones (None where the config has no window).
+      masks: pair of `Attention`'s masks: of global layers, and of local ones
+        (None where the config has no window).
       layer: i32[], the layer's number; even ones are local.
 
     Returns:
-      [B, T, D] and None or the new `(k, v)` of the cache.
+      As `Attention`.
     """
     cfg = self.cfg
     drop = nn.Dropout(cfg.dropout, deterministic=not self.train)
     mask, local = masks
     if local is not None:
-      mask = jnp.where(layer % 2 == 0, local, mask)
+      choose = lambda near, all: jnp.where(layer % 2 == 0, near, all)
+      mask = jax.tree.map(choose, local, mask)
     x = layers_lib.constrain(x)
     y = RMSNorm(name="pre_attention_norm")(x)
-    y, cache = Attention(cfg, name="attn")(y, positions, mask, cache)
+    y, new = Attention(cfg, name="attn")(y, positions, mask, past)
     if cfg.post_norms:
       y = RMSNorm(name="post_attention_norm")(y)
     x = x + drop(y)
     y = Mlp(cfg, self.split_gates, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
     if cfg.post_norms:
       # In Gemma 2 dropout comes first here, unlike after attention.
-      return x + RMSNorm(name="post_ffw_norm")(drop(y)), cache
-    return x + drop(y), cache
+      return x + RMSNorm(name="post_ffw_norm")(drop(y)), new
+    return x + drop(y), new
 
 
 class Embedder(nn.Module):

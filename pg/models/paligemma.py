@@ -85,10 +85,13 @@ class PaliGemma(nn.Module):
   def embed(self, image, mask_image, tokens, mask_input, mask_ar):
     """Builds the decoder's input of a batch (see `pg/data/prefix_lm.py`).
 
+    `image` may also be image tokens, as `embed_image` returns them.
+
     Returns:
       x [B, T, D], valid bool[B, T] and ar bool[B, T].
     """
-    image_tokens = self.embed_image(image)  # [B, M * I, D]
+    is_pixels = image.ndim > 3
+    image_tokens = self.embed_image(image) if is_pixels else image
     x = jnp.concatenate([image_tokens, self.llm.embed(tokens)], axis=1)
     I = self.cfg.img.num_tokens
     shown = jnp.repeat(mask_image, I, axis=1)  # [B, M * I]

@@ -173,6 +173,119 @@ def test_unrolled_layers_are_the_scanned_ones_cast():
     np.testing.assert_array_equal(layer["mlp"]["up"], jnp.bfloat16(-want))
 
 
+# Several answers to a row, stops, and answers that are given.
+
+
+def test_all_answers_to_a_row_continue_its_prompt(params, scores, batch):
+  rules = loop.Rules(NEVER, sampling.Sampler(temperature=1.0, seed=3))
+
+  @functools.partial(jax.jit, static_argnums=1)
+  def draw(params, num):
+    logits, prompt = loop.prefill(CFG, params, batch)
+    ids = batch["index"]
+    state = loop.begin(CFG, logits, prompt, rules, MAX_LEN, num=num, ids=ids)
+    return loop.advance(CFG, params, prompt, state, rules, MAX_LEN, ids).answer
+
+  tokens, logp = map(np.asarray, draw(params, 3))
+  np.testing.assert_array_equal(tokens[:, :1], draw(params, 1).tokens)
+  for answers, likely in zip(tokens.swapaxes(0, 1), logp.swapaxes(0, 1)):
+    want = scores(batch, answers)[:, :-1]
+    want = np.take_along_axis(want, answers[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(likely, want, atol=1e-5)
+  different = (tokens[:, 0] != tokens[:, 1]).any(axis=-1)
+  assert different.mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def steps(params):
+  """Greedy answers by `advance` in steps: (batch, stop, untils) -> tokens."""
+  prefill = jax.jit(functools.partial(loop.prefill, CFG))
+  begin = jax.jit(functools.partial(loop.begin, CFG), static_argnums=3)
+  advance = jax.jit(functools.partial(loop.advance, CFG))
+
+  def decode(batch, stop, untils):
+    rules = loop.Rules(stop)
+    logits, prompt = prefill(params, batch)
+    state = begin(logits, prompt, rules, MAX_LEN)
+    for until in untils:
+      state = advance(params, prompt, state, rules, until)
+      yield np.asarray(state.answer.tokens[:, 0])
+
+  return decode
+
+
+def test_answers_that_grow_in_steps_are_those_written_at_once(
+  steps, greedy, batch
+):
+  want = greedy(batch).tokens
+  for until, tokens in zip((1, 3, 6), steps(batch, NEVER, (1, 3, 6))):
+    np.testing.assert_array_equal(tokens[:, :until], want[:, :until])
+    assert not tokens[:, until:].any()
+
+
+def test_an_answer_ends_at_any_of_several_tokens(steps, greedy, batch):
+  endless = greedy(batch).tokens
+  (tokens,) = steps(batch, np.array([2, 4]), (MAX_LEN,))
+  ends = np.isin(endless, (2, 4))
+  assert (ends.any(axis=1).sum() > 2) and (endless == 4).any()
+  for row, want, end in zip(tokens, endless, ends, strict=True):
+    n = end.argmax() + 1 if end.any() else MAX_LEN
+    np.testing.assert_array_equal(row, [*want[:n], *[0] * (MAX_LEN - n)])
+
+
+def test_given_answers_are_as_likely_as_by_teacher_forcing(
+  params, scores, batch
+):
+  answers = np.random.default_rng(2).integers(1, V, (len(ROWS), 3, 4))
+  answers[:, 1, 2:] = 0
+
+  @jax.jit
+  def score(params, batch):
+    return loop.score(CFG, params, *loop.prefill(CFG, params, batch), answers)
+
+  have = np.asarray(score(params, batch))
+  assert not have[:, 1, 2:].any()
+  for i, size in enumerate((4, 2, 4)):
+    words = answers[:, i, :size]
+    want = scores(batch, words)[:, :-1]
+    want = np.take_along_axis(want, words[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(have[:, i, :size], want, atol=1e-5)
+
+
+def test_image_tokens_stand_for_their_image(params, greedy, batch):
+  tokens = loop.embed_images(CFG, params, batch["image"])
+  want = jax.jit(functools.partial(loop.prefill, CFG))(params, batch)
+  have = loop.prefill(CFG, params, {**batch, "image": tokens})
+  np.testing.assert_allclose(have[0], want[0], atol=1e-5)
+
+
+def test_keys_and_values_in_8_bits_change_little(params, scores, batch):
+  @functools.partial(jax.jit, static_argnums=1)
+  def read(params, int8):
+    logits, prompt = loop.prefill(CFG, params, batch, int8=int8)
+    answers = np.full((len(ROWS), 1, 3), 2)
+    return loop.score(CFG, params, logits, prompt, answers), prompt
+
+  (want, _), (have, prompt) = read(params, False), read(params, True)
+  k, _ = prompt.keys[0]
+  assert k.values.dtype == np.int8 and np.abs(k.values).max() == 127
+  off = np.abs(np.asarray(have) - np.asarray(want))
+  assert 0 < off.max() < 0.05
+
+
+def test_one_program_serves_all_temperatures_and_seeds(params, batch):
+  @jax.jit
+  def first(params, rules):
+    logits, prompt = loop.prefill(CFG, params, batch)
+    return loop.begin(CFG, logits, prompt, rules, 2).answer.tokens
+
+  for options in ((1.0, 1), (0.5, 1), (0.5, 7)):
+    temperature, seed = options
+    rules = loop.Rules(NEVER, sampling.Sampler(temperature, seed=seed))
+    first(params, rules)
+  assert first._cache_size() == 1
+
+
 # One compiled loop.
 
 
@@ -234,6 +347,19 @@ def plain_search(table, eos, num_beams):
     more = [(p + table[x][w], (*x, w)) for p, x in live for w in words]
     live = sorted(more, reverse=True)[:num_beams]
   return best
+
+
+def test_forbidden_words_are_in_no_beam(params, scores, batch):
+  search = functools.partial(
+    beam.search, CFG, max_len=4, eos=1, num_beams=2, forbidden=(3,)
+  )
+  found = map(np.asarray, jax.jit(search)(params, batch))
+  for row, score, table in zip(*found, next_words(scores, batch, 1)):
+    for logp in table.values():
+      logp[3] = -np.inf
+    want, words = plain_search(table, 1, 2)
+    np.testing.assert_array_equal(row, [*words, *[0] * (4 - len(words))])
+    np.testing.assert_allclose(score, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_beams", (1, 2, 4**3))
