@@ -23,4 +23,4 @@ def test_shapes_are_in_the_letters_of_the_glossary(file):
 
 
 def test_the_glossary_is_found():
-  assert len(LETTERS) == 14 and {"B", "M", "V"} <= LETTERS
+  assert len(LETTERS) == 15 and {"B", "M", "V"} <= LETTERS

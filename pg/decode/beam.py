@@ -12,6 +12,8 @@ that is among the `num_beams` best continuations; what is live when the slots
 are full ends there; a row stops when it has `num_beams` finished answers and
 its best live hypothesis scores no better than the worst of them.
 
+Where nothing may end, the best live hypothesis is the answer.
+
 Dimensions: B batch, n beams, A slots (tokens in the longest answer),
 V vocabulary.
 """
@@ -138,5 +140,10 @@ def of_prompt(
     jnp.full((B, n), -jnp.inf),  # scores of finished answers, best first
     jnp.ones(B, bool) if real is None else real,  # rows that are not done
   )
-  *_, best, answer, _, _ = jax.lax.while_loop(go_on, step, state)
-  return answer, best[1]
+  state = jax.lax.while_loop(go_on, step, state)
+  _, _, _, _, logp, live, best, answer, _, _ = state
+  # Where nothing may end in time, what is live stands for the answer.
+  cut = (best[0] == -jnp.inf) & (logp[:, 0] > -jnp.inf)
+  cut &= True if real is None else real
+  answer = jnp.where(cut[:, None], live[:, 0], answer)
+  return answer, jnp.where(cut, logp[:, 0], best[1])

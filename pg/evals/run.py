@@ -48,6 +48,7 @@ def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
       max_len=max_len,
       eos=eos,
       num_beams=num_beams,
+      forbidden=forbidden,
       real=batch["index"] >= 0,
     )
 
@@ -302,8 +303,6 @@ def _compiled(settings, cfg, form):
   names = ("temperature", "top_k", "top_p", "seed")
   sampler = sampling.Sampler(**{k: settings[k] for k in names})
   forbidden = tuple(_piece(form.tok, text) for text in settings["forbid"])
-  if forbidden and settings["num_beams"] > 1:
-    raise ValueError("forbid is for sampling: set num_beams to 1")
   max_len = settings["max_len"] or form.text_len
   return _generate(
     cfg, form.tok.eos, max_len, settings["num_beams"], sampler, forbidden

@@ -7,5 +7,5 @@ here (layers, beams, boxes, height, width) is a word:
   M  images per example   S  key positions         K  key/value heads
   R  pixels per side      D  width                 G  N / K
   I  image tokens         F  mlp width             H  head dim
-  L  text tokens          V  vocabulary
+  L  text tokens          V  vocabulary            A  tokens of an answer
 """

@@ -118,7 +118,6 @@ def test_a_list_without_options_or_with_too_many_is_an_error(monkeypatch):
 
 
 def test_regular_expressions(tok):
-  pytest.importorskip("outlines_core")
   automaton = constraint.regex(tok, "[0-9]+( cats?)?")
   for text in ("7", "12", "3 cats", "1 cat"):
     assert accepts(automaton, tok, text), text
@@ -129,7 +128,6 @@ def test_regular_expressions(tok):
 
 
 def test_no_regular_expression_is_an_error():
-  pytest.importorskip("outlines_core")
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   with pytest.raises(ValueError, match="the expression '\\('"):
     constraint.regex(tok, "(")

@@ -362,6 +362,23 @@ def test_forbidden_words_are_in_no_beam(params, scores, batch):
     np.testing.assert_allclose(score, want, atol=1e-5)
 
 
+def test_beams_that_may_not_end_are_cut(params, scores, batch):
+  search = functools.partial(beam.search, CFG, max_len=4, eos=1, num_beams=64)
+  tokens, score = jax.jit(functools.partial(search, forbidden=(1,)))(
+    params, batch
+  )
+  tables = next_words(scores, batch, 1)
+  for row, logp, table in zip(np.asarray(tokens), score, tables, strict=True):
+    likely = {
+      (*words, w): sum(table[words[:t]][x] for t, x in enumerate((*words, w)))
+      for words in table
+      for w in range(V)
+      if len(words) == 3 and w != 1
+    }
+    assert tuple(row) == max(likely, key=likely.get)
+    np.testing.assert_allclose(logp, max(likely.values()), atol=1e-5)
+
+
 @pytest.mark.parametrize("num_beams", (1, 2, 4**3))
 def test_beams_find_what_the_plain_algorithm_finds(
   search, scores, batch, num_beams
