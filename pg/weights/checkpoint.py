@@ -4,29 +4,55 @@ A workdir's `checkpoints/` has one folder per saved step, named by the step:
 
     checkpoints/500/state/    every array of the train state
     checkpoints/500/meta/     a JSON object that goes with it
+    checkpoints/500/checksums.json
 
 The arrays are stored under flat names (`params/llm/final_norm/scale`), so a
 checkpoint knows neither the Python types nor the devices of the state it came
 from. A folder gets its final name when it is complete and loses it before it is
-deleted: a process killed at any moment leaves no half a checkpoint.
+deleted: a process killed at any moment leaves no half a checkpoint. One whose
+checksums say that it is damaged is never used; whoever reads a run takes the
+newest good one, and training sets the bad one aside as `damaged-500`.
+
+All files are compared before any is read: those of the optimizer, too, where
+only parameters are wanted, as Orbax writes both into the same files.
 """
 
 import contextlib
+import functools
+import itertools
 import logging
+import sys
+import warnings
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
 from pg import tree
-from pg.weights import tensors
+from pg.weights import checksums, tensors
 
 # Orbax logs a dozen lines per save; its failures arrive as exceptions.
 logging.getLogger("absl").addFilter(lambda r: "/orbax/" not in r.pathname)
 
 CHUNK = 1 << 26  # bytes
 _PARTIAL = ".orbax-checkpoint-tmp"  # in a name, Orbax's mark of a partial one
+_COMMIT = "commit_success.txt"  # Orbax writes it last
+_DAMAGED = "damaged-"  # before the step
+
+
+def _report(unraisable, *, report=sys.unraisablehook):
+  """Reports an exception that nobody can catch, but for one of no interest.
+
+  When an array cannot be written or read, Orbax closes its event loop, and the
+  others, still under way in TensorStore, each complain that it is closed.
+  """
+  if str(unraisable.exc_value) != "Event loop is closed":
+    report(unraisable)
+
+
+sys.unraisablehook = _report
 
 
 class Manager:
@@ -38,26 +64,52 @@ class Manager:
       manager.save(500, state, dict(step=500, next_example=64_000))
   """
 
-  def __init__(self, workdir, *, max_checkpoints=None):
+  def __init__(self, workdir, *, max_checkpoints=0):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
+
+    Those that are damaged and newer than the newest good one are renamed.
 
     Args:
       workdir: str or path.
-      max_checkpoints: int, how many of the newest to keep, by default all of
-        them. One more is there until the next save.
+      max_checkpoints: int, how many of the newest to keep, 0 is all of them.
+        One more is there until the next save.
 
     Raises:
+      ValueError: there are checkpoints, but not a good one, or max_checkpoints
+        is below 0.
       OSError: the folder cannot be made.
     """
+    if max_checkpoints < 0:
+      raise ValueError(
+        f"max_checkpoints is {max_checkpoints}; wanted how many to keep, 1 or"
+        " more, or 0 for all"
+      )
     self._folder = epath.Path(workdir).resolve() / "checkpoints"
     self._max_checkpoints = max_checkpoints
     # Not Orbax's CheckpointManager: it lists steps that are still being written
     # and deletes old ones in place, where a kill leaves half of one.
-    self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+    self._saver = ocp.AsyncCheckpointer(
+      ocp.CompositeCheckpointHandler(),
+      async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+    )
+    self._saving = None  # the folder's final name
+    interrupted = False
     if jax.process_index() == 0:
       self._folder.mkdir(parents=True, exist_ok=True)
-      for partial in self._folder.glob(f"*{_PARTIAL}*"):
-        partial.rmtree()
+      interrupted = self._remove_partial()
+      self._set_aside()
+    # bool, whether a save was under way when the run before was killed; the
+    # other processes wait here until all is in order.
+    self.interrupted = bool(
+      multihost_utils.broadcast_one_to_all(np.int32(interrupted))
+    )
+    bad = sorted(p.name for p in self._folder.glob(f"{_DAMAGED}*"))
+    if bad and self.latest() is None:
+      raise ValueError(
+        f"{self._folder} has no good checkpoint left, only {', '.join(bad)}."
+        " Copy one there, named by its step; to start anew, remove them or use"
+        " another workdir"
+      )
 
   def save(self, step, state, meta):
     """Copies the state to the host, then writes it in the background.
@@ -83,9 +135,10 @@ class Manager:
     self._forget_old()
     flat = _flat(state)
     args = {name: save_args(name, leaf) for name, leaf in flat.items()}
+    self._saving = self._folder / str(step)
     with self._explained():
       self._saver.save(
-        self._folder / str(step),
+        self._saving,
         ocp.args.Composite(
           state=ocp.args.PyTreeSave(tree.unflatten(flat), tree.unflatten(args)),
           meta=ocp.args.JsonSave(meta),
@@ -108,8 +161,8 @@ class Manager:
       The state, a pytree like `abstract`, and the meta dict saved with it.
 
     Raises:
-      ValueError: no such checkpoint, or one of another tree, shape or dtype;
-        the message lists every difference.
+      ValueError: no such checkpoint, a damaged one, or one of another tree,
+        shape or dtype; the message lists every difference.
     """
     self.wait()
     folder = self._folder / str(step)
@@ -118,11 +171,13 @@ class Manager:
         f"no checkpoint of step {step} in {self._folder}; there are"
         f" {steps(self._folder)}"
       )
+    if jax.process_index() == 0:
+      _verify(folder)
     wanted, stored = _flat(abstract), _stored(folder)
     _check(wanted, stored, folder, dtypes=True)
     restored = tree.flatten(_restore(folder, wanted))
     leaves = [restored[name] for name in wanted]
-    meta = ocp.JsonCheckpointHandler().restore(folder / "meta")
+    meta = _meta(folder)
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves), meta
 
   def wait(self):
@@ -152,11 +207,45 @@ class Manager:
         old = self._folder / str(step)
         old.rename(f"{old}{_PARTIAL}-old").rmtree()
 
+  def _seal(self):
+    """Writes checksums; Orbax calls it when all but the commit is done."""
+    partial = epath.Path(f"{self._saving}{_PARTIAL}")
+    # A bucket cannot rename: there the folder has its final name.
+    checksums.write(partial if partial.exists() else self._saving)
+
+  def _remove_partial(self):
+    """Removes what was not completed; returns whether there was anything."""
+    partial = list(self._folder.glob(f"*{_PARTIAL}*"))
+    for folder in partial:
+      folder.rmtree()
+    return bool(partial)
+
+  def _set_aside(self):
+    """Renames what is damaged and newer than the newest good checkpoint."""
+    _verify.cache_clear()
+    for folder in _folders(self._folder):
+      try:
+        return _verify(folder)
+      except ValueError as error:
+        first = f"{_DAMAGED}{folder.name}"
+        others = (f"{first}-{i}" for i in itertools.count(2))
+        names = itertools.chain([first], others)
+        name = next(x for x in names if not (self._folder / x).exists())
+        folder.rename(self._folder / name)
+        warnings.warn(
+          f"{error}; it is called {name} now, and the newest one left is of"
+          f" step {self.latest()}",
+          stacklevel=1,
+        )
+
   @contextlib.contextmanager
   def _explained(self):
     try:
       yield
     except (OSError, ValueError) as error:  # ValueError is TensorStore's
+      if jax.process_index() == 0:  # it may be what fills the disk
+        with contextlib.suppress(OSError):
+          self._remove_partial()
       raise OSError(
         f"could not write a checkpoint to {self._folder}: {error}\nThe last"
         f" complete one there is of step {self.latest()}; is the disk full?"
@@ -188,20 +277,41 @@ def steps(folder):
 
 
 def find(path):
-  """Returns the newest step's folder, whose name is the step.
+  """Returns the newest good step's folder, whose name is the step.
+
+  Damaged ones that are newer are named in a warning.
 
   Args:
     path: a workdir, its `checkpoints/`, or one step's folder.
 
   Raises:
+    ValueError: there is no complete checkpoint, or none that is not damaged.
+  """
+  damaged = []
+  for folder in _candidates(path):
+    try:
+      _verify(folder)
+    except ValueError as error:
+      damaged.append(str(error))
+      continue
+    for said in damaged:
+      warnings.warn(f"{said}; step {folder.name} is used", stacklevel=1)
+    return folder
+  raise ValueError("\n".join(damaged))
+
+
+def _candidates(path):
+  """Returns the folders that a path may mean, the newest first.
+
+  Raises:
     ValueError: there is no complete checkpoint.
   """
   path = epath.Path(path).resolve()
-  if _complete(path):
-    return path
+  if _complete(path) or path.match("checkpoints/[0-9]*") and path.exists():
+    return [path]
   for folder in (path / "checkpoints", path):
-    if found := steps(folder):
-      return folder / str(found[-1])
+    if steps(folder):
+      return _folders(folder)
   raise ValueError(
     f"no checkpoint in {path}; wanted the workdir of a run that has saved one,"
     " its checkpoints/ or one folder in there"
@@ -210,7 +320,7 @@ def find(path):
 
 def workdir_of(path):
   """Returns the run's folder that a checkpoint path is in, or is."""
-  return str(find(path).parent.parent)
+  return str(_candidates(path)[0].parent.parent)
 
 
 def restore_params(path, abstract=None):
@@ -238,8 +348,43 @@ def restore_params(path, abstract=None):
   return _restore(folder, wanted)["params"]
 
 
+def _folders(folder):
+  """Returns the folders of all steps, complete or not, the newest first."""
+  found = (p for p in folder.iterdir() if p.name.isdigit() and p.is_dir())
+  return sorted(found, key=lambda p: int(p.name), reverse=True)
+
+
 def _complete(folder):
-  return (folder / "commit_success.txt").exists()  # Orbax writes it last
+  return (folder / _COMMIT).exists()
+
+
+@functools.cache  # a verb asks for the same checkpoint a few times
+def _verify(folder):
+  """Raises ValueError naming the damaged files of a checkpoint, if any.
+
+  Of one without checksums only what describes its arrays is read.
+  """
+  found = checksums.damage(folder)
+  if not _complete(folder):
+    found = [f"{_COMMIT}: missing"]
+  elif not (folder / checksums.FILE).exists():
+    _stored(folder), _meta(folder)
+  if found:
+    raise ValueError(f"{folder} is damaged ({'; '.join(tree.some(found))})")
+
+
+@contextlib.contextmanager
+def _reading(folder):
+  """Names the checkpoint in whatever Orbax makes of a damaged one."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError:  # such as too little memory
+    raise
+  except Exception as error:
+    said = str(error).strip().partition("\n")[0]
+    raise ValueError(
+      f"{folder} is damaged ({type(error).__name__}: {said})"
+    ) from error
 
 
 def _flat(state):
@@ -251,8 +396,14 @@ def _flat(state):
 
 
 def _stored(folder):
-  handler = ocp.PyTreeCheckpointHandler()
-  return tree.flatten(handler.metadata(folder / "state").tree)
+  with _reading(folder):
+    stored = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
+    return tree.flatten(stored)
+
+
+def _meta(folder):
+  with _reading(folder):
+    return ocp.JsonCheckpointHandler().restore(folder / "meta")
 
 
 def _check(wanted, stored, folder, *, dtypes):
@@ -269,14 +420,14 @@ def _check(wanted, stored, folder, *, dtypes):
 
 def _restore(folder, flat):
   item = tree.unflatten(flat)
-  return ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(
-    folder / "state",
-    args=ocp.args.PyTreeRestore(
-      item=item,
-      restore_args=jax.tree.map(_as_wanted, item),
-      partial_restore=True,
-    ),
+  args = ocp.args.PyTreeRestore(
+    item=item,
+    restore_args=jax.tree.map(_as_wanted, item),
+    partial_restore=True,
   )
+  with _reading(folder):
+    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    return reader.restore(folder / "state", args=args)
 
 
 def _as_wanted(leaf):

@@ -69,7 +69,7 @@ def _inside(path):
   if any(name.endswith(_FOLDER) for name in names):
     return path
   with contextlib.suppress(ValueError):
-    checkpoint.find(path)
+    checkpoint.workdir_of(path)
     return path
   arrays = [name for name in names if name.endswith(".npz")]
   if len(arrays) == 1:

@@ -315,7 +315,7 @@ def _with_beside(name, reader, folder, **more):
 def _open_run(name, path):
   """Opens a run of ours, or a checkpoint in it."""
   reader = orbax.Reader(path)
-  workdir = str(checkpoint.find(path).parent.parent)
+  workdir = checkpoint.workdir_of(path)
   if os.path.isdir(folder := os.path.join(workdir, BESIDE)):
     return _with_beside(name, reader, folder, run=path)
   file, model = (

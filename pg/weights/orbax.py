@@ -11,7 +11,7 @@ import tensorstore
 from etils import epath
 
 from pg import tree
-from pg.weights import checkpoint, tensors
+from pg.weights import checkpoint, checksums, tensors
 
 _CODEC = {"driver": "zarr", "compressor": {"id": "zstd"}}  # Orbax's
 
@@ -93,6 +93,7 @@ def write(folder, specs, read):
   try:
     for name, spec in specs.items():
       _write(path / "state", name, spec, read)
+    checksums.write(path)
   except ValueError as error:  # TensorStore's of a full disk
     raise OSError(str(error)) from error
 
