@@ -20,7 +20,7 @@ import time
 import ml_collections
 import numpy as np
 
-from pg import atomic, command, config, pp, progress
+from pg import atomic, command, config, limits, pp, progress
 from pg.codecs import tokenizer
 from pg.data import mixture, options, pipeline, prefix_lm, stream
 from pg.evals import metrics as metrics_lib
@@ -62,21 +62,21 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   start = time.monotonic()
   tok, missing = tokenizer_of(c)
   form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len)
-  data = pipeline.datasets(c.data, c.pp)
+  loading = options.from_config(c)
+  data = pipeline.datasets(c.data, c.pp, loading.limits)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
   datasets = [
     inspection.DatasetStats(n, d, train=True) for n, d in zip(names, data)
   ]
   datasets += evaluation_datasets(evals_task.tasks(c), c.text_len)
-  limits = [*rows_of_run(c, data), *[None] * len(datasets)]
+  wanted = [*rows_of_run(c, data), *[None] * len(datasets)]
   rows = [
     evenly_spread(stats.size, n if num_examples is None else num_examples)
-    for stats, n in zip(datasets, limits)
+    for stats, n in zip(datasets, wanted)
   ]
   found = inspection.Inspection(datasets, c.text_len, judged=not missing)
   if missing:
     found.findings.add("tokenizer", "all texts", "", missing)
-  loading = options.from_config(c)
   total, threads = sum(map(len, rows)), loading.num_threads
   with (
     concurrent.futures.ThreadPoolExecutor(threads) as pool,
@@ -203,18 +203,19 @@ def read_row(stats, form, seed, i, source=None):
 def inspect_row(stats, form, seed, i):
   """Inspects a row, see `read_row`; returns rows.RowReport."""
   source = rows_lib.RecordingSource(stats.dataset.source)
-  try:
-    example, _ = read_row(stats, form, seed, i, source)
-  except pp.Skip:
-    return rows_lib.RowReport(i, status="skipped")
-  except Exception as e:  # whatever breaks: the other rows are read, too
-    problem = rows_lib.classify_failure(source.row, e)
-    return rows_lib.RowReport(i, (problem,), "bad")
-  report = rows_lib.inspect(i, source.row, example, form.tok)
-  more = unscored(stats.metrics, example)
-  if not turns_upright(stats.dataset.pp):
-    more += rows_lib.turned(source.row, example)
-  return report._replace(problems=report.problems + more)
+  with limits.within(stats.dataset.limits):
+    try:
+      example, _ = read_row(stats, form, seed, i, source)
+    except pp.Skip:
+      return rows_lib.RowReport(i, status="skipped")
+    except Exception as e:  # whatever breaks: the other rows are read, too
+      problem = rows_lib.classify_failure(source.row, e)
+      return rows_lib.RowReport(i, (problem,), "bad")
+    report = rows_lib.inspect(i, source.row, example, form.tok)
+    more = unscored(stats.metrics, example)
+    if not turns_upright(stats.dataset.pp):
+      more += rows_lib.turned(source.row, example)
+    return report._replace(problems=report.problems + more)
 
 
 def turns_upright(pipeline):

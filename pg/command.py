@@ -1,6 +1,7 @@
 """The command line of the verbs: arguments, a config, errors in one line."""
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
@@ -50,7 +51,9 @@ def run(main, doc, *, with_config=True, **arguments):
 
   A ValueError or OSError, which is what a user can cause, ends the program with
   its message alone; `PG_TRACEBACK=1` shows where it came from. Warnings are
-  printed without the place in the code. SIGTERM and Ctrl-C: see pg/stop.py.
+  printed without the place in the code. Nothing that is printed has control
+  characters (`progress.plain`), and no error or warning secrets of URLs.
+  SIGTERM and Ctrl-C: see pg/stop.py.
   """
   spec = main.__globals__["__spec__"]  # None where a file is run by its path
   parser = Parser(
@@ -79,18 +82,32 @@ def run(main, doc, *, with_config=True, **arguments):
     if with_config and args.config:
       args.config_file = args.config
       args.config = config.load(args.config, overrides)
-    main(args)
+    with contextlib.redirect_stdout(_Plain(sys.stdout)):
+      main(args)
   except stop.Stopped as stopped:
     progress.say(stopped.message)
     raise
   except (ValueError, OSError, FloatingPointError) as error:
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
-    sys.exit(f"error: {error}")
+    sys.exit(progress.safe(f"error: {error}"))
 
 
 def _warn(message, category, filename, lineno, file=None, line=None):
-  print(f"warning: {message}", file=file or sys.stderr)
+  print(progress.safe(f"warning: {message}"), file=file or sys.stderr)
+
+
+class _Plain:
+  """A stream for `print` that gets plain text, whoever prints."""
+
+  def __init__(self, stream):
+    self._stream = stream
+
+  def __getattr__(self, name):
+    return getattr(self._stream, name)
+
+  def write(self, text):
+    return self._stream.write(progress.plain(text))
 
 
 def _overrides(words):

@@ -45,7 +45,8 @@ def open(c):  # noqa: A001, it is experiment.open
   sharding.check_batch(c.batch_size, mesh)
   tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))
   cfg = variants.from_config(dict(c.model, res=c.res), tok.vocab_size)
-  data = pipeline.datasets(c.data, c.pp)
+  options = options_lib.from_config(c)
+  data = pipeline.datasets(c.data, c.pp, options.limits)
   num_examples = pipeline.num_examples(data)
   steps = functools.partial(
     config.steps, batch_size=c.batch_size, num_examples=num_examples
@@ -59,7 +60,7 @@ def open(c):  # noqa: A001, it is experiment.open
     cfg=cfg,
     form=prefix_lm.Form(tok, c.res, c.num_images, c.text_len, c.blind),
     data=data,
-    options=options_lib.from_config(c),
+    options=options,
     tasks=tasks,
     schedules={t.name: evals_task.schedule(t, period, total) for t in tasks},
     total=total,

@@ -1,13 +1,40 @@
-"""Progress bars, and lines that say what takes a while."""
+"""Progress bars, lines that say what takes a while, and what may be said."""
 
+import re
 import sys
 
 import tqdm
 
+# Characters that move the cursor, colour or turn around what a terminal shows,
+# or that cannot be printed at all; not the ends of lines, and not tabs.
+_CONTROL = re.compile(
+  "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e"
+  "\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_LOGIN = re.compile(r"(?<=://)[^/\s?#]*@")
+# Up to what says where in a file at a URL something is, and the sentence's end.
+_QUERY = re.compile(
+  r"(://[^\s?'\"]*\?)[^\s'\"#]+?"
+  r"(?=(:\d+)?[:;,.)\]]*(['\"#\s]|$))"
+)
+
+
+def plain(text):
+  r"""Returns text whose control characters are written out, as "\u001b".
+
+  So nobody's data works the terminal; JSON stays what it was.
+  """
+  return _CONTROL.sub(lambda c: f"\\u{ord(c[0]):04x}", str(text))
+
+
+def safe(text):
+  """Returns `plain` text without what is secret in URLs: logins and queries."""
+  return _QUERY.sub(r"\1***", _LOGIN.sub("***@", plain(text)))
+
 
 def say(text):
   """Prints a line for whoever waits, apart from what a program answers."""
-  print(text, file=sys.stderr, flush=True)
+  print(safe(text), file=sys.stderr, flush=True)
 
 
 class Bar(tqdm.tqdm):
@@ -33,7 +60,7 @@ class Bar(tqdm.tqdm):
     """Prints lines that stay, above the bar."""
     if not self.disable:
       self.clear()
-      self.fp.write(f"{text}\n")
+      self.fp.write(f"{safe(text)}\n")
       if self._in_place:
         self.refresh()
 

@@ -390,3 +390,17 @@ def test_a_key_that_was_renamed_is_answered_with_its_new_name(
       config.load(str(path))
   with pytest.raises(ValueError, match=rf"{old} is called {new} now"):
     config.load(str(ROOT / "configs/nano.py"), [(old, "1")])
+
+
+def test_nothing_of_strangers_works_the_terminal(monkeypatch, capsys):
+  def main(args):
+    print("\x1b[31mred", "\u202eback", sep="\n")
+    warnings.warn("50%\rof http://a:b@c/d", stacklevel=1)
+    raise ValueError("\x9b2J of http://c/d?key=secret")
+
+  assert run(monkeypatch, main=main, with_config=False) == (
+    r"error: \u009b2J of http://c/d?***"
+  )
+  out, err = capsys.readouterr()
+  assert out == "\\u001b[31mred\n\\u202eback\n"
+  assert err == "warning: 50%\\u000dof http://***@c/d\n"

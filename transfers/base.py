@@ -57,7 +57,14 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.pp = f"decode | resize({arg.res})"
 
   c.input = dict(
-    num_workers=0, num_threads=4, prefetch=8, cache="", cache_gb=1.0
+    num_workers=0,
+    num_threads=4,
+    prefetch=8,
+    cache="",
+    cache_gb=1.0,
+    max_bytes=2**28,
+    max_pixels=89_478_485,
+    private_hosts=False,
   )
   c.bad = dict(policy="raise", max_fraction=0.01)
 

@@ -75,6 +75,13 @@ def get_config(arg=None):
     # Memory for that in each process, rows beyond are read again; and as much
     # for evaluators, whose rows are kept if all of one fit.
     cache_gb=1.0,
+    # What one row may ask for; what is beyond is a bad row. Of an image file or
+    # a record, and of an image or video frame (268 MB of RGB):
+    max_bytes=2**28,
+    max_pixels=89_478_485,
+    # True lets rows name URLs of this machine and its network. Those in the
+    # config (path, image_root) are not asked.
+    private_hosts=False,
   )
   # A row that cannot be read or that an op objects to ends the run ("raise"),
   # or ("skip") is named in bad_examples.jsonl, and another row of its dataset

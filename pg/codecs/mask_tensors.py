@@ -67,7 +67,7 @@ def read(path):
     with np.load(files.local(name), allow_pickle=False) as z:
       return {key: z[key] for key in z.files}
   # A TypeError: an array and not a zip of them.
-  except (OSError, ValueError, TypeError, EOFError, *_ZIP) as e:
+  except (OSError, ValueError, TypeError, EOFError, MemoryError, *_ZIP) as e:
     raise ValueError(f"cannot read the mask codec {name}: {e}") from e
 
 

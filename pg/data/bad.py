@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg import config
+from pg import config, progress
 
 POLICIES = ("raise", "skip")
 FILE = "bad_examples.jsonl"
@@ -115,13 +115,22 @@ class Record:
     if self.path is None:
       return
     if self._written is None:
-      self._written = {(b["source"], b["where"]) for b in read(self.path)}
-    new = {(b.source, b.where): b for b in bad}
-    new = [b for key, b in new.items() if key not in self._written]
-    self._written |= {(b.source, b.where) for b in new}
-    lines = [json.dumps(b._asdict(), ensure_ascii=False) + "\n" for b in new]
+      self._written = {_key(b) for b in read(self.path)}
+    # Somebody will look at the file in a terminal, or send it to somebody.
+    said = [{k: _safe(v) for k, v in b._asdict().items()} for b in bad]
+    new = {_key(b): b for b in said if _key(b) not in self._written}
+    self._written |= new.keys()
+    lines = [json.dumps(b, ensure_ascii=False) + "\n" for b in new.values()]
     if lines:
       append(self.path, "".join(lines).encode())
+
+
+def _key(line):
+  return tuple(line[k] for k in ("source", "row", "where"))
+
+
+def _safe(value):
+  return progress.safe(value) if isinstance(value, str) else value
 
 
 def read(path):

@@ -12,6 +12,8 @@ import os
 
 import numpy as np
 
+from pg import limits
+
 NUM_ROWS = 64  # of a dataset that are read, evenly spread
 # Of its files together: 16 MiB are read as a whole, of more this many blocks.
 NUM_BLOCKS, BLOCK = 256, 1 << 16  # bytes
@@ -39,17 +41,21 @@ def take(data):
       "number": number,
       "len": len(d.source),
       "files": _files(getattr(d.source, "parts", tuple)()),
-      "rows": _rows(d.source),
+      "rows": _rows(d),
     }
     for number, d in enumerate(data)
   }
 
 
-def _rows(source):
+def _rows(dataset):
+  source = dataset.source
   num = min(NUM_ROWS, len(source))
   found = {}
   for i in np.linspace(0, len(source) - 1, num).astype(int).tolist():
-    with contextlib.suppress(ValueError, OSError):
+    with (
+      contextlib.suppress(ValueError, OSError),
+      limits.within(dataset.limits),
+    ):
       found[str(i)] = _row(source[i])
   return found
 

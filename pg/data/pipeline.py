@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pg import config, pp
+from pg import limits as limits_lib
 from pg.data import prefix_lm, stream
 from pg.data import source as source_lib
 from pg.pp import parse
@@ -23,15 +24,17 @@ class Dataset(NamedTuple):
   pp: Callable  # (example, pp.Turn) -> example
   weight: float  # share of the mixture, any unit
   spec: str  # how it was described, JSON
+  limits: limits_lib.Limits = limits_lib.DEFAULT  # of what a row may ask for
 
 
-def datasets(data, pp):
+def datasets(data, pp, limits=limits_lib.DEFAULT):
   """Opens the datasets of a config's `data`.
 
   Args:
     data: a spec `dict(source=..., ...)`, or a mapping from names to specs, each
       with an optional `weight` (1) and `pp`.
     pp: str, the pipeline string of specs that have none of their own.
+    limits: limits.Limits, of what their rows may ask for.
 
   Returns:
     tuple of Dataset.
@@ -41,7 +44,9 @@ def datasets(data, pp):
   """
   data = json.loads(json.dumps(_plain(data)))
   mixture = {"": data} if isinstance(data.get("source"), str) else data
-  return tuple(_open(name, spec, pp) for name, spec in mixture.items())
+  with limits_lib.within(limits):
+    opened = [_open(name, spec, pp) for name, spec in mixture.items()]
+  return tuple(d._replace(limits=limits) for d in opened)
 
 
 def _plain(node):
@@ -102,7 +107,8 @@ def check(data, make, options, workdir, limit=200):
   cut = {}
   for number, d in enumerate(data):
     if hasattr(d.source, "check") and not options.bad.skips:
-      d.source.check(limit=1000)
+      with limits_lib.within(d.limits):
+        d.source.check(limit=1000)
     n = min(limit, len(d.source))
     places = np.linspace(0, len(d.source) - 1, n).astype(int).tolist()
     visits = [[(i, pp.Turn(row=i))] for i in places]

@@ -15,6 +15,7 @@ from pg.data.formats import (
   jsonl,
   parquet,
   prepared,
+  rows,
   tfds,
   tfrecord,
   voc,
@@ -36,6 +37,16 @@ SOURCES = {
   "voc": voc.Voc,
   "yolo": yolo.Yolo,
 }
+
+
+def images(source, i):
+  """Returns "photos/7.jpg: " for row i; nothing for images within the data.
+
+  Of an image at a URL it says in which file of the cache it is.
+  """
+  found = getattr(source, "image_ref", lambda i: None)(i)
+  names = [x for x in (found if isinstance(found, list) else [found]) if x]
+  return f"{', '.join(map(rows.kept, names))}: " if names else ""
 
 
 class Numbered:

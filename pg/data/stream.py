@@ -24,10 +24,11 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pg import pp, sharding
+from pg import limits, pp, sharding
 from pg.data import bad as bad_lib
 from pg.data import cache, mixture, prefix_lm
 from pg.data import options as options_lib
+from pg.data import source as source_lib
 from pg.pp import image, parse
 
 # Rows of one dataset that are tried for one position of the stream.
@@ -49,20 +50,14 @@ def read(dataset, i, turn, make):
     bad.BadRow: what the source, an op or `make` objects to.
   """
   try:
-    return make(dataset.pp(dataset.source[i], turn))
+    with limits.within(dataset.limits):
+      return make(dataset.pp(dataset.source[i], turn))
   except (ValueError, OSError) as e:
     where, text = dataset.source.where(i), str(e)
     if isinstance(e.__cause__, image.Undecodable):  # an op's
-      text = f"{_names_of_images(dataset.source, i)}{text}"
+      text = f"{source_lib.images(dataset.source, i)}{text}"
     text = text if where in text else f"{where}: {text}"
     raise bad_lib.BadRow(dataset.name, i, where, text) from e
-
-
-def _names_of_images(source, i):
-  """Returns "photos/7.jpg: " for row i; nothing for images within the data."""
-  found = getattr(source, "image_ref", lambda i: None)(i)
-  names = [x for x in (found if isinstance(found, list) else [found]) if x]
-  return f"{', '.join(names)}: " if names else ""
 
 
 def first_usable(dataset, visits, make, skip_bad):

@@ -24,7 +24,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from pg import atomic
+from pg import atomic, progress
 from pg.codecs import boxes, tokenizer
 
 NUM_IMAGES = 24
@@ -40,7 +40,7 @@ def record(index, where, ref, text, logp, example):
     for k, v in example.items()
     if k not in ("prefix", "suffix", "scores", "image_ref") and _is_short(v)
   }
-  record = {"index": index, "where": where, "id": ids}
+  record = {"index": index, "where": progress.safe(where), "id": ids}
   if ref:
     record["image_ref"] = ref
   record |= {"prompt": example["prefix"], "truth": example.get("suffix", "")}
@@ -136,7 +136,7 @@ def write(path, records):
   """Writes records as JSON lines, under another name until all are there."""
   with atomic.replacing(path) as part, open(part, "w", encoding="utf-8") as f:
     for record in records:
-      f.write(json.dumps(record, ensure_ascii=False) + "\n")
+      f.write(progress.plain(json.dumps(record, ensure_ascii=False)) + "\n")
 
 
 def read(path):

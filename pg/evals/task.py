@@ -105,7 +105,7 @@ def tasks(c):
   budget = cache_lib.Budget(int(options.cache_gb * 2**30))
   for name, spec in c.evals.items():
     try:
-      settings, data = _open(c, name, dict(spec))
+      settings, data = _open(c, name, dict(spec), options.limits)
       metric = settings["metric"]
       generates = metric != "perplexity"
       metric = metric if metric in metrics_lib.METRICS else ""
@@ -121,7 +121,7 @@ def tasks(c):
   return tuple(opened)
 
 
-def _open(c, name, spec):
+def _open(c, name, spec, limits):
   settings = {k: spec.pop(k, default) for k, default in KEYS.items()}
   settings["batch_size"] = settings["batch_size"] or c.batch_size
   settings["published"] = dict(settings["published"])
@@ -131,7 +131,8 @@ def _open(c, name, spec):
   if settings["submit"]:
     config.lookup(submit.FORMATS, settings["submit"], "submission format")
   pp = pipeline_of(c, {**settings, **spec})
-  (data,) = pipeline.datasets({**_training(c, spec), **spec, "pp": pp}, pp)
+  spec = {**_training(c, spec), **spec, "pp": pp}
+  (data,) = pipeline.datasets(spec, pp, limits)
   return settings, data._replace(name=f"evals.{name}")
 
 

@@ -7,6 +7,8 @@ worth a look, a "note" is for those who want to know.
 import collections
 from typing import NamedTuple
 
+from pg import progress
+
 SEVERITIES = ("error", "warning", "note")
 # Places that a finding names; it counts all.
 NUM_PLACES = 5
@@ -207,7 +209,7 @@ class Findings:
     finding = self._found.setdefault(kind, Finding(kind))
     finding.counts[dataset] += count
     if (where or detail) and len(finding.places) < NUM_PLACES:
-      finding.places.append((where, detail))
+      finding.places.append((progress.safe(where), progress.safe(detail)))
       finding.rows += [] if row is None else [row]
 
   def judge(self, sizes, tolerated=0.0):

@@ -14,8 +14,13 @@ import contextlib
 import io
 import itertools
 
+from pg import limits
 from pg.pp import image as image_ops
 
+# What videos come in. FFmpeg knows more, such as playlists: those name other
+# files, anywhere, and hosts.
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,rm,mxf,nut,ivf,dv,gif,apng"
+_FORMATS += ",mpegvideo,h264,hevc,m4v,mjpeg,obu,wav,mp3,flac"
 _TIMED = ("mov", "matroska")  # in the names of formats that FFmpeg has
 
 
@@ -159,11 +164,14 @@ def _opened(video):
 
   try:
     file = io.BytesIO(video) if isinstance(video, bytes) else video
-    with av.open(file) as container:
+    with av.open(file, options={"format_whitelist": _FORMATS}) as container:
       if not container.streams.video:
         raise ValueError("it has no images, only sound or text")
       stream = container.streams.video[0]
       stream.thread_type = "SLICE"  # rows are read in parallel already
+      most = str(limits.current().max_pixels)  # also of a frame amid others
+      stream.codec_context.options = {"max_pixels": most}
+      image_ops.check_size(stream.height or 0, stream.width or 0)
       yield container, stream
   except (av.FFmpegError, EOFError, OSError, ValueError) as e:
     raise ValueError(f"cannot decode the video {_name(video)}: {e}") from e

@@ -11,7 +11,7 @@ decoding makes of every kind of file, with the reader big_vision has:
   turned by EXIF         as stored; decode(exif=True) turns it upright, and
                          Pillow a TIFF anyway
   32-bit integer, float  refused, for its range is not known
-  over MAX_PIXELS        refused before it is decoded
+  over input.max_pixels  refused before it is decoded, by its header
   truncated, damaged     refused
 
 JPEG is decoded by simplejpeg, three times as fast as Pillow, with the fast
@@ -23,22 +23,22 @@ accurate one: on a photo it differs from the fast one by about 1 level on
 average and 17 at most.
 """
 
+import contextlib
 import io
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pg import pp
-
-# About 9500 x 9500; Pillow warns from here on. A small file can ask for more.
-MAX_PIXELS = 89_478_485
+from pg import limits, pp
 
 # What photos come in. Pillow knows more, some of which start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 FORMATS += ("JPEG2000",)
 
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag, some values
+# Of a progressive JPEG, each of which decodes all pixels once more.
+_MAX_SCANS = 500
 _UPRIGHT = {
   2: lambda x: x[:, ::-1],
   3: lambda x: x[::-1, ::-1],
@@ -101,11 +101,10 @@ def to_rgb(image, *, precise=False, exif=False):
     if pixels is None:
       pixels = _pillow(image)
     return _upright(pixels, image) if exif else pixels
-  except Image.UnidentifiedImageError:
-    reason = f"it is none of {', '.join(FORMATS)}"
   except Exception as e:  # Pillow's readers raise nearly anything on bad files.
-    reason = e
-  raise Undecodable(f"cannot decode an image of {len(image)} bytes: {reason}")
+    raise Undecodable(
+      f"cannot decode an image of {len(image)} bytes: {e}"
+    ) from None
 
 
 def each(images, function):
@@ -153,6 +152,8 @@ def _jpeg(data, precise):
   """Returns the pixels of a JPEG, or None for what Pillow is to look at."""
   if not data.startswith(b"\xff\xd8"):
     return None
+  if data.count(b"\xff\xda") > _MAX_SCANS:
+    raise ValueError(f"it has more than {_MAX_SCANS} scans")
   try:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     check_size(height, width)
@@ -166,8 +167,7 @@ def _jpeg(data, precise):
 
 def _pillow(data):
   """Returns the pixels of an image file by Pillow."""
-  with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-    check_size(opened.height, opened.width)
+  with opening(data) as opened:
     mode = opened.mode
     if mode.startswith("I;16") or (mode == "I" and opened.format == "PPM"):
       # Pillow would clip these to 255, so that nearly all of it is white.
@@ -178,16 +178,58 @@ def _pillow(data):
     return np.array(opened if mode == "RGB" else opened.convert("RGB"))
 
 
+@contextlib.contextmanager
+def opening(data):
+  """Opens an encoded image with Pillow: its header is read, not its pixels.
+
+  Raises:
+    ValueError, Pillow's: it is no image, or has too many pixels.
+  """
+  # Pillow has a limit, too, and this one may be above it.
+  most = limits.current().max_pixels
+  Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
+  try:
+    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+  except Image.UnidentifiedImageError as e:
+    raise ValueError(f"it is none of {', '.join(FORMATS)}") from e
+  except Image.DecompressionBombError as e:
+    raise limits.Exceeded(f"{e} input.max_pixels = {most:,}") from e
+  with opened:
+    check_size(opened.height, opened.width)
+    yield opened
+
+
 def check_size(height, width):
-  if height * width > MAX_PIXELS:
-    raise ValueError(
-      f"{height} x {width} are more than {MAX_PIXELS:,} pixels; make it smaller"
+  """Raises Exceeded for an image that has more pixels than it may."""
+  most = limits.current().max_pixels
+  if height * width > most:
+    raise limits.Exceeded(
+      f"{height} x {width} are more than input.max_pixels = {most:,}; make it"
+      " smaller, or raise that"
     )
+
+
+def sizes(data):
+  """Returns height and width as stored, and as one sees the image (EXIF).
+
+  Raises:
+    ValueError: it is no image, or has too many pixels.
+  """
+  try:
+    with opening(data) as opened:
+      # Not the PNG reader's own, which decodes all of the image.
+      orientation = Image.Image.getexif(opened).get(_ORIENTATION)
+      size = opened.height, opened.width
+      # Pillow turns a TIFF itself.
+      turned = orientation in _SIDEWAYS and opened.format != "TIFF"
+      return size, size[::-1] if turned else size
+  except Exception as e:  # Pillow's readers raise nearly anything on bad files
+    raise ValueError(f"no image that can be read: {e}") from e
 
 
 def orientation(data):
   """Returns how EXIF says that a file has its pixels: 2 to 8; 1 is upright."""
-  with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+  with opening(data) as opened:
     found = opened.getexif().get(_ORIENTATION)
     # Pillow turns a TIFF itself.
     return found if found in _UPRIGHT and opened.format != "TIFF" else 1

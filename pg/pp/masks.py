@@ -10,14 +10,13 @@ into a text.
 """
 
 import functools
-import io
 
 import numpy as np
-from PIL import Image
 
 from pg import pp
 from pg.codecs import masks as masks_lib
 from pg.pp import fields, objects
+from pg.pp import image as image_ops
 
 
 @pp.op
@@ -84,8 +83,9 @@ def mask_of(value, example):
     return polygons(value, *_size(example))
   if isinstance(value, bytes):
     try:
-      value = np.asarray(Image.open(io.BytesIO(value)))
-    except OSError as e:
+      with image_ops.opening(value) as opened:
+        value = np.asarray(opened)
+    except (OSError, ValueError) as e:
       raise ValueError(f"cannot decode the image of a mask: {e}") from e
   array = np.asarray(value)
   if array.ndim == 3 and array.shape[2] == 1:

@@ -229,8 +229,7 @@ def _found(folder):
   """Returns {hub name: (file, key, spec)} of all tensors in a folder."""
   index = os.path.join(folder, "model.safetensors.index.json")
   if os.path.isfile(index):
-    with open(index, encoding="utf-8") as f:
-      files = sorted(set(json.load(f)["weight_map"].values()))
+    files = _indexed(index)
   else:
     files = sorted(n for n in os.listdir(folder) if n.endswith(".safetensors"))
   missing = [f for f in files if not os.path.isfile(os.path.join(folder, f))]
@@ -260,6 +259,18 @@ def _found(folder):
       + "\n".join(tree.some(wrong))
     )
   return found
+
+
+def _indexed(index):
+  """Returns the names of the files that an index lists."""
+  try:
+    with open(index, encoding="utf-8") as f:
+      files = sorted(set(json.load(f)["weight_map"].values()))
+    if outside := [name for name in files if os.path.basename(name) != name]:
+      raise ValueError(f"{outside[0]} is not in this folder")
+  except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as e:
+    raise ValueError(f"{index} is no index of files: {e}") from e
+  return files
 
 
 def _check_names(found, folder):

@@ -91,6 +91,8 @@ _OPTIONAL = (  # sizes whose null is a value
   "attn_logit_softcapping",
   "final_logit_softcapping",
 )
+# What one size may be: a model of a billion layers is a mistake, or an attack.
+_MOST, _MOST_LAYERS = 1 << 24, 1000
 _NESTED = ("rope_scaling", "rope_parameters")
 _GROUPS = ("text_config", "vision_config")
 _INERT = re.compile(
@@ -125,8 +127,10 @@ def read(folder, tower=None):
       f"no config.json in {folder}; wanted a Hugging Face folder with it and"
       " *.safetensors"
     ) from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
+  if isinstance(raw, dict):
+    _check_kinds(raw, path)
   kind = raw.get("model_type") if isinstance(raw, dict) else raw
   if kind == "paligemma":
     return raw
@@ -141,6 +145,21 @@ def read(folder, tower=None):
     f"{path}: wanted model_type {' or '.join(wanted)}, found {kind!r}"
     f"{_HINTS.get(kind, '')}"
   )
+
+
+def _check_kinds(raw, path):
+  """Raises ValueError where a value is of another kind than it has to be."""
+  kinds = dict.fromkeys(_GROUPS, dict) | dict(
+    model_type=str, image_token_index=int
+  )
+  groups = [raw, *(raw[k] for k in _GROUPS if isinstance(raw.get(k), dict))]
+  for group in groups:
+    for key, kind in kinds.items():
+      if key in group and not isinstance(group[key], kind):
+        raise ValueError(
+          f"{path}: wanted {kind.__name__} as {key}, got"
+          f" {str(group[key])[:80]!r}"
+        )
 
 
 def config_of(raw):
@@ -427,7 +446,10 @@ def _others(group, name, sizes, only):
     found += (group.get(key) or {}).items()
   for key, value in found:
     if key in sizes:
-      fine = value is None or isinstance(value, (int, float)) and value > 0
+      most = _MOST_LAYERS if key == "num_hidden_layers" else _MOST
+      fine = value is None or (
+        isinstance(value, (int, float)) and 0 < value <= most
+      )
     elif key in only:
       fine = value is None or value in only[key]
     else:

@@ -26,6 +26,8 @@ _DTYPES = {
 }
 _PREFIX, _SUFFIX = "params/", ".npy"
 _PIECE = 1 << 18  # bytes
+# Weights are noise, which no zip makes much smaller.
+_LARGE, _MOST_RATIO = 1 << 30, 100
 # What the shapes of a decoder do not tell.
 _SWITCHES = (
   "attn_softcap",
@@ -95,7 +97,14 @@ class Reader:
     self._zip.close()
 
   def _read_headers(self):
-    names = [i.filename for i in self._zip.infolist() if not i.is_dir()]
+    entries = self._zip.infolist()
+    names = [i.filename for i in entries if not i.is_dir()]
+    total, size = sum(i.file_size for i in entries), os.path.getsize(self._path)
+    if total > max(_LARGE, _MOST_RATIO * size):
+      raise ValueError(
+        f"{self._path}: {size:,} bytes are {total:,} when unpacked, as no"
+        " weights are"
+      )
     if any(name.startswith(_PREFIX) for name in names):  # the rest is not ours
       names = [name for name in names if name.startswith(_PREFIX)]
     wrong = []
@@ -117,7 +126,12 @@ class Reader:
 
   def _header(self, entry):
     with self._zip.open(entry) as f:
-      return _read_header(f)
+      shape, fortran, dtype = _read_header(f)
+      want = f.tell() + math.prod(shape) * dtype.itemsize
+    size = self._zip.getinfo(entry).file_size
+    if size != want:
+      raise ValueError(f"{size:,} bytes, where {list(shape)} wants {want:,}")
+    return shape, fortran, dtype
 
   def _bytes(self, name, entry, start, num_bytes):
     """Returns bytes of a tensor, going on from where it was last read."""
@@ -239,10 +253,9 @@ def _read_header(f):
   """
   try:
     version = np.lib.format.read_magic(f)
-    if version == (1, 0):
-      shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
-    else:
-      shape, fortran, dtype = np.lib.format.read_array_header_2_0(f)
+    if version != (1, 0):  # the others are for headers of up to gigabytes
+      raise ValueError(f"version {version} of the format; wanted (1, 0)")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
   except ValueError as error:
     raise ValueError(f"not an array ({error})") from error
   if dtype.hasobject:

@@ -171,3 +171,13 @@ def test_the_check_leaves_skipped_rows_out(form):
 def test_a_policy_that_there_is_not_is_refused(policy, message):
   with pytest.raises(ValueError, match=message):
     bad.policy(*policy)
+
+
+def test_the_file_of_bad_rows_can_be_looked_at_and_sent(tmp_path):
+  row = bad.Bad("a", 7, "http://me:secret@h/x.jsonl:8", "\x1b[2J no \u202ekey")
+  for _ in range(2):
+    record = bad.Record({"a": 5}, SKIP.bad, str(tmp_path / "bad.jsonl"))
+    record._write([row, row])
+  (line,) = lines(tmp_path / "bad.jsonl")
+  assert line["message"] == r"\u001b[2J no \u202ekey"
+  assert line["where"] == "http://***@h/x.jsonl:8"

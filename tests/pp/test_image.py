@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pg import pp
-from pg.data.formats import folders
+from pg import limits, pp
 from pg.pp import image, parse
 
 NOISE = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -140,7 +139,7 @@ def test_a_tiff_is_upright_once(orientation):
   wanted = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
   for string in ("decode", "decode(exif=True)"):
     np.testing.assert_array_equal(apply(string, data), wanted)
-  assert folders.sizes(data) == (wanted.shape[:2],) * 2
+  assert image.sizes(data) == (wanted.shape[:2],) * 2
 
 
 def chunk(name, data):
@@ -168,14 +167,73 @@ def test_a_small_file_of_a_huge_image_is_refused(kind, side):
     apply("decode", bomb(kind, side, side))
 
 
-def test_the_limit_of_pixels_is_the_last_size_that_passes(monkeypatch):
+def test_the_limit_of_pixels_is_the_last_size_that_passes():
   for kind in ("PNG", "JPEG"):
     data = encoded(NOISE, kind=kind)
-    monkeypatch.setattr(image, "MAX_PIXELS", 600)
-    assert apply("decode", data).shape == (20, 30, 3)
-    monkeypatch.setattr(image, "MAX_PIXELS", 599)
-    with pytest.raises(ValueError, match="20 x 30 are more than 599 pixels"):
+    with limits.within(limits.Limits(max_pixels=600)):
+      assert apply("decode", data).shape == (20, 30, 3)
+    with (
+      limits.within(limits.Limits(max_pixels=599)),
+      pytest.raises(ValueError, match="20 x 30 are more .*max_pixels = 599;"),
+    ):
       apply("decode", data)
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+def test_the_size_of_an_image_is_read_from_its_start():
+  shown = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
+  sink = io.BytesIO()
+  shown.save(sink, "JPEG")
+  assert image.sizes(sink.getvalue()[:-50])[1] == (40, 50)
+  for orientation in range(1, 9):  # from 5 on it lies on its side
+    for kind in ("JPEG", "PNG"):
+      sink, exif = io.BytesIO(), Image.Exif()
+      exif[0x0112] = orientation
+      shown.save(sink, kind, exif=exif)
+      seen = (40, 50) if orientation < 5 else (50, 40)
+      assert image.sizes(sink.getvalue())[1] == seen
+  with pytest.raises(ValueError, match="no image that can be read"):
+    image.sizes(b"text")
+  with pytest.raises(ValueError, match="pixels"):
+    image.sizes(bomb("PNG", 9500, 9500))
+
+
+def gif(canvas, frame):
+  """A GIF whose frame is larger than its canvas, without pixels."""
+  head = b"GIF89a" + struct.pack("<HH", *canvas) + bytes(3)
+  place = b"," + struct.pack("<HHHHB", 0, 0, *frame, 0x80) + bytes(6)
+  return head + place + b"\x02\x02\x4c\x01\x00;"
+
+
+def webp(side):
+  """An animation of one frame of 8 x 8 on a larger canvas."""
+  size = (side - 1).to_bytes(3, "little")
+  still = encoded(NOISE[:8, :8], kind="WEBP", lossless=True)[12:]
+  frame = bytes(6) + b"\7\0\0" * 2 + bytes(4) + still
+  chunks = (b"VP8X", struct.pack("<I", 2) + size * 2), (b"ANIM", bytes(6))
+  body = b"WEBP"
+  for name, data in (*chunks, (b"ANMF", frame)):
+    body += name + struct.pack("<I", len(data)) + data
+  return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+@pytest.mark.parametrize(
+  "data",
+  [gif((10, 10), (9500, 9500)), gif((65000, 65000), (9, 9)), webp(9500)],
+  ids=["GIF frame", "GIF canvas", "WebP"],
+)
+def test_an_animation_of_a_huge_canvas_is_refused_before_it_is_made(data):
+  with pytest.raises(ValueError, match="pixels"):
+    apply("decode", data)
+
+
+def test_a_jpeg_that_decodes_for_hours_is_refused():
+  data = encoded(NOISE, kind="JPEG", progressive=True)
+  scan = data[data.rindex(b"\xff\xda") : -2]
+  apply("decode", data[:-2] + 400 * scan + data[-2:])
+  with pytest.raises(ValueError, match="more than 500 scans"):
+    apply("decode", data[:-2] + 600 * scan + data[-2:])
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"

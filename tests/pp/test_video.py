@@ -9,10 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from pg import pp
+from pg import limits, pp
 from pg.data import bad, pipeline, stream
 from pg.pp import clip as clip_lib
-from pg.pp import image as image_ops
 from pg.pp import parse
 from tests.support.releases.video import film
 
@@ -217,7 +216,7 @@ def test_frames_of_a_varying_rate_are_counted_and_not_timed(tmp_path):
   np.testing.assert_array_equal(found, every[4:7])
 
 
-def test_a_file_that_does_not_decode_is_named(tmp_path, films, monkeypatch):
+def test_a_file_that_does_not_decode_is_named(tmp_path, films):
   whole, cut = open(films("a.mp4"), "rb").read(), tmp_path / "cut.mp4"
   cut.write_bytes(whole[:900])
   for video, name in (
@@ -233,9 +232,22 @@ def test_a_file_that_does_not_decode_is_named(tmp_path, films, monkeypatch):
       read("video(2, 1)", video)
   with pytest.raises(ValueError, match="at least 1: 2, 0"):
     read("video(2, 0)", whole)
-  monkeypatch.setattr(image_ops, "MAX_PIXELS", 700)
-  with pytest.raises(ValueError, match="24 x 32 are more than 700 pixels"):
+  with (
+    limits.within(limits.Limits(max_pixels=700)),
+    pytest.raises(ValueError, match="24 x 32 are more than .*_pixels = 700;"),
+  ):
     read("video(2, 1)", whole)
+
+
+def test_a_playlist_in_place_of_a_video_leads_nowhere(films, tmp_path):
+  inner = films("a.ts")
+  assert len(read("video(2, 1)", inner)) == 2
+  lines = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{inner}\n"
+  path = tmp_path / "list.m3u8"
+  path.write_text(f"{lines}#EXT-X-ENDLIST\n")
+  for video in (str(path), path.read_bytes()):
+    with pytest.raises(ValueError, match="cannot decode the video"):
+      read("video(2, 1)", video)
 
 
 def test_sound_alone_is_no_video(tmp_path):

@@ -24,12 +24,44 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def serve(folder):
   """Yields the URL of a folder, and the list of paths that were asked for."""
   handler = functools.partial(Handler, directory=folder)
-  server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+  with _serving(handler) as (url, server):
+    yield url, server.asked
+
+
+@contextlib.contextmanager
+def answer(body, status=200, **headers):
+  """Yields the URL of a server that answers everything with the same bytes.
+
+  It says nothing of their number, unless a header does.
+  """
+
+  class Same(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+      self.send_response(status)
+      for name, value in headers.items():
+        self.send_header(name.replace("_", "-"), value)
+      self.end_headers()
+      with contextlib.suppress(OSError):  # who asked had enough
+        self.wfile.write(body)
+
+    def do_HEAD(self):
+      self.do_GET()
+
+    def log_message(self, *args):
+      pass
+
+  with _serving(Same) as (url, _):
+    yield url
+
+
+@contextlib.contextmanager
+def _serving(handler):
+  server = http.server.ThreadingHTTPServer(("", 0), handler)
   server.asked, server.over = [], threading.Event()
   thread = threading.Thread(target=server.serve_forever, args=(0.01,))
   thread.start()
   try:
-    yield f"http://127.0.0.1:{server.server_port}", server.asked
+    yield f"http://127.0.0.1:{server.server_port}", server
   finally:
     server.over.set()
     server.shutdown()

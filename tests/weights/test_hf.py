@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -497,3 +498,68 @@ def test_every_released_name_has_a_place(tmp_path):
     )
     hub = [k for _, _, h in hf_names.plan(cfg, 257_216) for k in h]
     assert len(set(hub)) == len(hub)
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [
+    ("num_hidden_layers", 10**9),
+    ("hidden_size", 10**12),
+    ("vocab_size", 1e300),
+    ("head_dim", float("inf")),
+  ],
+)
+def test_a_size_that_no_model_has_is_an_error(key, value):
+  raw = dict(model_type="paligemma", vision_config={})
+  raw["text_config"] = {"model_type": "gemma", key: value}
+  with pytest.raises(ValueError, match=f"not: text_config.{key}="):
+    hf_config.config_of(raw)
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ("[" * 100_000, "is not JSON"),
+    ('{"model_type": [1]}', r"wanted str as model_type, got '\[1\]'"),
+    ('{"text_config": [1]}', "wanted dict as text_config"),
+    ('{"text_config": {"model_type": {}}}', "wanted str as model_type"),
+    ('{"image_token_index": "7"}', "wanted int as image_token_index, got '7'"),
+  ],
+)
+def test_a_config_of_other_values_is_an_error(tmp_path, text, message):
+  (tmp_path / "config.json").write_text(text)
+  with pytest.raises(ValueError, match=message):
+    hf_config.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [
+    ("[" * 100_000, "recursion"),
+    ("[]", "is no index of files"),
+    ('{"weight_map": 1}', "is no index of files"),
+    ('{"weight_map": {"a": 1, "b": "c"}}', "is no index of files"),
+    ('{"weight_map": {"a": "../a.safetensors"}}', "not in this folder"),
+  ],
+)
+def test_an_index_names_files_beside_it(tmp_path, text, message):
+  (tmp_path / "config.json").write_text('{"model_type": "paligemma"}')
+  (tmp_path / "model.safetensors.index.json").write_text(text)
+  with pytest.raises(ValueError, match=f"index.json.*{message}"):
+    hf.Reader(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "head",
+  [
+    struct.pack("<Q", 1 << 60) + b"{}",
+    struct.pack("<Q", 99_000_000) + b"{}",
+    struct.pack("<Q", 63)
+    + b'{"x":{"dtype":"F32","shape":[1024,1024],"data_offsets":[0,4194304]}}',
+  ],
+)
+def test_a_header_that_claims_more_than_the_file_is_an_error(tmp_path, head):
+  (tmp_path / "config.json").write_text('{"model_type": "paligemma"}')
+  (tmp_path / "model.safetensors").write_bytes(head)
+  with pytest.raises(ValueError, match="no safetensors file, or cut short"):
+    hf.Reader(tmp_path)

@@ -17,11 +17,12 @@ from huggingface_hub import constants, file_download
 
 from pg.data.storage import remote
 from pg.weights import hub
+from tests.support import web
 
 REPO = "google/paligemma-test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = b'{"model_type": "paligemma"}'
-WEIGHTS = bytes(range(256)) * 1000
+WEIGHTS = b"PK\3\4" + (bytes(range(256)) * 1000)[4:]
 FILES = {
   "config.json": CONFIG,
   "model-00001-of-00002.safetensors": WEIGHTS,
@@ -573,3 +574,44 @@ def test_the_tokenizer_hint_holds_names_that_can_be_resolved():
   assert [name.partition("://")[0] for name in names] == ["hf", "https"]
   assert hub._HUB.fullmatch(names[0])["file"] == "tokenizer.model"
   assert re.search(r"#sha256=[0-9a-f]{64}$", names[1])
+
+
+PAGE = b"<!DOCTYPE html><html><body>Log in</body></html>"
+
+
+@pytest.mark.parametrize(
+  "name, body",
+  [
+    ("a.npz", PAGE),
+    ("a.safetensors", PAGE),
+    ("tokenizer.model", PAGE),
+    ("config.json", PAGE),
+    ("train.jsonl", b"\n  <HTML>"),
+    ("a.npz", b'{"error": "slow down"}'),
+    ("config.json", b"Too many requests"),
+    ("tokenizer.model", b"version https://git-lfs.github.com/spec/v1\n"),
+  ],
+)
+def test_an_answer_of_another_kind_is_not_kept(name, body, server, cache):
+  server.plain[name] = body
+  url = f"{server.url}/plain/{name}"
+  text = message("not what it should be", OSError, url, cache)
+  assert "a web page" in text or repr(body[:9])[:9] in text
+  assert contents(cache) == {}
+
+
+def test_a_download_that_does_not_end_is_stopped(server, cache, monkeypatch):
+  monkeypatch.setattr(remote, "_UNANNOUNCED", 1000)
+  monkeypatch.setattr(remote, "_CHUNK", 500)
+  with web.answer(WEIGHTS) as url:
+    text = message("got 1500 bytes", OSError, f"{url}/a.npz", cache)
+  assert "wanted at most 1000" in text
+  assert contents(cache) == {}
+
+
+def test_a_download_without_room_is_not_begun(server, cache, monkeypatch):
+  server.plain["a.npz"] = WEIGHTS
+  usage = types.SimpleNamespace(free=255_999)
+  monkeypatch.setattr(remote.shutil, "disk_usage", lambda folder: usage)
+  message("has room for 255,999", OSError, f"{server.url}/plain/a.npz", cache)
+  assert [m for m, _ in server.requests("a.npz")].count("GET") == 0

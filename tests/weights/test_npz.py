@@ -220,3 +220,45 @@ def test_an_existing_file_is_never_replaced(tmp_path):
   with pytest.raises(ValueError, match="exists"):
     npz.write(tmp_path / "a.npz", specs_of(flat), from_memory(flat))
   assert (tmp_path / "a.npz").read_text() == "mine"
+
+
+# Claims.
+
+
+def entry(path, shape, data, version=(1, 0)):
+  """Writes an `.npz` of one tensor that claims to have a shape."""
+  with (
+    zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+    archive.open("img/embedding/bias.npy", "w", force_zip64=True) as f,
+  ):
+    head = dict(descr="<f4", fortran_order=False, shape=shape)
+    write = np.lib.format.write_array_header_1_0
+    if version == (2, 0):
+      write = np.lib.format.write_array_header_2_0
+    write(f, head)
+    for piece in data:
+      f.write(piece)
+  return path
+
+
+def test_a_tensor_that_claims_more_than_its_file_is_refused(tmp_path):
+  path = entry(tmp_path / "a.npz", (1 << 40, 4), [bytes(64)])
+  with pytest.raises(ValueError, match="where .* wants 17,592,186,044,5"):
+    npz.Reader(path)
+
+
+def test_a_header_of_gigabytes_is_not_read(tmp_path):
+  path = entry(tmp_path / "a.npz", (16,), [bytes(64)], version=(2, 0))
+  with pytest.raises(ValueError, match=r"version \(2, 0\) of the format"):
+    npz.Reader(path)
+
+
+def test_a_file_that_swells_when_it_is_unpacked_is_refused(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(npz, "_LARGE", 1_000_000)
+  size = 110_000
+  path = entry(tmp_path / "a.npz", (size // 4 * 10,), [bytes(size)] * 10)
+  assert path.stat().st_size < 11_000
+  with pytest.raises(ValueError, match="bytes are 1,100,.* as no weights"):
+    npz.Reader(path)

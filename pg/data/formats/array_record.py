@@ -179,7 +179,7 @@ def unpack(record, keys=None):
         chunks.append(record[start : start + num])
         start += num
       row[key] = chunks[0] if isinstance(size, int) else chunks
-  except (AttributeError, TypeError, ValueError) as e:
+  except (AttributeError, RecursionError, TypeError, ValueError) as e:
     raise ValueError(f"the JSON of a record is broken: {e}") from e
   if start != len(record):
     raise ValueError(f"{start} bytes should be there, but {len(record)} are")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg import config
+from pg import config, limits
 from pg.data.formats import tf_example
 
 # kind in features.json -> what its values are
@@ -292,9 +292,19 @@ def _minus_one(shape):
 def _array(leaf, value, shape):
   """Returns the array that was encoded as bytes."""
   try:
-    data = zlib.decompress(value) if leaf.encoding == "zlib" else value
+    data = _inflated(value) if leaf.encoding == "zlib" else value
     return np.frombuffer(data, leaf.dtype).reshape(shape)
   except (TypeError, ValueError, zlib.error) as e:
     raise ValueError(
       f"feature {leaf.key!r} is no {leaf.dtype} array: {e}"
     ) from e
+
+
+def _inflated(value):
+  """Returns what zlib made smaller, if it is no more than a row may ask for."""
+  stream = zlib.decompressobj()
+  data = stream.decompress(value, limits.current().max_bytes + 1)
+  limits.check_bytes(len(data), "the array")
+  if not stream.eof:
+    raise ValueError("it is cut short")
+  return data

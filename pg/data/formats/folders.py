@@ -5,16 +5,13 @@ per object in `boxes` ([y1, x1, y2, x2] as fractions of height and width) and
 `labels` (str), as the ops of pp/objects.py want them.
 """
 
-import io
 import math
 import os
 
-from PIL import Image
-
 from pg.data.formats import rows
+from pg.pp import image as image_ops
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # an EXIF tag, and values of it
 
 
 class Rows(rows.Rows):
@@ -27,31 +24,13 @@ class Rows(rows.Rows):
       ValueError: what is annotated is neither that nor the size as it is
         stored: boxes are of another image.
     """
-    said, found = (row["height"], row["width"]), sizes(image)
+    said, found = (row["height"], row["width"]), image_ops.sizes(image)
     if None not in said and said not in found:
       raise ValueError(
         f"the image has height and width {found[1]}, and its annotation says"
         f" {said}; was it rotated or resized?"
       )
     return dict(zip(("height", "width"), found[1] if None in said else said))
-
-
-def sizes(image):
-  """Returns height and width as stored, and as one sees the image (EXIF).
-
-  Raises:
-    ValueError: it is no image.
-  """
-  try:
-    with Image.open(io.BytesIO(image)) as opened:
-      # Not the PNG reader's own, which decodes all of the image.
-      orientation = Image.Image.getexif(opened).get(_ORIENTATION)
-      size = opened.height, opened.width
-      # Pillow turns a TIFF itself.
-      turned = orientation in _SIDEWAYS and opened.format != "TIFF"
-      return size, size[::-1] if turned else size
-  except Exception as e:  # Pillow's readers raise nearly anything on bad files
-    raise ValueError(f"no image that can be read: {e}") from e
 
 
 def inside(folder, ends, *, deep=True):

@@ -30,13 +30,16 @@ from pg.data.formats import shards, splits
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _GROUPS = 8  # of Parquet that are kept, in all files together
+# A group of more bytes that takes so much less in the file is not read on.
+_LARGE, _MOST_RATIO = 1 << 30, 100
+_BATCH = 64  # rows of it that are read at a time
 _LOCKS = [threading.Lock() for _ in range(16)]
 
 
 class Parquet(splits.Sliced):
   """Rows of Parquet files, or of Arrow files (file or stream format)."""
 
-  def __init__(self, path, split=None, keys=None):
+  def __init__(self, path, split=None, keys=None, image_root=None):
     """Finds the rows.
 
     Args:
@@ -44,31 +47,34 @@ class Parquet(splits.Sliced):
         list of files; or a mapping from splits to those.
       split: str, split syntax; None where there is only one split.
       keys: list of str, the columns to read; None is all.
+      image_root: str, the folder that paths of images are relative to, and that
+        they are in; None is the folder of each file.
 
     Raises:
       ValueError: no such files or columns, a file is missing or broken.
     """
     files = shards.find(path, SUFFIXES)
     columns = None if keys is None else tuple(keys)
-    read = functools.partial(rows, columns=columns)
+    read = functools.partial(rows, columns=columns, image_root=image_root)
     table = lambda name: shards.Table(files[name], read, noun="row")
     super().__init__(files, table, split)
 
 
 @functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
-def rows(shard, columns=None):
+def rows(shard, columns=None, image_root=None):
   """Returns the rows of a file, random access to dicts.
 
   Args:
     shard: shards.Shard.
     columns: tuple of str, what to read; None is all.
+    image_root: str, as for `Parquet`.
 
   Raises:
     ValueError: no such column.
     pyarrow.ArrowException: the file is broken.
   """
   is_arrow = shard.path.endswith((".arrow", ".feather"))
-  return (_Arrow if is_arrow else _Parquet)(shard, columns)
+  return (_Arrow if is_arrow else _Parquet)(shard, columns, image_root)
 
 
 @functools.lru_cache(maxsize=1 << 8)
@@ -91,13 +97,13 @@ class _Column:
 class _Parquet:
   """Rows of one Parquet file."""
 
-  def __init__(self, shard, columns):
+  def __init__(self, shard, columns, image_root=None):
     from pyarrow import parquet
 
     self._shard, self._columns = shard, columns
     with parquet.ParquetFile(shard.path) as f:
       self._metadata = f.metadata
-      self._decode = _Decoder(f.schema_arrow, columns, shard)
+      self._decode = _Decoder(f.schema_arrow, columns, shard, image_root)
     numbers = range(self._metadata.num_row_groups)
     sizes = [self._metadata.row_group(n).num_rows for n in numbers]
     self._rows = rows_lib.Concatenation(sizes)
@@ -116,17 +122,37 @@ class _Parquet:
 @functools.lru_cache(maxsize=_GROUPS)
 def _group(shard, number, columns):
   """Returns one group of rows of a Parquet file, a pyarrow.Table."""
+  import pyarrow as pa
   from pyarrow import parquet
 
   options = dict(page_checksum_verification=True)
   with parquet.ParquetFile(shard.path, **options) as f:
-    return f.read_row_group(number, columns, use_threads=False)
+    group, batches, size = f.metadata.row_group(number), [], 0
+    stored = [group.column(i) for i in range(group.num_columns)]
+    stored = sum(column.total_compressed_size for column in stored)
+    most = max(_LARGE, _MOST_RATIO * min(shard.size, stored))
+    _check(group.total_byte_size, most)
+    # That says little of a long value that many rows have.
+    for batch in f.iter_batches(_BATCH, [number], columns, use_threads=False):
+      batches.append(batch)
+      size += batch.nbytes
+      _check(size, most)
+  return pa.Table.from_batches(batches)
+
+
+def _check(size, most):
+  """Raises ValueError for a group that swells when it is read."""
+  if size > most:
+    raise ValueError(
+      f"its group of rows has {size:,} bytes or more when it is read, far more"
+      " than in the file; write fewer rows into a group"
+    )
 
 
 class _Arrow:
   """Rows of one Arrow file, which is mapped into memory and not read."""
 
-  def __init__(self, shard, columns):
+  def __init__(self, shard, columns, image_root):
     import pyarrow as pa
 
     mapped = pa.memory_map(shard.path)
@@ -134,7 +160,7 @@ class _Arrow:
     mapped.seek(0)
     opened = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(mapped)
     table = opened.read_all()
-    self._decode = _Decoder(table.schema, columns, shard)
+    self._decode = _Decoder(table.schema, columns, shard, image_root)
     table = table.select(columns) if columns else table
     self._batches, self._sound = table.to_batches(), set()
     self._rows = rows_lib.Concatenation(b.num_rows for b in self._batches)
@@ -154,11 +180,11 @@ class _Arrow:
 class _Decoder:
   """Turns a row of Python values into an example."""
 
-  def __init__(self, schema, columns, shard):
+  def __init__(self, schema, columns, shard, image_root):
     for column in columns or ():
       if column not in schema.names:
         raise ValueError(config.unknown(column, schema.names, "column"))
-    self._folder = os.path.dirname(shard.path)
+    self._root = image_root or os.path.dirname(shard.path)
     metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
     features = json.loads(metadata).get("info", {}).get("features", {})
     self._features = {k: f for k, f in features.items() if k in schema.names}
@@ -177,11 +203,7 @@ class _Decoder:
       return value["bytes"]
     if not value["path"]:
       raise ValueError("an image has neither bytes nor a path")
-    try:
-      with open(os.path.join(self._folder, value["path"]), "rb") as f:
-        return f.read()
-    except (OSError, ValueError) as e:
-      raise ValueError(f"cannot read an image: {e}") from e
+    return rows_lib.read(value["path"], self._root)
 
 
 def _name(value, features):

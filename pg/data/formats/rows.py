@@ -135,10 +135,7 @@ class Rows:
         raise ValueError(f"{files.short(name)}: {e}") from e
 
   def _read(self, name, root):
-    try:
-      return files.read(name, root, self.timeout)
-    except (OSError, ValueError) as e:
-      raise ValueError(f"cannot read an image: {e}") from e
+    return read(name, root, self.timeout)
 
   @contextlib.contextmanager
   def _named(self, i):
@@ -150,6 +147,20 @@ class Rows:
       text = text if text.startswith(where) else f"{where}: {text}"
       # A name of a megabyte is bad enough once.
       raise ValueError(text if len(text) < 600 else f"{text[:600]}...") from e
+
+
+def read(name, root, timeout=20.0):
+  """Returns the bytes of an image, see `files.read`."""
+  try:
+    return files.read(name, root, timeout, image_ops.sizes)
+  except (OSError, ValueError) as e:
+    raise ValueError(f"cannot read an image: {e}") from e
+
+
+def kept(name):
+  """Returns the name of an image for messages; of a URL, where it is kept."""
+  path = files.kept(name) if files.is_url(name) else ""
+  return f"{name} (kept in {path})" if path and path.exists() else name
 
 
 def _clip(name, root):

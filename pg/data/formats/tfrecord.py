@@ -14,6 +14,7 @@ import struct
 import google_crc32c
 import numpy as np
 
+from pg import limits
 from pg.data.formats import shards, splits, tf_example
 from pg.data.storage import index
 
@@ -75,9 +76,11 @@ class Records:
 
   def __getitem__(self, i):
     start = int(self._ends[i - 1]) if i else 0
+    size = int(self._ends[i]) - start
+    limits.check_bytes(size, "the record")
     with open(self._path, "rb") as f:
       f.seek(start)
-      data = f.read(int(self._ends[i]) - start)
+      data = f.read(size)
     body, tail = data[_HEAD:-_TAIL], data[-_TAIL:]
     if len(data) < _HEAD + _TAIL or len(body) != _length(data):
       raise ValueError(f"{self._path} has changed since it was opened")

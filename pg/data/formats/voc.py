@@ -13,7 +13,8 @@ import os
 from xml.etree import ElementTree
 
 from pg.data.formats import folders, splits
-from pg.data.storage import files, lookup, text
+from pg.data.storage import files, lookup, text, whole
+from pg.pp import image as image_ops
 
 
 class Voc(splits.Sliced):
@@ -86,8 +87,7 @@ def _names(annotations, path):
 
 def _parsed(path):
   """Returns the root of an XML file."""
-  with open(path, "rb") as f:
-    data = f.read()
+  data = whole.read(path)
   try:
     return ElementTree.fromstring(data)
   except (ElementTree.ParseError, ValueError):
@@ -125,6 +125,7 @@ class _Images(folders.Rows):
 
   def _row(self, i):
     try:
+      lookup.check_inside(self.where(i), self._annotations)
       tree = _parsed(self.where(i))
     except (ElementTree.ParseError, LookupError, ValueError) as e:
       raise ValueError(f"is not XML: {e}") from e
@@ -134,7 +135,7 @@ class _Images(folders.Rows):
       for key in ("height", "width")
     ]
     if None in size:  # some tools write 0
-      size = folders.sizes(self._read(name, self._images))[1]
+      size = image_ops.sizes(self._read(name, self._images))[1]
     objects = [
       self._object(number, o, *size)
       for number, o in enumerate(tree.findall("object"))

@@ -57,7 +57,11 @@ def _described(file):
   import yaml  # it takes long to load
 
   try:
-    spec = yaml.safe_load(text.read(file))
+    data = text.read(file)
+    spec = yaml.safe_load(data)
+    # One stands for a list, a list of them for a longer one, and so on.
+    if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(data)):
+      raise ValueError("it has aliases (*name); write out what they stand for")
   except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
     raise ValueError(f"{file} is not YAML: {e}") from e
   names = spec.get("names") if isinstance(spec, dict) else None
@@ -186,6 +190,7 @@ class _Images(folders.Rows):
   def _row(self, i):
     path = self._labels(i)
     try:
+      lookup.check_inside(path, self._path)
       lines = text.read(path).split("\n")
     except FileNotFoundError:
       lines = []

@@ -10,7 +10,9 @@ A row names an image in one of these ways:
   {"base64": "/9j/4AAQ..."}
 
 What is not in the root by its name is refused, as "../../etc/passwd" is; links
-in the root may point anywhere, and the root "/" allows any file. In a root that
+in the root may point anywhere, and the root "/" allows any file. A URL that a
+row names is not of this machine or its network (a root may be), unless limits
+allow it, and what it gives has to be an image. In a root that
 somebody gave, "../images/7.jpg" is beside the folder of the file that says so
 (`beside`). lookup.py says what else is the name of a file in the root:
 "IMAGES\\7.JPG".
@@ -25,8 +27,8 @@ import os
 import posixpath
 import re
 
-from pg import atomic
-from pg.data.storage import index, lookup, tar
+from pg import atomic, limits, progress
+from pg.data.storage import index, lookup, tar, whole
 
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
@@ -34,28 +36,29 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _DATA = re.compile(r"data:[\w.+/-]*(;[\w.=-]+)*;base64,", re.ASCII)
 
 
-def read(name, root, timeout=20.0):
+def read(name, root, timeout=20.0, check=lambda data: None):
   """Returns the bytes of an image.
 
   Args:
     name: str or dict, see the top of this file.
     root: str, what paths are relative to.
     timeout: seconds that a download may take.
+    check: function that raises ValueError unless bytes are an image, before
+      they are kept in the cache.
 
   Raises:
-    ValueError: it cannot be read, is empty, or is not in the root.
+    ValueError: it cannot be read, is empty, too large, or not in the root.
     OSError: a local file cannot be read.
   """
   data = _inline(name)
   if data is None:
     path = resolve(name, root)
-    if place := _member(path):
+    if place := _member(path, public=_is_foreign(name, root)):
       data = tar.read(*place)
     elif _URL.match(path):
-      data = _download(path, timeout)
+      data = _download(path, timeout, check, public=_is_foreign(name, root))
     else:
-      with open(path, "rb") as f:
-        data = f.read()
+      data = whole.read(path)
   if not data:
     raise _empty(name)
   return data
@@ -69,7 +72,7 @@ def check(name, root):
       raise _empty(name)
     return
   path = resolve(name, root)
-  if place := _member(path):
+  if place := _member(path, public=_is_foreign(name, root)):
     tar.find(*place)
   elif not _URL.match(path):
     if not os.path.isfile(path):
@@ -160,6 +163,12 @@ def is_url(name, root=""):
   return isinstance(name, str) and any(map(_URL.match, where))
 
 
+def _is_foreign(name, root):
+  """Says whether a row names a URL that is not in the root somebody gave."""
+  start = os.fspath(root).rstrip("/") + "/"
+  return is_url(name) and not name.startswith(start)
+
+
 def is_image(value):
   """Says whether a value of a row names an image."""
   if isinstance(value, dict):
@@ -174,7 +183,7 @@ def is_inline(name):
 
 def short(name):
   """Returns the name of an image for messages: base64 is cut."""
-  text = name if isinstance(name, str) else repr(name)
+  text = progress.safe(name if isinstance(name, str) else repr(name))
   return text if len(text) < 200 else f"{text[:80]}... ({len(text)} characters)"
 
 
@@ -209,41 +218,52 @@ def _inline(name):
     raise ValueError(f"the image is no base64 ({e}): {short(text)}") from e
 
 
-def _member(path):
-  """Returns the tar file in a path and the member's name, None without one."""
+def _member(path, *, public=False):
+  """Returns the tar file in a path and the member's name, None without one.
+
+  Args:
+    path: str, path or URL.
+    public: bool, whether a row names the URL, so that its host is limited.
+  """
+  public = public and not limits.current().private_hosts
   for match in re.finditer(r"\.tar(?=/)", path):
     outer, inner = path[: match.end()], path[match.end() + 1 :]
     if _URL.match(path):
-      return _local(outer), inner
+      return _local(outer, public), inner
     if os.path.isfile(outer):
       return outer, inner
   return None
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _local(url):
+def _local(url, public):
   from pg.data.storage import remote  # it takes long to load
 
-  return remote.fetch(url)
+  return remote.fetch(url, public=public)
 
 
-def _download(url, timeout):
-  """Returns the bytes at a URL, from the cache if they are there."""
+def kept(url):
+  """Returns the path of the file that keeps the image at a URL."""
   key = hashlib.sha256(url.encode()).hexdigest()
-  target = index.folder() / "images" / key[:2] / key
+  return index.folder() / "images" / key[:2] / key
+
+
+def _download(url, timeout, check, *, public):
+  """Returns the image at a URL, from the cache if it is there."""
+  target = kept(url)
   with contextlib.suppress(OSError):
     return target.read_bytes()
-  import fsspec  # it takes long to load
+  from pg.data.storage import remote  # it takes long to load
 
-  try:
-    fs, path = fsspec.url_to_fs(url)
-    options = {"timeout": timeout} if fs.async_impl else {}
-    data = fs.cat_file(path, **options)
-  except TimeoutError as e:
-    raise ValueError(f"no answer from {url} within {timeout} seconds") from e
-  except Exception as e:  # every file system has its own
-    raise ValueError(f"cannot read {url}: {type(e).__name__} {e}") from e
+  public = public and not limits.current().private_hosts
+  data = remote.read(url, timeout=timeout, public=public)
   if data:
+    try:
+      check(data)
+    except ValueError as e:
+      raise ValueError(
+        f"{url} answered with no image but what begins with {data[:40]!r}: {e}"
+      ) from e
     with contextlib.suppress(OSError):  # a cache that cannot be written
       atomic.write(target, data, sync=False)
   return data

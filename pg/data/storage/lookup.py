@@ -47,6 +47,13 @@ def find(name, root):
   return None
 
 
+def check_inside(path, root):
+  """Raises ValueError for a path that a name led out of a folder."""
+  path, root = os.path.abspath(path), os.path.abspath(root)
+  if not path.startswith(os.path.join(root, "")):
+    raise ValueError(f"{path} is not in {root}")
+
+
 def _descend(root, parts):
   """Returns a path in a folder whose parts may be written otherwise."""
   found = ""

@@ -2,16 +2,23 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
+import ipaddress
 import pathlib
 import posixpath
 import re
+import shutil
+import socket
 import time
 
+import aiohttp
 import fsspec
+from fsspec import asyn
+from fsspec.implementations import http
 from huggingface_hub import utils
 
-from pg import progress
+from pg import limits, progress
 from pg.data.storage import index
 
 # What tells one version of a remote file from another, in all of fsspec.
@@ -19,9 +26,100 @@ _VERSION = ("size", "ETag", "etag", "md5Hash", "mtime", "Last-Modified")
 _CHUNK = 16 << 20  # bytes; what an interruption costs at most, with ranges
 _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds between two attempts
+_UNANNOUNCED = 1 << 34  # bytes of a file whose size no server says, at most
+_PAGE = re.compile(
+  rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", re.IGNORECASE
+)
+# How files begin: a login page or a word of regret is not kept as weights.
+_BEGINS = {
+  ".npz": rb"PK",
+  ".parquet": rb"PAR1",
+  ".safetensors": rb"(?s).{8}\{",
+  ".model": rb"\n",
+  ".json": rb"(\xef\xbb\xbf)?\s*[\[{]",
+}
 
 
-def fetch(name, cache=None, only=None):
+def read(url, *, timeout, public=False):
+  """Returns the bytes at a URL.
+
+  Args:
+    url: str.
+    timeout: seconds that it may take in all.
+    public: bool, hosts of this network are refused.
+
+  Raises:
+    ValueError: it cannot be read, or has more bytes than a row may ask for.
+  """
+  most = limits.current().max_bytes
+  try:
+    fs, path = _filesystem(url, public)
+    if isinstance(fs, http.HTTPFileSystem):
+      data = asyn.sync(fs.loop, _read_http, fs, path, timeout=timeout)
+    else:
+      options = {"timeout": timeout} if fs.async_impl else {}
+      data = fs.cat_file(path, start=0, end=most + 1, **options)
+    limits.check_bytes(len(data), url)
+    return data
+  except TimeoutError as e:
+    raise ValueError(f"no answer from {url} within {timeout} seconds") from e
+  except limits.Exceeded:
+    raise
+  except Exception as e:  # every file system has its own
+    raise ValueError(f"cannot read {url}: {type(e).__name__} {e}") from e
+
+
+async def _read_http(fs, url):
+  """Returns what a web server answers, as far as the limits allow."""
+  session = await fs.set_session()
+  async with session.get(fs.encode_url(url)) as answer:
+    if answer.status == 404:
+      raise FileNotFoundError(url)
+    answer.raise_for_status()
+    limits.check_bytes(answer.content_length or 0, url)
+    data = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+      data += chunk
+      limits.check_bytes(len(data), url)
+  return bytes(data)
+
+
+def _filesystem(url, public):
+  """Returns fsspec's file system of a URL, and the path there."""
+  web = url.lower().startswith(("http://", "https://"))
+  options = {"get_client": _public_client} if web and public else {}
+  return fsspec.url_to_fs(url, **options)
+
+
+async def _public_client(**options):
+  connector = aiohttp.TCPConnector(socket_factory=_public_socket)
+  return aiohttp.ClientSession(connector=connector, **options)
+
+
+def _public_socket(info):
+  """Returns a socket to connect to an address, one that is public.
+
+  That is seen here, of what a name or a redirect led to, and not before: a
+  name may have another address the next time.
+  """
+  family, kind, protocol, _, (host, *_) = info
+  if not _is_public(host):
+    raise PermissionError(
+      errno.EACCES,
+      f"{host} is in this network, and a row names it; if it is meant to, say"
+      " input.private_hosts = True",
+    )
+  return socket.socket(family, kind, protocol)
+
+
+def _is_public(host):
+  """Says whether an address, IPv4 or IPv6, is one of the internet."""
+  address = ipaddress.ip_address(host.partition("%")[0])
+  address = getattr(address, "ipv4_mapped", None) or address
+  return address.is_global and not address.is_multicast
+
+
+def fetch(name, cache=None, only=None, public=False):
   """Returns the local path of a URL that fsspec reads, downloaded if need be.
 
   A download goes on where the last one broke off, is checked for its size and
@@ -33,6 +131,7 @@ def fetch(name, cache=None, only=None):
     cache: folder, or None for `~/.cache/pg` ($PG_CACHE).
     only: for a folder: function that says whether to download a file, by its
       path in there; None is all.
+    public: bool, hosts of this network are refused.
 
   Raises:
     ValueError: the URL means nothing, or a library for it is missing.
@@ -42,7 +141,7 @@ def fetch(name, cache=None, only=None):
   if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
     raise ValueError(f"{name!r}: wanted #sha256= and 64 of 0-9 and a-f")
   with _url_errors(url):
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = _filesystem(url, public)
     info = fs.info(path)
     # A web server's folder looks like a file: the list of what is in it.
     is_folder = info["type"] == "directory" or only is not None
@@ -113,10 +212,17 @@ def _download(fs, path, info, target, sha256=None):
   target.parent.mkdir(parents=True, exist_ok=True)
   part = target.with_name(f"{target.name}.part")
   size, md5 = info.get("size"), info.get("md5Hash")  # Google's storage has it
+  most = _UNANNOUNCED if size is None else size
+  free = shutil.disk_usage(part.parent).free + _size(part)
+  if size is not None and size > free:
+    raise OSError(
+      f"{path} has {size:,} bytes, and {part.parent} has room for {free:,};"
+      " PG_CACHE names another folder"
+    )
   for attempt in range(_ATTEMPTS):
     done = _size(part)
     try:
-      _append(fs, path, part, done, size)
+      _append(fs, path, part, done, size, most)
       break
     except Exception as error:  # every file system has its own
       if done and isinstance(error, ValueError):  # it cannot start midway
@@ -127,8 +233,10 @@ def _download(fs, path, info, target, sha256=None):
           f" ({one_line(error)}); run it again to go on from there"
         ) from error
       time.sleep(_PAUSE)
-  if size is not None and _size(part) != size:
-    _reject(part, path, f"{_size(part)} bytes", f"{size}")
+  if _size(part) > most or size not in (None, _size(part)):
+    wanted = f"at most {most}" if size is None else size
+    _reject(part, path, f"{_size(part)} bytes", wanted)
+  _check_kind(part, path, target.suffix.lower())
   if sha256:
     _compare(part, path, "sha256", sha256)
   if md5:
@@ -136,8 +244,11 @@ def _download(fs, path, info, target, sha256=None):
   part.rename(target)
 
 
-def _append(fs, path, part, done, size):
-  """Downloads what comes after the first `done` bytes to the end of a file."""
+def _append(fs, path, part, done, size, most):
+  """Downloads what comes after the first `done` bytes to the end of a file.
+
+  Ends where there are more than `most` of them.
+  """
   # Web servers need not know ranges: the first attempt is one plain request.
   block = 0 if "https" in fs.protocol and not done else _CHUNK
   options = dict(block_size=block, cache_type="none")
@@ -145,7 +256,7 @@ def _append(fs, path, part, done, size):
     fs.open(path, "rb", **options) as source,
     open(part, "ab") as sink,
     progress.Bar(
-      desc=posixpath.basename(path),
+      desc=part.stem,
       total=size,
       initial=done,
       unit="B",
@@ -153,7 +264,7 @@ def _append(fs, path, part, done, size):
     ) as bar,
   ):
     source.seek(done)
-    while chunk := source.read(_CHUNK):
+    while sink.tell() <= most and (chunk := source.read(_CHUNK)):
       sink.write(chunk)
       bar.update(len(chunk))
 
@@ -167,6 +278,17 @@ def _compare(part, path, algorithm, wanted):
     got = hashlib.file_digest(f, algorithm).hexdigest()
   if got != wanted:
     _reject(part, path, f"{algorithm} {got}", wanted)
+
+
+def _check_kind(part, path, suffix):
+  """Rejects a web page, or what begins otherwise than files of its name."""
+  with open(part, "rb") as f:
+    start = f.read(64)
+  begins = _BEGINS.get(suffix, b"")
+  page = _PAGE.match(start) and not suffix.startswith(".htm")
+  if page or not re.match(begins, start):
+    kind = "a web page" if page else f"what begins with {start[:40]!r}"
+    _reject(part, path, kind, f"a {suffix[1:]} file" if suffix else "a file")
 
 
 def _reject(part, path, got, wanted):

@@ -8,7 +8,10 @@ import tarfile
 
 import numpy as np
 
+from pg import limits
 from pg.data.storage import index
+
+_BROKEN = (tarfile.TarError, ValueError, EOFError)
 
 
 def read(path, member):
@@ -19,10 +22,12 @@ def read(path, member):
     member: str, its name.
 
   Raises:
-    ValueError: no tar file, broken off, or without such a member.
+    ValueError: no tar file, broken off, without such a member, or one that is
+      too large.
     OSError: it cannot be read.
   """
   start, size = find(path, member)
+  limits.check_bytes(size, f"{member} in {path}")
   with open(path, "rb") as f:
     f.seek(start)
     data = f.read(size)
@@ -42,7 +47,10 @@ def find(path, member):
   i = int(np.searchsorted(table[0], name))
   if i == table.shape[1] or table[0, i] != name:
     raise ValueError(f"there is no {member} in {path}")
-  return int(table[1, i]), int(table[2, i])
+  start, size = int(table[1, i]), int(table[2, i])
+  if size < 0:
+    raise ValueError(f"{member} in {path} is sparse: pack it without --sparse")
+  return start, size
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -52,16 +60,21 @@ def _table(path, size, mtime):
 
 
 def write(path, sink):
-  """Writes where the members are: i64[3, members], see `_table`."""
+  """Writes where the members are: i64[3, members], see `_table`.
+
+  The size of one that is stored sparse is -1.
+  """
   found = {}
   try:
     with tarfile.open(path, "r:") as tar:
       while member := tar.next():
         tar.members.clear()  # or it keeps them all
         if member.isreg():
-          found[_hash(member.name)] = member.offset_data, member.size
+          size = -1 if member.issparse() else member.size
+          found[_hash(member.name)] = member.offset_data, size
       end = tar.offset
-  except (tarfile.TarError, ValueError, EOFError) as e:
+  # A header may claim that a name of exabytes follows.
+  except (*_BROKEN, MemoryError, OverflowError) as e:
     raise ValueError(
       f"{path} is no whole tar file ({e}); copy it again. A compressed one"
       " cannot be read at any place: decompress it"

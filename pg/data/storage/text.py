@@ -3,6 +3,8 @@
 import io
 import json
 
+from pg.data.storage import whole
+
 
 def read(path):
   r"""Returns the text of a file; its lines end in "\n".
@@ -15,12 +17,10 @@ def read(path):
     path: str, a local file.
 
   Raises:
-    ValueError: it is in none of these.
+    ValueError: it is in none of these, or as `whole.read`.
     OSError: it cannot be read.
   """
-  with open(path, "rb") as f:
-    data = f.read()
-  return decode(data)
+  return decode(whole.read(path))
 
 
 def decode(data):

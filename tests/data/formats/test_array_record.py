@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -172,3 +173,10 @@ def test_a_file_without_rows_is_named(tmp_path):
   assert array_record.write(path, []) == 0
   with pytest.raises(ValueError, match="split 'train' has no rows"):
     array_record.ArrayRecord(path)
+
+
+def test_json_within_json_within_json_is_a_broken_record():
+  text = b'[{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}, {}]"
+  record = b"pg1\n" + struct.pack("<I", len(text)) + text
+  with pytest.raises(ValueError, match="the JSON of a record is broken"):
+    array_record.unpack(record)

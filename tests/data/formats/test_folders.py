@@ -913,17 +913,45 @@ def test_a_box_may_stick_out_as_far_as_rounding_makes_it():
       folders.box(outside, 64, 32, slack=1)
 
 
-def test_the_size_of_an_image_is_read_from_its_start():
-  image = Image.fromarray(np.zeros((40, 50, 3), np.uint8))
-  sink = io.BytesIO()
-  image.save(sink, "JPEG")
-  assert folders.sizes(sink.getvalue()[:-50])[1] == (40, 50)
-  for orientation in range(1, 9):  # from 5 on it lies on its side
-    for kind in ("JPEG", "PNG"):
-      sink, exif = io.BytesIO(), Image.Exif()
-      exif[0x0112] = orientation
-      image.save(sink, kind, exif=exif)
-      seen = (40, 50) if orientation < 5 else (50, 40)
-      assert folders.sizes(sink.getvalue())[1] == seen
-  with pytest.raises(ValueError, match="no image that can be read"):
-    folders.sizes(b"text")
+def test_a_list_cannot_name_annotations_outside_of_the_dataset(tmp_path):
+  root = tmp_path / "voc"
+  write_voc(root)
+  put(tmp_path / "secret.xml", xml(""))
+  put(root / "ImageSets/Main/train.txt", "../../secret\n")
+  with pytest.raises(ValueError, match=f"{tmp_path}/secret.xml is not in "):
+    voc.Voc(root, "train")[0]
+  root = tmp_path / "yolo"
+  write_yolo(root, "names: [dog, traffic light, 日本]\ntrain: all.txt\n")
+  put(root / "all.txt", f"{yolo_image(root)}\n../images/x.png\n")
+  put(tmp_path / "labels/x.txt", "a secret")
+  with pytest.raises(ValueError, match="labels/x.txt is not in ") as caught:
+    yolo.Yolo(root)[1]
+  assert "a secret" not in str(caught.value)
+
+
+def yolo_image(root):
+  return next(p for p in root.rglob("*.jpg")).relative_to(root)
+
+
+def test_files_of_a_few_lines_that_stand_for_gigabytes_are_refused(tmp_path):
+  root = tmp_path / "yolo"
+  last, lines = "x", []
+  for i in range(9):
+    lines.append(f"a{i}: &a{i} [{', '.join([last] * 10)}]")
+    last = f"*a{i}"
+  write_yolo(root, "\n".join([*lines, f"names: [{last}]", "train: images"]))
+  with pytest.raises(ValueError, match="data.yaml is not YAML: it has aliases"):
+    yolo.Yolo(root)
+  root = tmp_path / "voc"
+  write_voc(root)
+  last, lines = "x" * 10, []
+  for i in range(9):
+    lines.append(f'<!ENTITY a{i} "{last * 10}">')
+    last = f"&a{i};"
+  text = f"<!DOCTYPE x [{''.join(lines)}]><annotation>{last}</annotation>"
+  path = next((root / "Annotations").glob("*.xml"))
+  put(path, text)
+  found = voc.Voc(root, "train")
+  rows_of = {found.where(i): i for i in range(len(found))}
+  with pytest.raises(ValueError, match="is not XML"):
+    found[rows_of[str(path)]]

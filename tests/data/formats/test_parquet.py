@@ -184,13 +184,13 @@ def test_a_file_without_rows_is_named(file, kind):
 def test_reading_in_order_reads_each_group_once(tmp_path, monkeypatch):
   write(tmp_path / "x.parquet", table(range(40)))
   rows = parquet.Parquet(tmp_path / "x.parquet")
-  read, calls = pq.ParquetFile.read_row_group, []
+  read, calls = pq.ParquetFile.iter_batches, []
 
-  def counted(self, number, *args, **options):
-    calls.append(number)
-    return read(self, number, *args, **options)
+  def counted(self, size, numbers, *args, **options):
+    calls.extend(numbers)
+    return read(self, size, numbers, *args, **options)
 
-  monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+  monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
   together = threading.Barrier(4)  # one that lags behind reads groups again
 
   def read_all():
@@ -266,3 +266,33 @@ def test_another_version_on_the_hub_is_downloaded(server, tmp_path):
     rows = parquet.Parquet(f"hf://datasets/owner/name/{name}")
     assert rows[0] == {"text": text}
   assert len(sizes) == 1
+
+
+def test_an_image_beside_is_in_the_folder_or_in_the_root_that_is_given(
+  tmp_path, kind
+):
+  folder = tmp_path / "d"
+  folder.mkdir()
+  (tmp_path / "secret.png").write_bytes(b"1")
+  path = folder / ("x.parquet" if kind == "parquet" else "x.arrow")
+  images = [{"image": {"bytes": None, "path": "../secret.png"}}]
+  images += [{"image": {"bytes": None, "path": str(tmp_path / "secret.png")}}]
+  write(path, pa.Table.from_pylist(images), kind)
+  for i in range(2):
+    with pytest.raises(ValueError, match=f"secret.png is not in {folder}; set"):
+      parquet.Parquet(path)[i]
+  assert parquet.Parquet(path, image_root=str(tmp_path))[1] == {"image": b"1"}
+
+
+def test_a_group_that_swells_when_it_is_read_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(parquet, "_LARGE", 1_000_000)
+  path = tmp_path / "x.parquet"
+  made = pa.table({"x": pa.array([bytes(200_000)] * 6)})
+  for dictionary in (False, True):
+    options = dict(compression="zstd", use_dictionary=dictionary)
+    pq.write_table(made, path, **options)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="row 0: its group .* has 1,200,"):
+      parquet.Parquet(path)[0]
+    pq.write_table(made, path, **options, row_group_size=4)
+    assert len(parquet.Parquet(path)[0]["x"]) == 200_000

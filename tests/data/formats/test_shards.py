@@ -108,12 +108,12 @@ def test_files_of_a_bucket_are_listed_and_downloaded(home):
   fs = fsspec.filesystem("memory")
   names = ["data/test.parquet", "data/train-00000-of-00001.parquet"]
   for name in names:
-    fs.pipe(f"/bucket/{name}", name.encode())
+    fs.pipe(f"/bucket/{name}", b"PAR1" + name.encode())
   fs.pipe("/bucket/data/._test.parquet", b"of macOS")
   for path in ("memory://bucket", "memory://bucket/data/*.parquet"):
     found = shards.find(path, SUFFIXES)
     assert list(found) == ["train", "test"]
-    assert text(found["test"][0]) == names[0]
+    assert text(found["test"][0]) == f"PAR1{names[0]}"
   assert found["train"][0].endswith("/bucket/" + names[1])
   with pytest.raises(ValueError, match="there is no file memory://none"):
     shards.find("memory://none", SUFFIXES)
@@ -125,6 +125,7 @@ def test_files_of_a_bucket_are_listed_and_downloaded(home):
 
 def test_a_file_of_a_web_server_is_downloaded(home, tmp_path):
   touch(tmp_path / "web", "a/train.parquet")
+  (tmp_path / "web/a/train.parquet").write_text("PAR1 and so on")
   handler = functools.partial(
     http.server.SimpleHTTPRequestHandler, directory=tmp_path / "web"
   )
@@ -135,7 +136,7 @@ def test_a_file_of_a_web_server_is_downloaded(home, tmp_path):
     for path in (url, f"{root}/a/", f"{url}?download=true"):
       found = shards.find(path, SUFFIXES)
       assert found == {"train": [url if path.endswith("/") else path]}
-      assert text(found["train"][0]) == "a/train.parquet"
+      assert text(found["train"][0]) == "PAR1 and so on"
     server.shutdown()
 
 

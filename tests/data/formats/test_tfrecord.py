@@ -3,7 +3,9 @@
 import gzip
 import os
 import pickle
+import struct
 
+import google_crc32c
 import pytest
 
 from pg.data.formats import shards, tfrecord
@@ -207,3 +209,23 @@ def test_a_pickled_source_holds_no_records(file):
   data = pickle.dumps(tfrecord.TfRecord(file))
   assert len(data) < 2000
   assert pickle.loads(data)[2]["id"] == 2
+
+
+def test_lengths_that_are_not_there_are_refused(tmp_path):
+  path = tmp_path / "x.tfrecord"
+  head = struct.pack("<Q", 1 << 60)
+  checksum = tfrecord._masked(google_crc32c.value(head))
+  path.write_bytes(head + struct.pack("<I", checksum) + bytes(100))
+  with pytest.raises(ValueError, match="broken off in record 0"):
+    tfrecord.TfRecord(path)
+
+
+def test_a_record_has_not_more_bytes_than_the_limit(tmp_path):
+  path = tmp_path / "x.tfrecord"
+  head = struct.pack("<Q", 1 << 40)
+  checksum = tfrecord._masked(google_crc32c.value(head))
+  with open(path, "wb") as f:  # sparse: it takes no room
+    f.write(head + struct.pack("<I", checksum))
+    f.truncate((1 << 40) + 16)
+  with pytest.raises(ValueError, match="record 0: the record has more than"):
+    tfrecord.TfRecord(path)

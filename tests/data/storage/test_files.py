@@ -1,10 +1,12 @@
 """Indices, lines, members of tar files and images are found where they are."""
 
 import base64
+import gzip
 import io
 import os
 import pickle
 import random
+import socket
 import tarfile
 import tracemalloc
 
@@ -12,7 +14,9 @@ import fsspec
 import pytest
 from PIL import Image
 
-from pg.data.storage import files, index, lines, remote, tar
+from pg import limits
+from pg.data.storage import files, index, lines, remote, tar, text
+from pg.pp import image
 from tests.support import web
 
 
@@ -21,6 +25,13 @@ def cache(tmp_path, monkeypatch):
   """The cache folder, in which there is nothing yet."""
   monkeypatch.setenv("PG_CACHE", str(tmp_path / "cache"))
   return tmp_path / "cache"
+
+
+@pytest.fixture
+def neighbours():
+  """Rows may name URLs of this machine."""
+  with limits.within(limits.Limits(private_hosts=True)):
+    yield
 
 
 @pytest.fixture
@@ -354,7 +365,7 @@ def test_urls_of_other_kinds_are_refused_with_those_there_are(root):
       files.read(name, root)
 
 
-def test_images_come_from_urls_and_roots_that_are_urls(root):
+def test_images_come_from_urls_and_roots_that_are_urls(root, neighbours):
   fs = fsspec.filesystem("memory")
   fs.pipe({"/d/a.png": png(6), "/d/p.tar": tar_bytes([("b.png", png(7))])})
   with web.serve(root) as (url, _):
@@ -369,7 +380,7 @@ def test_images_come_from_urls_and_roots_that_are_urls(root):
         read(name, f"{url}/in")
 
 
-def test_an_image_is_downloaded_once(root, cache):
+def test_an_image_is_downloaded_once(root, cache, neighbours):
   with web.serve(root) as (url, asked):
     for _ in range(3):
       assert files.read(f"{url}/a.png", root) == png(1)
@@ -383,7 +394,9 @@ def test_an_image_is_downloaded_once(root, cache):
   assert files.read(f"{url}/a.png", root) == png(1)
 
 
-def test_images_are_downloaded_without_a_cache_too(root, monkeypatch):
+def test_images_are_downloaded_without_a_cache_too(
+  root, monkeypatch, neighbours
+):
   monkeypatch.setenv("PG_CACHE", "/dev/null")
   with web.serve(root) as (url, _):
     assert files.read(f"{url}/a.png", root) == png(1)
@@ -443,3 +456,152 @@ def test_messages_do_not_repeat_a_long_image():
     with pytest.raises(ValueError) as caught:
       files.read(name, ".")
     assert len(str(caught.value)) < 400
+
+
+# What rows of strangers ask for.
+
+
+def refused(name, root, message):
+  """Reads an image in vain, taking little memory; returns the message."""
+  tracemalloc.start()
+  try:
+    with pytest.raises(ValueError, match=message) as caught:
+      files.read(name, root, check=image.sizes)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+  finally:
+    tracemalloc.stop()
+  return str(caught.value)
+
+
+def test_what_is_no_file_is_refused_at_once(root):
+  os.mkfifo(root / "pipe.png")
+  (root / "zeros.png").symlink_to("/dev/zero")
+  for name in ("pipe.png", "zeros.png"):
+    refused(name, root, f"{name} is no file but a device or a pipe")
+    with pytest.raises(ValueError, match="a device or a pipe"):
+      text.read(root / name)
+
+
+def test_an_image_has_not_more_bytes_than_the_limit(root):
+  with open(root / "large.png", "wb") as f:
+    f.truncate(1 << 40)
+  refused(
+    "large.png", root, "large.png has more than .*max_bytes = 268,435,456"
+  )
+  with pytest.raises(ValueError, match=r"large.png has more than .*max_bytes"):
+    text.read(root / "large.png")
+  size = len(png(2))
+  with limits.within(limits.Limits(max_bytes=size)):
+    assert read("in/photos.tar/x/b.png", root) == png(2)
+  with limits.within(limits.Limits(max_bytes=size - 1)):
+    refused(
+      "in/photos.tar/x/b.png", root, "x/b.png in .* has more than input.m"
+    )
+
+
+def sparse(size):
+  """A tar file whose only member says that it has so many bytes."""
+  member = tarfile.TarInfo("a.png")
+  member.type = tarfile.GNUTYPE_SPARSE
+  data = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+  data[483:495] = b"\x80" + size.to_bytes(11, "big")
+  data[148:156] = b"        "
+  data[148:156] = b"%06o\0 " % sum(data)
+  return bytes(data) + bytes(10240)
+
+
+def test_a_tar_file_cannot_claim_terabytes(root):
+  name = tarfile.TarInfo("x")
+  name.type, name.size = tarfile.XHDTYPE, 1 << 60
+  long = name.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
+  for made, data, message in (
+    ("sparse", sparse(1 << 40), "a.png in .* is sparse: pack it without"),
+    ("name", long, "no whole tar file"),
+  ):
+    written(root / f"{made}.tar", data)
+    refused(f"{made}.tar/a.png", root, message)
+    with pytest.raises(ValueError, match=message):
+      files.check(f"{made}.tar/a.png", root)
+
+
+ZEROS = gzip.compress(bytes(20_000_000))
+
+
+@pytest.mark.parametrize(
+  "headers, body",
+  [
+    ({"Content-Encoding": "gzip"}, ZEROS),  # is of 20 MB
+    ({}, bytes(20_000_000)),  # does not say so
+    ({"Content-Length": "20000000"}, b""),  # says so
+  ],
+)
+def test_a_download_ends_at_the_limit(headers, body, root, cache):
+  with (
+    web.answer(body, **headers) as url,
+    limits.within(limits.Limits(max_bytes=1 << 20)),
+  ):
+    refused("a.png", url, "a.png has more than input.max_bytes = 1,048,576 byt")
+  assert not list(cache.glob("images/*/*"))
+
+
+def test_what_is_no_image_is_not_kept(root, cache, neighbours):
+  page = b"<!DOCTYPE html><html>Log in to see this photo."
+  with web.answer(page) as url:
+    message = refused(f"{url}/a.png", root, "answered with no image but what")
+    assert f"{url}/a.png" in message and "<!DOCTYPE html>" in message
+  assert not list(cache.glob("images/*/*"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_row_cannot_name_a_host_of_this_network(host, root):
+  with web.serve(root) as (url, asked):
+    there = url.replace("127.0.0.1", host)
+    for name in ("a.png", "in/photos.tar/x/b.png"):
+      with pytest.raises((ValueError, OSError), match="in this network.*_host"):
+        files.read(f"{there}/{name}", root)
+    assert asked == []
+    assert files.read(f"{url}/a.png", url) == png(1)  # as in the root
+
+
+def test_a_name_that_leads_into_this_network_is_refused(root, monkeypatch):
+  found = socket.getaddrinfo
+  here = lambda host, *a, **k: found("127.0.0.1", *a, **k)
+  monkeypatch.setattr(socket, "getaddrinfo", here)
+  with web.serve(root) as (url, asked):
+    port = url.rpartition(":")[2]
+    refused(f"http://photos.example:{port}/a.png", root, "127.0.0.1 is in this")
+    assert asked == []
+
+
+def test_so_is_a_redirect(root, monkeypatch):
+  # This machine, by one of its addresses, stands for a public host.
+  monkeypatch.setattr(remote, "_is_public", "127.0.0.2".__eq__)
+  with web.serve(root) as (url, asked):
+    with web.answer(b"", 302, Location=f"{url}/a.png") as first:
+      first = first.replace("127.0.0.1", "127.0.0.2")
+      refused(f"{first}/a.png", root, "127.0.0.1 is in this network")
+    assert asked == []
+    public = url.replace("127.0.0.1", "127.0.0.2")
+    assert files.read(f"{public}/a.png", root) == png(1)
+
+
+ADDRESSES = {
+  "8.8.8.8": True,
+  "2001:4860:4860::8888": True,
+  "10.1.2.3": False,
+  "172.16.0.1": False,
+  "192.168.0.1": False,
+  "100.64.0.1": False,  # behind a provider's router
+  "169.254.169.254": False,  # a cloud's metadata
+  "224.0.0.1": False,
+  "::1": False,
+  "fe80::1%eth0": False,
+  "fd00:ec2::254": False,
+  "::ffff:10.0.0.1": False,
+  "::ffff:8.8.8.8": True,
+}
+
+
+@pytest.mark.parametrize("host", ADDRESSES)
+def test_an_address_is_public_or_not(host):
+  assert remote._is_public(host) == ADDRESSES[host]
