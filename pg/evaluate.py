@@ -35,8 +35,8 @@ import re
 import ml_collections
 
 from pg import atomic, command, experiment, progress
-from pg.evals import blind, records, submit
 from pg.evals import compare as compare_lib
+from pg.evals import records, submit
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import state as state_lib
@@ -75,7 +75,7 @@ def evaluate(c, path, workdir, pp=None):
   progress.say(f"loading {path}")
   abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
   params = load.read(path, run.cfg, abstract["params"], _no_draw)
-  baseline = blind.fit(run.data, run.options) if run.total else None
+  baseline = experiment.baseline(run)
   model = run.cfg, params, run.form, run.mesh
   step = step_of(path)
   names = ", ".join(task.name for task in run.tasks)

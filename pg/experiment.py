@@ -13,6 +13,7 @@ from pg import config, sharding
 from pg.codecs import tokenizer
 from pg.data import options as options_lib
 from pg.data import pipeline, prefix_lm
+from pg.evals import blind
 from pg.evals import task as evals_task
 from pg.learn import optim
 from pg.models import paligemma, variants
@@ -90,3 +91,14 @@ def check_data(run, workdir):
     make = functools.partial(make_row, run.form)
     cut |= pipeline.check(data, make, run.options, workdir)
   return cut
+
+
+def baseline(run):
+  """Returns the blind.Majority that scores stand beside, or None.
+
+  Args:
+    run: Experiment.
+  """
+  if not run.tasks or not run.total:  # without steps, the data are the test's
+    return None
+  return blind.fit(run.data, run.options)

@@ -19,11 +19,12 @@ _is_asked = False
 
 
 class Stopped(SystemExit):
-  """A signal ended the work."""
+  """A signal ended the work; at a step that was saved, if one is given."""
 
-  def __init__(self, message="stopped"):
+  def __init__(self, step=None):
     super().__init__(128 + _signal)
-    self.message = message
+    saved = f" at step {step}; the same command continues"
+    self.message = f"stopped{'' if step is None else saved}"
 
 
 def watch():

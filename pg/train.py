@@ -20,11 +20,10 @@ import optax
 
 from pg import command, experiment, stop
 from pg.data import stream
-from pg.evals import blind
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
-from pg.log import history
+from pg.log import history, lock
 from pg.log import run as log_run
 from pg.models import paligemma
 from pg.weights import checkpoint, load
@@ -162,13 +161,11 @@ def fit(c, workdir, *, accept=False):
   """
   run = experiment.open(c)
   now = history.describe(c, run)
-  cut = experiment.check_data(run, workdir)
-  baseline = None
-  if run.tasks and run.total:  # else the data are the test's
-    baseline = blind.fit(run.data, run.options)
+  with lock.hold(workdir), contextlib.ExitStack() as stack:
+    cut = experiment.check_data(run, workdir)
+    baseline = experiment.baseline(run)
 
-  # 1) The state, and where in the data it stands.
-  with contextlib.ExitStack() as stack:
+    # 1) The state, and where in the data it stands.
     manager = checkpoint.Manager(workdir, max_checkpoints=c.max_checkpoints)
     stack.enter_context(manager)
     step, counts, changes = manager.latest() or 0, {}, {}
@@ -183,7 +180,7 @@ def fit(c, workdir, *, accept=False):
     log = log_run.Log(c, run, workdir, step, record, counts)
     log.start(state["params"], cut, changes)
     stack.callback(log.close)
-    results = {}
+    results, pending = {}, None
     # A complete run is only scored again, a stopped one where it was not yet.
     if step == run.total or not log.is_scored(step):
       results = evaluate(run, state["params"], step, workdir, baseline, log)
@@ -201,7 +198,6 @@ def fit(c, workdir, *, accept=False):
     )
     batches = stream.on_devices(batches, run.mesh)
     stack.enter_context(contextlib.closing(batches))
-    pending = None
     while step < run.total:
       start = time.monotonic()
       rows, bad, batch = next(batches)
@@ -229,9 +225,7 @@ def fit(c, workdir, *, accept=False):
         meta = dict(step=step, run=now, counts=log.counts())
         manager.save(step, state, meta)
       if stopped:
-        raise stop.Stopped(
-          f"stopped at step {step}; the same command continues"
-        )
+        raise stop.Stopped(step)
   results = {t.name: results[t.name] for t in run.tasks if t.name in results}
   log.end(results)
   return results

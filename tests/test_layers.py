@@ -82,7 +82,7 @@ LAYERS = (
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = (
-  r"pg\.(data\.stream|log\.(run|pages\.predictions)|weights\.checkpoint"
+  r"pg\.(data\.stream|log\.(run|lock|pages\.predictions)|weights\.checkpoint"
   r"|evals\.run)"
 )
 

@@ -15,7 +15,7 @@ import pytest
 
 from pg import experiment, train, tree
 from pg.data import stream
-from pg.log import history, metrics
+from pg.log import history, lock, metrics
 from pg.weights import checkpoint
 from tests.support import tiny
 
@@ -197,6 +197,15 @@ def test_what_is_not_finite_stops_the_run(what, tmp_path, monkeypatch):
   for name, leaf in tree.flatten(checkpoint.restore_params(tmp_path)).items():
     assert np.isfinite(leaf).all(), name
   assert record(tmp_path)[-1]["step"] == 4
+
+
+def test_a_second_run_on_a_workdir_touches_nothing(tmp_path):
+  partial = tmp_path / "checkpoints/4.orbax-checkpoint-tmp"
+  partial.mkdir(parents=True)
+  with lock.hold(tmp_path), pytest.raises(ValueError, match="is in use by an"):
+    train.fit(tiny.nano(), str(tmp_path))
+  assert partial.exists()
+  assert set(os.listdir(tmp_path)) == {"checkpoints", lock.FILE}
 
 
 def test_texts_that_are_cut_are_counted_and_said(tmp_path, capsys):
