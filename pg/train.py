@@ -175,6 +175,8 @@ def fit(c, workdir, *, accept=False):
       counts = meta["counts"]
       changes = history.check(meta, now, run.total, workdir, accept=accept)
     else:
+      due = min(run.save_every, run.total)
+      log_run.check_new(c, workdir, due, interrupted=manager.interrupted)
       state = init_state(c, run.cfg, run.tx, run.mesh)
     record = stream.record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)

@@ -128,6 +128,16 @@ def test_a_killed_run_continues_bit_for_bit(whole, tmp_path):
   assert record(tmp_path) == record(whole[0])
 
 
+def test_a_run_without_its_checkpoints_is_refused_and_keeps_its_record(
+  whole, tmp_path
+):
+  workdir = shutil.copytree(whole[0], tmp_path / "run")
+  shutil.rmtree(workdir / "checkpoints")
+  with pytest.raises(ValueError, match="there is no checkpoint in"):
+    train.fit(tiny.nano(), str(workdir))
+  assert record(workdir) == record(whole[0])
+
+
 def test_a_finished_run_is_scored_again_and_not_trained(whole):
   before = weights(whole[0]), record(whole[0])
   results = train.fit(tiny.nano(), whole[0])

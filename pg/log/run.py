@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pg import atomic
+from pg import progress as progress_lib
 from pg import table as table_lib
 from pg.data import bad, mixture, prefix_lm
 from pg.log import history, metrics, progress
@@ -171,6 +172,40 @@ class Log:
     """Writes the table of final scores and the report."""
     self.close()
     finish(self._workdir, results)
+
+
+def check_new(c, workdir, due, *, interrupted):
+  """Sees that a run may start from step 0: nothing of an earlier one is lost.
+
+  A run that was killed before its first checkpoint starts over by the same
+  command, and says so: it writes the same lines again.
+
+  Args:
+    c: the config.
+    workdir: str, without a checkpoint.
+    due: int, the step of the first checkpoint.
+    interrupted: bool, whether that one was being written.
+
+  Raises:
+    ValueError: an earlier run has got further, or had another config.
+  """
+  path = os.path.join(workdir, "metrics.jsonl")
+  lines = metrics.read(path) if os.path.exists(path) else []
+  last = max((line["step"] for line in lines), default=0)
+  if not last:
+    return
+  config = pathlib.Path(workdir, "config.json")
+  same = config.exists() and config.read_text() == c.to_json(indent=2)
+  if same and (last < due or interrupted):
+    progress_lib.say(
+      f"{path} goes to step {last}, and nothing was saved before that run"
+      " ended: starting over"
+    )
+    return
+  raise ValueError(
+    f"{path} goes to step {last}, but there is no checkpoint in {workdir} to go"
+    " on from. To start anew, use another workdir, or move that file away"
+  )
 
 
 def finish(workdir, results):

@@ -1,4 +1,8 @@
-"""The table of final scores is one that can be read at a glance."""
+"""The table of final scores is one that can be read at a glance; a new run
+does not delete the record of another."""
+
+import ml_collections
+import pytest
 
 from pg.evals import interval
 from pg.evals import run as evals_run
@@ -52,3 +56,41 @@ def test_an_interval_that_holds_the_truth_less_often_says_so():
   lines = log_run.table({"val": result}).splitlines()
   assert "0.200 to 0.750 (90 %)" in lines[1]
   assert "0.600 to 0.800" in lines[2] and "(" not in lines[2]
+
+
+def stopped_run(workdir, step):
+  """Leaves what a run without a checkpoint has; returns its config."""
+  c = ml_collections.ConfigDict({"lr": 1e-3})
+  (workdir / "config.json").write_text(c.to_json(indent=2))
+  (workdir / "metrics.jsonl").write_text(f'{{"step": {step}}}\n{{"st')
+  return c
+
+
+def check_new(c, workdir, interrupted=False):
+  log_run.check_new(c, str(workdir), due=10, interrupted=interrupted)
+
+
+def test_a_run_that_has_lost_its_checkpoints_does_not_start_over(tmp_path):
+  c = stopped_run(tmp_path, 10)
+  said = r"metrics.jsonl goes to step 10, but there is no checkpoint .* another"
+  with pytest.raises(ValueError, match=said):
+    check_new(c, tmp_path)
+
+
+def test_what_ended_before_its_first_checkpoint_says_that_it_starts_over(
+  tmp_path, capsys
+):
+  check_new(stopped_run(tmp_path, 9), tmp_path)
+  check_new(stopped_run(tmp_path, 12), tmp_path, interrupted=True)
+  said = capsys.readouterr().err.splitlines()
+  assert len(said) == 2 and said[0].endswith("ended: starting over")
+  c = stopped_run(tmp_path, 9)
+  c.lr = 2e-3
+  with pytest.raises(ValueError, match="goes to step 9"):
+    check_new(c, tmp_path)
+
+
+def test_an_empty_folder_is_a_new_run_without_a_word(tmp_path, capsys):
+  check_new(ml_collections.ConfigDict(), tmp_path)
+  check_new(stopped_run(tmp_path, 0), tmp_path)
+  assert capsys.readouterr().err == ""
