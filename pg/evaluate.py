@@ -261,17 +261,7 @@ def _rewrite(args):
         " one to submit"
       )
     rows += evaluators.values()
-  if len(args.submit) == 1:
-    submit.write(args.out, args.submit[0], sum(rows, []))
-  elif len(args.submit) != len(rows):
-    raise ValueError(
-      f"got {len(args.submit)} formats for {len(rows)} files of predictions;"
-      " wanted one for all or one for each"
-    )
-  else:
-    made = list(map(submit.make, args.submit, rows))
-    submit.save(args.out, submit.join([content for content, _ in made]))
-    print("".join(f"{note}\n" for _, notes in made for note in notes), end="")
+  submit.write(args.out, args.submit, rows)
   print(args.out)
 
 

@@ -23,7 +23,7 @@ def fit(data, options):
   """
   texts = stream.train_texts(data, seed=0, options=options)
   with contextlib.closing(texts):
-    return Majority().fit(itertools.islice(texts, NUM_TEXTS))
+    return Majority(itertools.islice(texts, NUM_TEXTS))
 
 
 class Majority:
@@ -34,17 +34,14 @@ class Majority:
   commonest of all. Of equally common answers the alphabetically first wins, so
   the order of training does not matter.
 
-    model = Majority().fit([("how many dots?", "2"), ("how many dots?", "3"),
+    model = Majority([("how many dots?", "2"), ("how many dots?", "3"),
       ("how many dots?", "3"), ("what color?", "red")])
     model.predict(["how many dots?", "how many stars?", "why?"]) ==
       ["3", "3", "3"]
   """
 
-  def __init__(self):
-    self._answers = {}
-
-  def fit(self, pairs):
-    """Learns from training pairs `(prefix, suffix)` of str; returns itself.
+  def __init__(self, pairs):
+    """Learns from training pairs `(prefix, suffix)` of str.
 
     Raises:
       ValueError: there are none.
@@ -56,16 +53,9 @@ class Majority:
     if not counts:
       raise ValueError("a blind baseline needs at least one training example")
     self._answers = {words: _commonest(c) for words, c in counts.items()}
-    return self
 
   def predict(self, prefixes):
-    """Returns an answer, a str, for each prompt.
-
-    Raises:
-      ValueError: `fit` was not called.
-    """
-    if not self._answers:
-      raise ValueError("call fit(pairs) before predict(prefixes)")
+    """Returns an answer, a str, for each prompt."""
     return [
       next(self._answers[w] for w in _beginnings(prefix) if w in self._answers)
       for prefix in prefixes

@@ -26,33 +26,16 @@ from pg.models import paligemma
 @functools.cache
 def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
   """Compiles decoding once for all evaluators that are run alike."""
+  if num_beams == 1:
+    search = functools.partial(loop.generate, sampler=sampler)
+  else:
+    search = functools.partial(beam.search, num_beams=num_beams)
+  options = dict(max_len=max_len, eos=eos, forbidden=forbidden)
 
-  def sample(params, batch):
-    answer = loop.generate(
-      cfg,
-      params,
-      batch,
-      max_len=max_len,
-      eos=eos,
-      sampler=sampler,
-      forbidden=forbidden,
-      real=batch["index"] >= 0,
-    )
-    return answer.tokens, answer.logp
+  def answer(params, batch):
+    return search(cfg, params, batch, real=batch["index"] >= 0, **options)
 
-  def beams(params, batch):
-    return beam.search(
-      cfg,
-      params,
-      batch,
-      max_len=max_len,
-      eos=eos,
-      num_beams=num_beams,
-      forbidden=forbidden,
-      real=batch["index"] >= 0,
-    )
-
-  return jax.jit(sample if num_beams == 1 else beams)
+  return jax.jit(answer)
 
 
 @functools.cache
@@ -62,13 +45,9 @@ def _score(cfg):
   def score(params, batch):
     inputs, labels, mask = loss_lib.targets(batch)
     hidden = paligemma.PaliGemma(cfg).apply({"params": params}, **inputs)
-    return loss_lib.row_nll(
-      hidden,
-      params["llm"]["embedder"]["input_embedding"],
-      labels,
-      mask,
-      cfg.llm.final_softcap,
-    )
+    embedding = params["llm"]["embedder"]["input_embedding"]
+    cap = cfg.llm.final_softcap
+    return loss_lib.row_nll(hidden, embedding, labels, mask, cap)
 
   return jax.jit(score)
 
@@ -333,4 +312,4 @@ def write_predictions(workdir, task, step, result):
   records.write(path, result.records)
   if task.settings["submit"]:
     path = os.path.join(workdir, "submissions", f"{task.name}-{step:09d}.json")
-    submit.write(path, task.settings["submit"], result.records)
+    submit.write(path, [task.settings["submit"]], [result.records])

@@ -31,20 +31,28 @@ from pg import atomic, config
 from pg.evals import coco_results
 
 
-def write(path, name, records):
+def write(path, names, parts):
   """Writes the file of a test server and says what is odd about it.
 
   Args:
     path: str.
-    name: str, of FORMATS.
-    records: list of dict, records.py.
+    names: list of str, of FORMATS: one for all parts, or one for each.
+    parts: list of the records of an evaluator, records.py.
 
   Raises:
-    ValueError: as `make`.
+    ValueError: as `make` and `join`, or another number of formats.
   """
-  made, notes = make(name, records)
-  save(path, made)
-  for note in notes:
+  if len(names) == 1:
+    parts = [sum(parts, [])]
+  if len(names) != len(parts):
+    raise ValueError(
+      f"got {len(names)} formats for {len(parts)} files of predictions; wanted"
+      " one for all or one for each"
+    )
+  made, notes = zip(*map(make, names, parts))
+  content = made[0] if len(made) == 1 else join(made)
+  atomic.write(path, json.dumps(content, ensure_ascii=False))
+  for note in sum(notes, []):
     print(f"{path}: {note}")
 
 
@@ -75,11 +83,6 @@ def make(name, records):
   return made, notes + (
     coco_results.notes(records) if form == _detection else []
   )
-
-
-def save(path, made):
-  """Writes JSON."""
-  atomic.write(path, json.dumps(made, ensure_ascii=False))
 
 
 def join(parts):

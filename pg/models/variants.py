@@ -1,6 +1,7 @@
 """The sizes of the released models, and small ones, by name."""
 
 import dataclasses
+import functools
 
 import jax
 
@@ -20,21 +21,15 @@ _NANO = gemma.Config(
   head_dim=32,
   vocab_size=1920,
 )
-
-
-def _gemma2(**sizes):
-  return gemma.Config(
-    post_norms=True, attn_softcap=50.0, final_softcap=30.0, **sizes
-  )
-
+_GEMMA2 = gemma.Config(post_norms=True, attn_softcap=50.0, final_softcap=30.0)
+_gemma2 = functools.partial(dataclasses.replace, _GEMMA2)
 
 VARIANTS = {
   # PaliGemma 1: Gemma 2B.
   "pg1_3b": paligemma.Config(_SO400M, gemma.Config()),
   # PaliGemma 2: Gemma 2 2B, 9B and 27B.
   "pg2_3b": paligemma.Config(
-    _SO400M,
-    _gemma2(width=2304, depth=26, mlp_dim=9216, num_kv_heads=4),
+    _SO400M, _gemma2(width=2304, depth=26, mlp_dim=9216, num_kv_heads=4)
   ),
   "pg2_10b": paligemma.Config(
     _SO400M,

@@ -6,7 +6,8 @@ numbers: images of one size are cut alike, others at the corresponding place.
 Each op has an argument `boxes`. True moves "boxes" with the image. False leaves
 them as they are. Without it an example that has boxes is refused, for they
 would no longer be where the objects are. What objects have besides (masks and
-their codes) cannot be moved.
+their codes) cannot be moved. An object goes if less than the part `visible` of
+its box is in a crop.
 """
 
 import functools
@@ -33,13 +34,6 @@ def random_crop(
   """Cuts a square out at random, of `size` pixels on a side.
 
   The recipe for COCO captions has "rc": `resize_small(256) | random_crop(224)`.
-
-  Args:
-    example: dict with "image" u8[height, width, 3].
-    size: pixels on a side.
-    boxes: see the top of this file.
-    visible: an object goes if less than this part of its box is in the crop.
-    rng: where.
 
   Raises:
     ValueError: the image is smaller, was not decoded, or has boxes.
@@ -77,12 +71,8 @@ def inception_crop(
   "very slight" and no number; 90 or 95 is.
 
   Args:
-    example: dict with "image" u8[height, width, 3].
     area_min: percent of the image that the part has at least.
     area_max: and at most.
-    boxes: see the top of this file.
-    visible: an object goes if less than this part of its box is in the crop.
-    rng: what part.
 
   Raises:
     ValueError: limits that are not 0 < area_min <= area_max <= 100, or an image
@@ -105,12 +95,6 @@ def random_flip(
 
   Texts stay: no task that says "left" or reads writing can use it. No published
   recipe does.
-
-  Args:
-    example: dict with "image" u8[height, width, 3].
-    p: 0 to 1.
-    boxes: see the top of this file.
-    rng: whether.
 
   Raises:
     ValueError: p is no probability, or an image that was not decoded or has

@@ -51,9 +51,7 @@ def resize(
       `SiglipImageProcessorPil`), of `decode(precise=True)`.
 
   Args:
-    example: dict with "image" u8[height, width, 3].
     size: pixels on a side.
-    flavour: "bv" or "hf".
     antialias: of bv: average over all inputs that an output covers; False takes
       the four next to it, however far apart outputs are.
     method: of METHODS, hf has the first two; None is the flavour's own.

@@ -24,11 +24,6 @@ def random_resize(example, size: int, *, rng):
 
   Several images are resized alike.
 
-  Args:
-    example: dict with "image" u8[height, width, 3].
-    size: pixels on a side.
-    rng: which of `resize.METHODS`, and whether with antialias.
-
   Raises:
     ValueError: a size below 1, or an image that was not decoded.
   """
@@ -47,11 +42,6 @@ def random_jpeg(example, p: int | float, *, rng):
 
   With a quality of 75 to 95, and in half of the cases with the fast DCT (see
   image.py). Several images alike.
-
-  Args:
-    example: dict with "image" u8[height, width, 3].
-    p: 0 to 1.
-    rng: whether, the quality, and the DCT.
 
   Raises:
     ValueError: p is no probability, or an image that was not decoded.

@@ -38,7 +38,6 @@ class Reader:
 
   Attributes:
     raw: dict, the `config.json`.
-    cfg: paligemma.Config.
     padding: [rows, D], rows of the embedding after our vocabulary.
   """
 
@@ -82,11 +81,6 @@ class Reader:
     }
 
   def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype.
-
-    Raises:
-      ValueError: a file is damaged, or the model has a head of its own.
-    """
     hub, layout = self._table[name]
     hub = [theirs.replace("*", str(layer)) for theirs in hub]
     spec = self.specs[name]
@@ -191,7 +185,8 @@ def write(folder, raw, specs, read, padding=None, shard=None):
     index = dict(metadata=dict(total_size=total), weight_map=where)
     _dump(folder, "model.safetensors.index.json", index)
   _dump(folder, "config.json", raw | dict(torch_dtype=str(dtype)))
-  _dump(folder, "generation_config.json", hf_config.generation_config())
+  ids = dict(bos_token_id=2, eos_token_id=1, pad_token_id=0)
+  _dump(folder, "generation_config.json", dict(_from_model_config=True, **ids))
 
 
 def write_processor(folder, img, pp):

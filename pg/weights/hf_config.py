@@ -279,13 +279,6 @@ def at_resolution(raw, img):
   )
 
 
-def generation_config():
-  """Returns the `generation_config.json`: ids, and a cache that has room."""
-  return dict(
-    _from_model_config=True, bos_token_id=2, eos_token_id=1, pad_token_id=0
-  )
-
-
 def preprocessor_config(img, pp):
   """Returns the `preprocessor_config.json` of a model.
 

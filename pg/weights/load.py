@@ -338,12 +338,13 @@ def _open_run(name, path):
 
 def _open_tower(name, tower):
   path = downloads.inside(_local(name), name)
+  make = hf.Reader if hf.is_folder(path) else towers.Npz
   if not (os.path.isfile(path) or hf.is_folder(path)):
     raise ValueError(
       f"{name}: one tower is read from an .npz or a Hugging Face folder;"
       " convert a run of ours first (python -m pg.convert)"
     )
-  reader = towers.reader(path, tower)
+  reader = make(path, tower)
   folder = path if os.path.isdir(path) else beside(path)
   model = _file(folder, "tokenizer.model")
   rest = dict(tokenizer=model, tower=tower)

@@ -69,11 +69,6 @@ class Reader:
       raise
 
   def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
     spec = self.specs[name]
     entry, fortran = self._entries[name]
     if fortran and layer is not None:
@@ -91,7 +86,6 @@ class Reader:
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
   def close(self):
-    """Closes the file."""
     for stream, _ in self._streams.values():
       stream.close()
     self._zip.close()

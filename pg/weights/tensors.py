@@ -4,9 +4,11 @@ A reader of any format has our names and reads a layer at a time, so that no
 conversion holds more of a model than it is working on:
 
     reader.specs               {"llm/layers/mlp/linear": shape and dtype, ...}
-    reader.read(name, layer)   one layer of a stacked tensor
-    reader.read(name)          a tensor that is not stacked
+    reader.read(name, layer)   one layer of a stacked tensor, as it is stored
+    reader.read(name)          all of a tensor; a damaged file is a ValueError
     reader.close()
+    reader.cfg                 paligemma.Config, where the format states it: of
+                               a tower alone the other one means nothing
 """
 
 import contextlib

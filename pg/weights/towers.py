@@ -16,38 +16,15 @@ import numpy as np
 from pg import tree
 from pg.codecs import tokenizer
 from pg.models import gemma, paligemma, siglip
-from pg.weights import hf, hf_names, npz, tensors
+from pg.weights import hf_names, npz, tensors
 
 GEMMA_PIECES = 256_000  # of Gemma's tokenizer; some files have rows after them
 _STD = 0.02  # of new rows; better than their mean (PaliGemma, section 4.6)
 _HEAD = ("img/head/kernel", "img/head/bias")
 
 
-def reader(path, tower):
-  """Opens one tower of a file or folder.
-
-  Args:
-    path: str, an .npz or a Hugging Face folder: a PaliGemma, or a SigLIP
-      ("img") or Gemma ("llm") alone.
-    tower: "img" or "llm".
-
-  Returns:
-    A reader (see `pg/weights/tensors.py`) with an attribute `cfg`, a
-    paligemma.Config of which only that tower means something.
-
-  Raises:
-    ValueError: no such tower there, or a file that cannot be read.
-  """
-  make = hf.Reader if hf.is_folder(path) else _Npz
-  return make(path, tower)
-
-
 class Joined:
-  """Reads two towers as one PaliGemma; see `pg/weights/tensors.py`.
-
-  Attributes:
-    cfg: paligemma.Config.
-  """
+  """Reads two towers as one PaliGemma."""
 
   def __init__(self, img, llm, num_pieces, seed):
     """Joins two readers.
@@ -87,11 +64,6 @@ class Joined:
     }
 
   def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype.
-
-    Raises:
-      ValueError: a file is damaged.
-    """
     spec = self.specs[name]
     if name in _HEAD:
       return np.zeros(spec.shape, spec.dtype)
@@ -102,20 +74,16 @@ class Joined:
     return array
 
   def close(self):
-    """Closes both."""
     with contextlib.ExitStack() as stack:
       for tower in self._towers.values():
         stack.callback(tower.close)
 
 
-class _Npz:
+class Npz:
   """Reads one tower of a PaliGemma, SigLIP or Gemma `.npz` by our names.
 
   Elsewhere the tower may be the whole file, and each layer a tensor of its own
-  (`encoderblock_0`, `layer_0`). See `pg/weights/tensors.py` for its methods.
-
-  Attributes:
-    cfg: paligemma.Config of which only this tower means something.
+  (`encoderblock_0`, `layer_0`).
   """
 
   def __init__(self, path, tower):
@@ -152,11 +120,6 @@ class _Npz:
     tensors.check(self.specs, self.cfg, os.fspath(path), tower)
 
   def read(self, name, layer=None):
-    """Returns one layer of a tensor, or all of it, in the stored dtype.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
     layers = self._stored[name]
     if None in layers:
       return self._reader.read(layers[None], layer)
@@ -165,7 +128,6 @@ class _Npz:
     return self._reader.read(layers[layer])
 
   def close(self):
-    """Closes the file."""
     self._reader.close()
 
   def _spec(self, path, name, layers):

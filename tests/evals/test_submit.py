@@ -165,7 +165,7 @@ def test_an_unknown_format_names_the_nearest():
 def test_empty_predictions_are_written_and_counted(tmp_path, capsys):
   found = records({"question_id": 7}) + records({"question_id": 8}, text=" ")
   path = tmp_path / "new/test.json"
-  submit.write(str(path), "vqav2", found)
+  submit.write(str(path), ["vqav2"], [found])
   assert json.loads(path.read_text())[1] == {"question_id": 8, "answer": ""}
   assert "1 of 2 predictions are empty, the first" in capsys.readouterr().out
   assert [p.name for p in path.parent.iterdir()] == ["test.json"]
@@ -175,5 +175,5 @@ def test_a_submission_with_an_error_leaves_the_old_file(tmp_path):
   path = tmp_path / "test.json"
   path.write_text("old")
   with pytest.raises(ValueError):
-    submit.write(str(path), "vqav2", records({}))
+    submit.write(str(path), ["vqav2"], [records({})])
   assert path.read_text() == "old"

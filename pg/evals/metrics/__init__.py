@@ -2,9 +2,13 @@
 
 A metric is a function `score(predictions: list[str], examples: list[dict]) ->
 {score: float}`. An example is a row after the text ops, so with the `suffix`
-that the model was to write, or a list of `answers`. A metric that returns its
-scores with the statistics of each example (`statistics.Sums`, or `Resampled`)
-also has confidence intervals and, if it says so, a score of each example.
+that the model was to write, or a list of `answers`; docstrings of metrics say
+what else it is to have. A metric that returns its scores with the statistics of
+each example (`statistics.Sums`, or `Resampled`) also has confidence intervals
+and, if it says so, a score of each example.
+
+All raise a ValueError for no predictions, for another number of them than of
+examples, and for an example without an answer; it says which example.
 
 Imported by evals and scripts; imports no jax.
 """

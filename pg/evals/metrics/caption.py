@@ -9,6 +9,7 @@ with one caption each are joined where they have the same image and prompt.
 import warnings
 
 import numpy as np
+from scipy import sparse
 
 from pg.evals.metrics import exact, ptb, statistics
 
@@ -23,19 +24,11 @@ def cider(predictions, examples):
   tf-idf vectors of n-grams, clipped, compared by cosine and penalized for
   another length (Vedantam et al. 2015); the mean over n, references and images,
   times 10. How rare an n-gram is comes from the references of these very
-  examples: scores of two sets, or of a part, do not compare.
-
-  Args:
-    predictions: list of str.
-    examples: list of dicts with the references in `answers` or `suffix`.
-
-  Returns:
-    Sums of `cider`. With one image it is 0, as no n-gram is rarer than
-    another: that is warned of.
+  examples: scores of two sets, or of a part, do not compare. With one image it
+  is 0, as no n-gram is rarer than another: that is warned of.
 
   Raises:
-    ValueError: no predictions, not as many as examples, an example without a
-      reference, or an image that comes twice.
+    ValueError: an image that comes twice.
   """
   return _cider(*_tokens(predictions, examples))
 
@@ -44,7 +37,6 @@ def bleu(predictions, examples):
   """Scores bleu-1 to bleu-4 of the whole set: Sums over images.
 
   The reference length is that closest to the prediction's (the shorter of two).
-  Arguments and errors as for `cider`.
   """
   return _bleu(*_tokens(predictions, examples))
 
@@ -53,8 +45,7 @@ def rouge(predictions, examples):
   """Scores `rouge_l`, the mean over images.
 
   Of the longest common subsequence with each reference, the best precision and
-  the best recall, each of whichever reference has it; beta is 1.2. Arguments
-  and errors as for `cider`.
+  the best recall, each of whichever reference has it; beta is 1.2.
   """
   return _rouge(*_tokens(predictions, examples))
 
@@ -125,9 +116,10 @@ def _cider(predictions, references):
       stacklevel=4,
     )
   image, flat = _flat(references)
-  similarity = np.zeros(len(flat))
-  for counts in count_ngrams(predictions + flat, _ORDERS):
-    similarity += _cosine(*_split(*counts, image, len(predictions)), image)
+  similarity = sum(
+    _cosine(counts[: len(predictions)], counts[len(predictions) :], image)
+    for counts in count_ngrams(predictions + flat, _ORDERS)
+  )
   # The reference counts bigrams for the length.
   length = np.array([max(0, len(words) - 1) for words in predictions + flat])
   difference = length[len(predictions) :] - length[image]
@@ -143,62 +135,40 @@ def _flat(references):
   return image, [r for group in references for r in group]
 
 
-def _split(text, gram, times, image, num_images):
-  """Splits counts of n-grams into those of predictions and of references.
+def _cosine(predicted, true, image):
+  """Returns f64[references], the clipped cosine of each and its prediction.
 
   Args:
-    text, gram, times: i64[n-grams] each: how many times a text has an n-gram.
-      Texts are the predictions and, from `num_images` on, the references.
+    predicted, true: i64[images or references, n-grams] sparse, counts.
     image: i64[references], the image of each reference.
-
-  Returns:
-    For predictions, then references: text, gram, times, and the place in the
-    predictions' arrays of the same n-gram in the same image, -1 without.
   """
-  first = np.searchsorted(text, num_images)  # reference
-  row = text[first:] - num_images
-  size = gram.max(initial=0) + 1
-  mine = text[:first] * size + gram[:first]  # sorted, as texts are images
-  theirs = image[row] * size + gram[first:]
-  place = np.searchsorted(mine, theirs)
-  mine = np.append(mine, -1)
-  place = np.where(mine[place] == theirs, place, -1)
-  return (
-    (text[:first], gram[:first], times[:first]),
-    (row, gram[first:], times[first:], place),
-  )
-
-
-def _cosine(predicted, true, image):
-  """Returns f64[references], the clipped cosine of each and its prediction."""
-  text, gram, times = predicted
-  row, true_gram, true_times, place = true
-  num_images = image[-1] + 1
-  size = max(gram.max(initial=0), true_gram.max(initial=0)) + 1
-  documents = np.unique(image[row] * size + true_gram) % size
-  frequency = np.bincount(documents, minlength=size)
-  rarity = np.log(num_images) - np.log(np.maximum(1, frequency))
-  weight = times * rarity[gram]
-  true_weight = true_times * rarity[true_gram]
-  norm = np.sqrt(np.bincount(text, weight**2, num_images))
-  true_norm = np.sqrt(np.bincount(row, true_weight**2, len(image)))
-  same = np.append(weight, 0.0)[place]  # 0 for n-grams not predicted
-  product = np.minimum(same, true_weight) * true_weight
-  dot, norms = np.bincount(row, product, len(image)), norm[image] * true_norm
+  num_images = predicted.shape[0]
+  documents = (_rows(image, num_images) @ true > 0).sum(axis=0)
+  rarity = np.log(num_images) - np.log(np.maximum(1, documents))
+  predicted, true = (x.multiply(rarity).tocsr() for x in (predicted, true))
+  norm, true_norm = (np.sqrt(x.power(2).sum(axis=1)) for x in (predicted, true))
+  dot = predicted[image].minimum(true).multiply(true).sum(axis=1)
+  norms = norm[image] * true_norm
   return np.divide(dot, norms, out=np.zeros(len(image)), where=norms > 0)
+
+
+def _rows(to, num_rows):
+  """Returns a sparse matrix that adds row i of another to its row `to[i]`."""
+  ones, places = np.ones(len(to), np.int64), np.arange(len(to))
+  return sparse.csr_array((ones, (to, places)), shape=(num_rows, len(to)))
 
 
 def _bleu(predictions, references):
   image, flat = _flat(references)
   columns = []
+  turn = np.concatenate([np.arange(len(group)) for group in references])
   for counts in count_ngrams(predictions + flat, _ORDERS):
-    (text, _, times), (_, _, true_times, place) = _split(
-      *counts, image, len(predictions)
-    )
-    allowed = np.zeros(len(times) + 1, np.int64)  # the last is for place -1
-    np.maximum.at(allowed, place, true_times)
-    right = np.minimum(times, allowed[:-1])
-    columns.append(np.bincount(text, right, len(predictions)))
+    said, true = counts[: len(predictions)], counts[len(predictions) :]
+    allowed = sparse.csr_array(said.shape, dtype=np.int64)
+    for i in range(turn.max() + 1):  # the i-th reference of each image
+      rows = _rows(image[turn == i], len(predictions))
+      allowed = allowed.maximum(rows @ true[turn == i])
+    columns.append(said.minimum(allowed).sum(axis=1))
   length = np.array([len(words) for words in predictions])
   columns += [np.maximum(0, length - n) for n in range(_ORDERS)]
   closest = [
@@ -243,9 +213,7 @@ def count_ngrams(texts, orders):
     orders: int.
 
   Yields:
-    text, gram, times: i64[n-grams] each, sorted by text and then gram: text
-      number
-    `text` has the n-gram number `gram` that many times.
+    i64[texts, n-grams] sparse.
   """
   numbers = {}
   words = np.array(
@@ -260,13 +228,9 @@ def count_ngrams(texts, orders):
       keys = gram[: len(gram) - 1] * len(numbers) + words[n - 1 :]
       gram = np.unique(keys, return_inverse=True)[1]
     inside = text[: len(gram)] == text[n - 1 :]  # not across two texts
-    yield _counted(text[: len(gram)][inside], gram[inside])
-
-
-def _counted(text, gram):
-  size = gram.max(initial=0) + 1
-  pairs, times = np.unique(text * size + gram, return_counts=True)
-  return pairs // size, pairs % size, times
+    where = text[: len(gram)][inside], gram[inside]
+    shape = len(texts), gram.max(initial=0) + 1
+    yield sparse.csr_array((np.ones(inside.sum(), np.int64), where), shape)
 
 
 def longest_common(a, b):

@@ -10,10 +10,8 @@ from pg.evals.metrics import exact, statistics
 def pope(predictions, examples):
   """Scores POPE by its official reading of an answer.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts whose accepted answer is "yes" or "no", perhaps with
-      a `question_type`: random, popular or adversarial.
+  Examples have "yes" or "no" as their answer, and perhaps a `question_type`:
+  random, popular or adversarial.
 
   Returns:
     Sums of acc, precision, recall and f1 of "yes" (0 where there is none),
@@ -77,11 +75,7 @@ def _truth(example):
 
 
 def scienceqa(predictions, examples):
-  """Scores ScienceQA, whose answers are sentences with a letter.
-
-  Args:
-    predictions: list of str such as "The answer is B.".
-    examples: list of dicts with the accepted answer in the same form.
+  """Scores ScienceQA, whose answers are such as "The answer is B.".
 
   Returns:
     Sums of acc and parsefail, the share of predictions in another form. As in
@@ -106,11 +100,8 @@ def letter(text):
 def nlvr2(predictions, examples):
   """Scores NLVR2, without regard to case.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts with one accepted answer and a `pair`, any value
-      that the examples of one sentence have in common: the identifier
-      "test1-0-1-0" without its third part.
+  Examples have a `pair`, any value that those of one sentence have in common:
+  the identifier "test1-0-1-0" without its third part.
 
   Returns:
     Sums of acc and consistency, the share of sentences whose examples are all
@@ -122,9 +113,8 @@ def nlvr2(predictions, examples):
 def mmvp(predictions, examples):
   """Scores MMVP: acc and acc/pairs, that of both questions right.
 
-  Args:
-    predictions: list of str, compared without regard to case and outer space.
-    examples: as for `nlvr2`; questions 1 and 2, 3 and 4... are a `pair`.
+  Without regard to case and outer space. Questions 1 and 2, 3 and 4... are a
+  `pair`.
 
   Raises:
     ValueError: a pair that is not two examples.

@@ -38,9 +38,8 @@ def bbox(predictions, examples):
     box twice in an image the likelier is kept.
 
   Raises:
-    ValueError: no predictions, not as many as examples, no true object, an
-      example without a key or with a bad one, or scores that are not finite or
-      not as many as objects.
+    ValueError: no true object, an example without a key or with a bad one, or
+      scores that are not finite or not as many as objects.
   """
   return _score(predictions, examples, true_boxes, _found_boxes, "bbox")
 

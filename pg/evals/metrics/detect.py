@@ -31,8 +31,7 @@ def detect(predictions, examples):
     The score of an example is `mean`.
 
   Raises:
-    ValueError: no predictions, not as many as examples, a true text that does
-      not parse, or no true box at all.
+    ValueError: a true text that does not parse, or no true box at all.
   """
   return summed(exact.each(_row, predictions, examples))
 

@@ -7,18 +7,6 @@ def exact(predictions, examples):
   """Scores the share of predictions that equal an accepted answer.
 
   Case counts; white space around a text does not.
-
-  Args:
-    predictions: list of str.
-    examples: list of dicts with `answers`, a list of str of which any is
-      accepted, or else `suffix`.
-
-  Returns:
-    Sums of `exact`, in 0..1.
-
-  Raises:
-    ValueError: no predictions, not as many as examples, or an example without
-      an answer.
   """
   return statistics.means({"exact": each(equal, predictions, examples)})
 
@@ -31,10 +19,7 @@ def exact_lower(predictions, examples):
 def rsvqa(predictions, examples):
   """Scores RSVQA, without regard to case.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts with accepted answers and a `question_type`: comp,
-      presence, rural_urban, count or area.
+  Examples have a `question_type`: comp, presence, rural_urban, count or area.
 
   Returns:
     Sums of acc, acc/<type>, acc/mean over types and acc/mean_nonum over those

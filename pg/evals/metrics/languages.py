@@ -12,8 +12,7 @@ def split(metric, predictions, examples):
   Args:
     metric: function of predictions and examples to Sums; it sees one language
       at a time, so that CIDEr has document frequencies of its own in each.
-    predictions: list of str.
-    examples: list of dicts with a `language`.
+    predictions, examples: as of metrics; examples have a `language`.
 
   Returns:
     Sums of, for each score, <score>/<language>, <score>/mean over all

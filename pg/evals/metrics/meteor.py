@@ -20,10 +20,6 @@ def meteor(predictions, examples):
   The program says how an image's caption is aligned with its best reference:
   numbers of which it adds up those of all images before it scores them.
 
-  Args:
-    predictions: list of str.
-    examples: as for `caption.cider`.
-
   Raises:
     ValueError: not installed, or what `caption.cider` raises.
   """

@@ -15,12 +15,8 @@ def count(predictions, examples):
   """Compares predictions with true numbers.
 
   The numbers 3 and 5 and a "many" for true ones of 3, 4 and 2 have an accuracy
-  of 1/3, a mean absolute error of 0.5, and 1/3 is unparsable.
-
-  Args:
-    predictions: list of str.
-    examples: list of dicts as for `exact`; of several answers the nearest
-      number counts.
+  of 1/3, a mean absolute error of 0.5, and 1/3 is unparsable. Of several
+  answers the nearest number counts.
 
   Returns:
     Sums of
@@ -30,7 +26,7 @@ def count(predictions, examples):
     unparsable: share of predictions that are not a number, in 0..1.
 
   Raises:
-    ValueError: as `exact`; also a true answer that is not a number.
+    ValueError: a true answer that is not a number.
   """
   errors = exact.each(_error, predictions, examples)
   return statistics.means(
@@ -58,10 +54,8 @@ def _error(prediction, example):
 def tallyqa(predictions, examples):
   """Scores TallyQA and CountBenchQA.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts with one accepted answer, a count of any size, and
-      perhaps `issimple`: 1, 0, or -1 for questions of unknown kind.
+  Examples have one answer, a count of any size, and perhaps `issimple`: 1, 0,
+  or -1 for questions of unknown kind.
 
   Returns:
     Sums of acc, acc/count_<n> for each true count and, with `issimple`,
@@ -95,10 +89,7 @@ def _same_count(prediction, example):
 def relaxed(predictions, examples):
   """Scores ChartQA, without regard to case.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts with one accepted answer (`answers` or `suffix`)
-      and perhaps a `question_type`: human or augmented.
+  Examples may have a `question_type`: human or augmented.
 
   Returns:
     Sums of exact and relaxed; with types also relaxed/<type> and

@@ -30,12 +30,8 @@ def refcoco(predictions, examples):
   """Scores referring expressions: RefCOCO, RefCOCO+, RefCOCOg.
 
   As big_vision's evaluator: only four locations and 16 codes at the start of a
-  prediction are read.
-
-  Args:
-    predictions: list of str.
-    examples: list of dicts with one true mask and perhaps its box, `box` or the
-      only one of `boxes`; else it is the one around the mask.
+  prediction are read. Examples have one true mask and perhaps its box, `box` or
+  the only one of `boxes`; else it is the one around the mask.
 
   Returns:
     Sums of
@@ -47,8 +43,8 @@ def refcoco(predictions, examples):
       no inside; their IoUs are 0.
 
   Raises:
-    ValueError: no predictions, not as many as examples, an example without a
-      true mask or with several, or a codec that cannot be read.
+    ValueError: an example without a true mask or with several, or a codec that
+      cannot be read.
   """
   rows = np.array(_refer(predictions, examples), np.float64)
 
@@ -65,9 +61,8 @@ def refcoco(predictions, examples):
 def segment(predictions, examples):
   """Scores masks with names, matched as `detect.detect` does it.
 
-  Args:
-    predictions: list of str, "<loc....>x4<seg...>x16 cat ; ...".
-    examples: list of dicts with `boxes`, `labels` and as many true masks.
+  Predictions are such as "<loc....>x4<seg...>x16 cat ; ..."; examples have
+  `boxes`, `labels` and as many true masks.
 
   Returns:
     Sums of miou, the mean over true objects of the IoU of their mask with that

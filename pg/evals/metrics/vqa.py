@@ -117,15 +117,9 @@ def accuracy_textvqa(prediction, answers):
 
 
 def vqav2(predictions, examples, *, distinct=True):
-  """Scores VQA accuracy.
+  """Scores VQA accuracy: Sums of acc and, by `answer_type`, such as acc/yesno.
 
-  Args:
-    predictions: list of str.
-    examples: list of dicts with `answers` and perhaps an `answer_type`.
-    distinct: see `accuracy`.
-
-  Returns:
-    Sums of acc and, for each answer type, acc/<type> ("acc/yesno").
+  Examples may have an `answer_type`; see `accuracy` for `distinct`.
   """
   single = lambda p, e: accuracy(p, exact.answers(e), distinct=distinct)
   values = exact.each(single, predictions, examples)
@@ -142,12 +136,8 @@ def textvqa(predictions, examples):
 def soft(predictions, examples, *, fold=str):
   """Scores plain soft accuracy: OKVQA, A-OKVQA, VizWiz.
 
-  Nothing is normalized and nobody left out.
-
-  Args:
-    predictions: list of str.
-    examples: list of dicts with `answers`.
-    fold: function of a text before it is compared, such as str.lower.
+  Nothing is normalized and nobody left out; `fold` is a function of a text
+  before it is compared, such as str.lower.
 
   Returns:
     Sums of acc, a third for each answer that agrees, at most 1, and acc_any,
