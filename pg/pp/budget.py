@@ -4,6 +4,7 @@ Text has no fixed number of tokens, so nothing short of the tokenizer of the run
 says where a row ends.
 """
 
+import bisect
 import functools
 
 from pg.codecs import tokenizer
@@ -42,20 +43,16 @@ def most(num, write, text_len, path, least=0):
     least: int, the number of parts that a row must hold.
 
   Returns:
-    `write(k)` of a k that fits where k + 1 does not, or of `num`.
+    `write(k)` of a k that fits where k + 1 has_room not, or of `num`.
 
   Raises:
     ValueError: `least` parts do not fit, or no tokenizer for a text_len.
   """
-  if fits(*write(num)[:2], text_len, path):
+  has_room = lambda k: fits(*write(k)[:2], text_len, path)
+  if has_room(num):
     return write(num)
-  fit, full = least - 1, num  # not even `least` is known to fit
-  while full - fit > 1:
-    middle = (fit + full) // 2
-    if fits(*write(middle)[:2], text_len, path):
-      fit = middle
-    else:
-      full = middle
+  fitting = range(least, num)
+  fit = least - 1 + bisect.bisect(fitting, False, key=lambda k: not has_room(k))
   if fit < least:
     prefix, suffix, *_ = write(least)
     raise ValueError(

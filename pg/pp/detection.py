@@ -14,6 +14,10 @@ the sentence) and a grounded caption are
 
   fmt("{sentence}", out="prefix") | loc("box", codes="codes", out="suffix")
   loc("box", out="where") | fmt("caption {where}", out="prefix")
+
+With `text_len`, that of the config, and `tokenizer`, the path of the
+SentencePiece file that counts tokens, objects for which a row has no room are
+left out.
 """
 
 import numpy as np
@@ -34,16 +38,13 @@ def detect(
 
   A class that the image lacks gets no object, and if it has none at all the
   suffix is empty: the model learns to say eos at once. No published recipe asks
-  for what is not there; this is the format read to its end. Where a row is too
-  short, whole objects are left out from the end, and classes that lost all of
-  theirs.
+  for what is not there; this is the format read to its end. Objects are left
+  out from the end, and with them classes that lost all of theirs.
 
   Args:
     example: dict with "boxes" and "labels".
     classes: the key of the list of classes to ask for; None asks for those of
       "labels", in their order.
-    text_len: of the config; None leaves nothing out.
-    tokenizer: path of the SentencePiece file that counts tokens.
 
   Raises:
     pp.Skip: there is no class to ask for.
@@ -94,9 +95,6 @@ def detect_all(
       large number and a text_len.
     noise: the name of a noise box: one token. Gemma's vocabulary has none for
       it, but unused ones.
-    text_len: of the config; None leaves nothing out.
-    tokenizer: path of the SentencePiece file that counts tokens.
-    rng: the order and the noise.
 
   Returns:
     prefix, suffix, and no_loss: list of (start, stop), the characters of the

@@ -25,14 +25,10 @@ def video(
 
   Args:
     example: dict with the video: the path of a file, or its bytes.
-    num: frames the model gets.
-    stride: how many frames of the video from one to the next.
-    random: begin at a random frame, where the clip is longer than needed.
-    key: where the video is.
+    num, stride, random, key: as of `frames`.
     start: the key of the second at which a part of the video begins; None is
       all from its first frame on.
     end: the key of the second at which the part ends; None is up to its last.
-    rng: where to begin.
 
   Returns:
     image: list of `num` frames u8[height, width, 3].
@@ -84,7 +80,6 @@ def frames(
     random: begin at a random frame, where the clip is longer than needed (for
       training); else at the first.
     key: where the video is.
-    rng: where to begin.
 
   Returns:
     image: list of `num` frames, as they were in the video.

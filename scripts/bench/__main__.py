@@ -27,7 +27,8 @@ def main(words):
     sys.exit(f"error: {error}")
   module = importlib.import_module(f"scripts.bench.{words[0]}")
   del sys.argv[1]
-  command.run(module.main, module.__doc__, **module.FLAGS)
+  flags = dict(with_config=False) | module.FLAGS
+  command.run(module.main, module.__doc__, **flags)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from pg.evals import interval
 from pg.evals.metrics import precision, statistics
 
 FLAGS = dict(
-  with_config=False,
   sets=dict(type=int, default=500, help="of images, each with its intervals"),
   images=dict(default="80,320,1000", help="of a set"),
   classes=dict(

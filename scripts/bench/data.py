@@ -161,6 +161,5 @@ def main(args):
 
 
 FLAGS = dict(
-  with_config=False,
   rounds=dict(type=int, default=15, help="of each way"),
 )

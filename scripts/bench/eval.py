@@ -81,7 +81,6 @@ def _tell(name, spent):
 
 
 FLAGS = dict(
-  with_config=False,
   examples=dict(type=int, default=512, help="of each evaluator"),
   rounds=dict(type=int, default=3, help="of each evaluator"),
 )

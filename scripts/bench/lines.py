@@ -51,4 +51,4 @@ def main(args):
   print(f"most memory: {after:.3f} GiB, before {before:.3f} GiB")
 
 
-FLAGS = dict(with_config=False, lines=dict(type=int, default=10_000_000))
+FLAGS = dict(lines=dict(type=int, default=10_000_000))

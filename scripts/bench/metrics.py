@@ -96,7 +96,6 @@ def main(args):
 
 
 FLAGS = dict(
-  with_config=False,
   images=dict(type=int, default=5000),
   rounds=dict(type=int, default=3),
 )

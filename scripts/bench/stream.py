@@ -133,4 +133,4 @@ def main(args):
   bench.show_ratio(found, "one batch ahead", "in turn")
 
 
-FLAGS = dict(with_config=False, rounds=dict(type=int, default=5))
+FLAGS = dict(rounds=dict(type=int, default=5))

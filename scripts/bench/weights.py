@@ -155,7 +155,6 @@ def main(args):
 
 
 FLAGS = dict(
-  with_config=False,
   tokenizer=dict(help="SentencePiece file, Gemma's"),
   variant=dict(default="pg1_3b", choices=tuple(variants.VARIANTS)),
   folder=dict(help="where the files go; default is the temporary folder"),

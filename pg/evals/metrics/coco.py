@@ -7,6 +7,7 @@ which pg/evals/metrics/precision.py scores.
 import math
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from pg.codecs import boxes as boxes_lib
 from pg.codecs import masks as masks_lib
@@ -138,8 +139,6 @@ def _masks(boxes, example, height, width):
 
 def _runs(value, example, height, width):
   """Returns the fields of a true mask, polygons drawn as COCO does it."""
-  from pycocotools import mask as coco_mask
-
   if isinstance(value, list | tuple):
     mask_ops.polygons(value, 1, 1)  # is it one?
     parts = [np.asarray(p, np.float64).tolist() for p in value]
@@ -156,8 +155,6 @@ def _runs(value, example, height, width):
 
 
 def _encode(mask):
-  from pycocotools import mask as coco_mask
-
   return coco_mask.encode(np.asfortranarray(mask, np.uint8))
 
 

@@ -118,15 +118,7 @@ def _picture(row):
     return ""
   source, height, width = found
   sharp = ' class="sharp"' if max(height, width) <= PIXELATED else ""
-  shapes = [
-    (kind, shape)
-    for kind, text in (
-      ("prompt", row["prompt"]),
-      ("true", row["truth"]),
-      ("predicted", row.get("prediction", "")),
-    )
-    for shape in boxes.read(text)[0]
-  ]
+  shapes = list(objects(row))
   drawn = "".join(_mask(row, *shape) for shape in shapes)
   # Wide pale lines below make the coloured ones visible on any ground.
   drawn += "".join(_rectangle("halo", one.box, "") for _, one in shapes)
@@ -139,6 +131,14 @@ def _picture(row):
     + (f"{drawing}{drawn}</svg>" if shapes else "")
     + "</div>"
   )
+
+
+def objects(row):
+  """Yields (kind, boxes.Object) of a row's texts, which are such as "true"."""
+  texts = ("prompt", "prompt"), ("true", "truth"), ("predicted", "prediction")
+  for kind, key in texts:
+    for one in boxes.read(row.get(key, ""))[0]:
+      yield kind, one
 
 
 def _mask(row, kind, shape):

@@ -5,6 +5,7 @@ The colours come from the page's style sheet: classes `line`, `band`, `grid`,
 """
 
 import html
+import itertools
 import math
 
 # The size a chart has on the page, so that its text is as large as meant.
@@ -147,7 +148,10 @@ def _marks(points, x, y):
   """Returns the line, in pieces between breaks, and the band around it."""
   parts = []
   size = -(-len(points) // BINS)
-  for run in _runs(points):
+  for finite, run in itertools.groupby(points, lambda p: math.isfinite(p[1])):
+    if not finite:
+      continue
+    run = list(run)
     bins = _bin(run, size)
     line = " ".join(f"{x(s)},{y(mean)}" for s, mean, _, _ in bins)
     if len(run) > len(bins):
@@ -160,17 +164,6 @@ def _marks(points, x, y):
         f'<circle class="line" cx="{x(s)}" cy="{y(v)}" r="2"/>' for s, v in run
       ]
   return parts
-
-
-def _runs(points):
-  """Splits points at values that are not finite."""
-  runs = [[]]
-  for point in points:
-    if math.isfinite(point[1]):
-      runs[-1].append(point)
-    else:
-      runs.append([])
-  return [run for run in runs if run]
 
 
 def _bin(points, size):

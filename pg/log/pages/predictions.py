@@ -15,7 +15,7 @@ import pathlib
 import jax
 
 from pg import atomic
-from pg.codecs import boxes, masks
+from pg.codecs import masks
 from pg.log.pages import cards, page
 
 # Files of images that are in the page, the worst rows', and their pixels: all
@@ -131,15 +131,13 @@ def _row(evaluator, record, codec, with_file):
     k: _finite(record[k]) for k in keys if k in record
   }
   shapes = []
-  texts = ("prompt", "prompt"), ("true", "truth"), ("predicted", "prediction")
-  for kind, key in texts:
-    for item in boxes.read(record.get(key, ""))[0]:
-      shape = {"kind": kind, "box": item.box, "label": item.label}
-      if item.codes and picture:
-        network = _codec(codec) if codec else cards.codec_of(record)
-        mask = cards.overlay(kind, item.codes, network)
-        shape |= {"mask": mask} if mask else {}
-      shapes.append(shape)
+  for kind, item in cards.objects(record):
+    shape = {"kind": kind, "box": item.box, "label": item.label}
+    if item.codes and picture:
+      network = _codec(codec) if codec else cards.codec_of(record)
+      mask = cards.overlay(kind, item.codes, network)
+      shape |= {"mask": mask} if mask else {}
+    shapes.append(shape)
   row |= {"shapes": shapes} if shapes else {}
   if picture:
     source, height, width = picture
