@@ -20,6 +20,7 @@ import base64
 import io
 import json
 import math
+import re
 
 import numpy as np
 from PIL import Image
@@ -81,29 +82,23 @@ def object_scores(tok, tokens, logp):
   first = tok.vocab_size - len(tokenizer.ADDED)
   tokens = [int(t) for t in tokens]
   end = tokens.index(tok.eos) if tok.eos in tokens else len(tokens)
-  is_loc = [first <= t < first + 1024 for t in tokens[:end]]
-  if not any(is_loc):
-    return []
   pieces = tok.pieces(tokens[:end])
-  scores, at = [], 0
-  while at < end:
-    if not is_loc[at]:
-      at += 1
-      continue
-    run = at
-    while run < end and is_loc[run]:
-      run += 1
-    stop = run
-    while stop < end and not is_loc[stop] and ";" not in pieces[stop]:
-      stop += 1
-    if run - at == 4:
+  # What each token is: a location, the end of an object, or part of a name.
+  kinds = "".join(
+    "L" if first <= token < first + 1024 else ";" if ";" in piece else "."
+    for token, piece in zip(tokens, pieces)
+  )
+  if "L" not in kinds:
+    return []
+  scores = []
+  for one in re.finditer("(L+)([^L;]*)", kinds):
+    if len(one[1]) == 4:
       named = [
         float(logp[i])
-        for i in range(run, stop)
+        for i in range(*one.span(2))
         if tokens[i] < first and pieces[i].strip("▁ ")
       ]
       scores.append(math.exp(math.fsum(named)))
-    at = stop
   objects, _ = boxes.read(tok.decode(tokens))
   return scores if len(scores) == len(objects) else None
 

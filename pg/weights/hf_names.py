@@ -42,36 +42,29 @@ _BLOCK, _ATTN = "img/Transformer/encoderblock", "MultiHeadDotProductAttention_0"
 _VB, _LB = f"{_V}.encoder.layers.*", f"{_L}.layers.*"
 EMBEDDING = "llm/embedder/input_embedding"
 
+
+def _pair(ours, theirs, kernel=None):
+  """Yields the rows of a layer with a bias; a norm has a scale, no kernel."""
+  name = f"{ours}/kernel" if kernel else f"{ours}/scale"
+  yield name, (f"{theirs}.weight",), kernel or FLAT
+  yield f"{ours}/bias", (f"{theirs}.bias",), FLAT
+
+
 # Ours, theirs on the hub ("*" is the layer), and the layout of one layer of
 # theirs. Several of theirs are stacked on the first axis in ours.
 TABLE = (
-  ("img/embedding/kernel", (f"{_V}.embeddings.patch_embedding.weight",), CONV),
-  ("img/embedding/bias", (f"{_V}.embeddings.patch_embedding.bias",), FLAT),
+  *_pair("img/embedding", f"{_V}.embeddings.patch_embedding", CONV),
   ("img/pos_embedding", (f"{_V}.embeddings.position_embedding.weight",), ROWS),
-  (f"{_BLOCK}/LayerNorm_0/scale", (f"{_VB}.layer_norm1.weight",), FLAT),
-  (f"{_BLOCK}/LayerNorm_0/bias", (f"{_VB}.layer_norm1.bias",), FLAT),
-  (f"{_BLOCK}/{_ATTN}/query/kernel", (f"{_VB}.self_attn.q_proj.weight",), IN),
-  (f"{_BLOCK}/{_ATTN}/query/bias", (f"{_VB}.self_attn.q_proj.bias",), FLAT),
-  (f"{_BLOCK}/{_ATTN}/key/kernel", (f"{_VB}.self_attn.k_proj.weight",), IN),
-  (f"{_BLOCK}/{_ATTN}/key/bias", (f"{_VB}.self_attn.k_proj.bias",), FLAT),
-  (f"{_BLOCK}/{_ATTN}/value/kernel", (f"{_VB}.self_attn.v_proj.weight",), IN),
-  (f"{_BLOCK}/{_ATTN}/value/bias", (f"{_VB}.self_attn.v_proj.bias",), FLAT),
-  (f"{_BLOCK}/{_ATTN}/out/kernel", (f"{_VB}.self_attn.out_proj.weight",), OUT),
-  (f"{_BLOCK}/{_ATTN}/out/bias", (f"{_VB}.self_attn.out_proj.bias",), FLAT),
-  (f"{_BLOCK}/LayerNorm_1/scale", (f"{_VB}.layer_norm2.weight",), FLAT),
-  (f"{_BLOCK}/LayerNorm_1/bias", (f"{_VB}.layer_norm2.bias",), FLAT),
-  (f"{_BLOCK}/MlpBlock_0/Dense_0/kernel", (f"{_VB}.mlp.fc1.weight",), IN),
-  (f"{_BLOCK}/MlpBlock_0/Dense_0/bias", (f"{_VB}.mlp.fc1.bias",), FLAT),
-  (f"{_BLOCK}/MlpBlock_0/Dense_1/kernel", (f"{_VB}.mlp.fc2.weight",), IN),
-  (f"{_BLOCK}/MlpBlock_0/Dense_1/bias", (f"{_VB}.mlp.fc2.bias",), FLAT),
-  (
-    "img/Transformer/encoder_norm/scale",
-    (f"{_V}.post_layernorm.weight",),
-    FLAT,
-  ),
-  ("img/Transformer/encoder_norm/bias", (f"{_V}.post_layernorm.bias",), FLAT),
-  ("img/head/kernel", ("multi_modal_projector.linear.weight",), IN),
-  ("img/head/bias", ("multi_modal_projector.linear.bias",), FLAT),
+  *_pair(f"{_BLOCK}/LayerNorm_0", f"{_VB}.layer_norm1"),
+  *_pair(f"{_BLOCK}/{_ATTN}/query", f"{_VB}.self_attn.q_proj", IN),
+  *_pair(f"{_BLOCK}/{_ATTN}/key", f"{_VB}.self_attn.k_proj", IN),
+  *_pair(f"{_BLOCK}/{_ATTN}/value", f"{_VB}.self_attn.v_proj", IN),
+  *_pair(f"{_BLOCK}/{_ATTN}/out", f"{_VB}.self_attn.out_proj", OUT),
+  *_pair(f"{_BLOCK}/LayerNorm_1", f"{_VB}.layer_norm2"),
+  *_pair(f"{_BLOCK}/MlpBlock_0/Dense_0", f"{_VB}.mlp.fc1", IN),
+  *_pair(f"{_BLOCK}/MlpBlock_0/Dense_1", f"{_VB}.mlp.fc2", IN),
+  *_pair("img/Transformer/encoder_norm", f"{_V}.post_layernorm"),
+  *_pair("img/head", "multi_modal_projector.linear", IN),
   (EMBEDDING, (f"{_L}.embed_tokens.weight",), ROWS),
   # The first where there are fewer key/value heads, the third where not.
   ("llm/layers/attn/q_einsum/w", (f"{_LB}.self_attn.q_proj.weight",), HEADS),

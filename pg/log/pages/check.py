@@ -64,7 +64,7 @@ def render(report):
       "Images and answers",
       _cards(report.batch, "The rows that training reads first."),
     ),
-    _section(batch, _batch(report)),
+    _section(batch, "".join(_row(report.tok, one) for one in report.batch)),
   ]
   return page.render(title, sections)
 
@@ -181,10 +181,6 @@ def _side_by_side(row):
   """Returns the images that the model sees, or the first where it sees none."""
   images = row["image"][row["mask_image"]]
   return np.concatenate(images if len(images) else row["image"][:1], axis=1)
-
-
-def _batch(report):
-  return "".join(_row(report.tok, sample) for sample in report.batch)
 
 
 def _row(tok, sample):
