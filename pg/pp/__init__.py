@@ -9,7 +9,9 @@ Two parameters are never written in the string: `rng`, a `np.random.Generator`
 of this row, epoch and op alone, and `turn`, a `Turn` with the row and the
 epoch, for what goes on from one epoch to the next. An op that finds
 that a row does not belong to the task raises `Skip`; an op that cannot work
-with what the row has raises ValueError. A key goes away with the value `DROP`.
+with what the row has raises ValueError: a key is missing or of another type, an
+image is not decoded, a number makes no sense. Docstrings say what else can be
+wrong. A key goes away with the value `DROP`.
 
 To add one, write it in a file of this folder and give it one worked example as
 its test:

@@ -51,9 +51,6 @@ def cycle(example, key: str | list, out: str | list, *, turn):
   Of n values, epochs 0 to n - 1 see each once in a random order, the next n
   epochs in another one, and so on (big_vision's `choice_no_replacement`, but a
   function of seed, row and epoch). Lists of keys as in `choice`.
-
-  Raises:
-    ValueError: as in `choice`.
   """
   columns, outs = _columns(example, key, out)
   num = len(columns[0])
@@ -66,11 +63,7 @@ def cycle(example, key: str | list, out: str | list, *, turn):
 
 @pp.op
 def majority(example, key: str, out: str):
-  """Picks the most frequent of a list of texts, of equals the first.
-
-  Raises:
-    ValueError: no such key, or not a list of at least one text.
-  """
+  """Picks the most frequent of a list of texts, of equals the first."""
   _filled(example, key)
   counts = collections.Counter(fields.texts_of(example, key))
   return {out: counts.most_common(1)[0][0]}
@@ -85,9 +78,6 @@ def pick(example, key: str | list, index: str | int, out: str):
     key: the list's key, or the list itself, such as ["no", "yes"].
     index: the key of a place from 0 (False is 0, True is 1), or the place.
     out: the key of what is picked.
-
-  Raises:
-    ValueError: no such key, not a list, or a place that is not in it.
   """
   values = key if isinstance(key, list) else fields.list_of(example, key)
   place = _place(example, index, len(values))
@@ -136,9 +126,6 @@ def science_qa(
       where the form has them `hint`, `lecture` and `solution`.
     question: "QCM", "CQM", "QM" or "simple": question, context, options.
     answer: "A", "AL", "AE", "ALE" or "simple": answer, lecture, explanation.
-
-  Raises:
-    ValueError: a key that is missing or of another type, or no 1 to 26 choices.
   """
   choices = fields.texts_of(example, "choices")
   if not 0 < len(choices) <= 26:

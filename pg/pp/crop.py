@@ -34,9 +34,6 @@ def random_crop(
   """Cuts a square out at random, of `size` pixels on a side.
 
   The recipe for COCO captions has "rc": `resize_small(256) | random_crop(224)`.
-
-  Raises:
-    ValueError: the image is smaller, was not decoded, or has boxes.
   """
   window = functools.partial(_square, size=size)
   return _cut(example, window, boxes, visible, rng)
@@ -73,10 +70,6 @@ def inception_crop(
   Args:
     area_min: percent of the image that the part has at least.
     area_max: and at most.
-
-  Raises:
-    ValueError: limits that are not 0 < area_min <= area_max <= 100, or an image
-      that was not decoded or has boxes.
   """
   if not 0 < area_min <= area_max <= 100:
     raise ValueError(
@@ -95,10 +88,6 @@ def random_flip(
 
   Texts stay: no task that says "left" or reads writing can use it. No published
   recipe does.
-
-  Raises:
-    ValueError: p is no probability, or an image that was not decoded or has
-      boxes.
   """
   if not 0 <= p <= 1:
     raise ValueError(f"p should be a probability, 0 to 1, got {p}")

@@ -101,9 +101,6 @@ def detect_all(
     suffix whose tokens are no targets: the locations of noise boxes. They begin
     and end where tokens do. left_out: how many objects of the image there was
     no room for.
-
-  Raises:
-    ValueError: as in `detect`.
   """
   objects.check_counts(num=num)
   boxes, labels = objects.boxes_of(example), objects.labels_of(example)
@@ -134,11 +131,7 @@ def detect_all(
 
 @pp.op
 def loc(example, box: str, out: str, codes: str | None = None):
-  """Writes one box, and the codes of its mask, as text: `loc("box", "where")`.
-
-  Raises:
-    ValueError: no such key, not four numbers in 0..1, or not 16 codes.
-  """
+  """Writes one box, and codes of its mask, as text: `loc("box", "where")`."""
   place = boxes_lib.encode(objects.checked([pp.get(example, box)], box)[0])
   if codes is not None:
     place += boxes_lib.encode_codes(fields.list_of(example, codes))

@@ -18,9 +18,6 @@ def draw_box(example, box: str):
   Args:
     example: dict with one decoded "image".
     box: the key of y1 x1 y2 x2 as fractions of height and width.
-
-  Raises:
-    ValueError: no such key, no box, or several images.
   """
   image = image_ops.one(example)
   corners = objects.checked([pp.get(example, box)], box)[0]

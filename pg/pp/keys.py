@@ -72,12 +72,7 @@ def keep_if(example, key: str, value=_ANY):
 
 @pp.op
 def skip_if(example, key: str, value=_ANY):
-  """Skips the rows that `keep_if` keeps, and keeps the others.
-
-  Raises:
-    pp.Skip: the row is not kept.
-    ValueError: as in `keep_if`.
-  """
+  """Skips the rows that `keep_if` keeps, and keeps the others."""
   if _matches(example, key, value):
     raise _skip(example, key)
   return {}

@@ -38,9 +38,6 @@ def objects(
     crowd: False leaves out boxes around a crowd, as COCO has some.
     keys: the lists besides "boxes", as far as the example has them.
     rng: the random order.
-
-  Raises:
-    ValueError: a list that is missing, no list, or not as long as "boxes".
   """
   check_counts(max_objects=max_objects)
   boxes = boxes_of(example)
@@ -76,9 +73,6 @@ def classes(
     out: the key of the chosen classes.
     keys: as in `objects`.
     rng: the choice.
-
-  Raises:
-    ValueError: a key that is missing or of another type.
   """
   check_counts(present=present, absent=absent)
   labels, names = labels_of(example), fields.texts_in(example, names)

@@ -55,10 +55,6 @@ def resize(
     antialias: of bv: average over all inputs that an output covers; False takes
       the four next to it, however far apart outputs are.
     method: of METHODS, hf has the first two; None is the flavour's own.
-
-  Raises:
-    ValueError: a size below 1, hf without antialias or with another method, or
-      an image that was not decoded.
   """
   check_size(size)
   method = method or METHOD_OF[flavour]
@@ -82,9 +78,6 @@ def resize_small(example, size: int):
   """Resizes the image so that its smaller side has `size` pixels.
 
   The aspect ratio is kept; the method is "area", as in big_vision.
-
-  Raises:
-    ValueError: a size below 1, or an image that was not decoded.
   """
   check_size(size)
 
@@ -104,9 +97,6 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
     shape: (h, w).
     method: one of METHODS.
     antialias: widen the kernel when the image gets smaller; "area" always does.
-
-  Raises:
-    ValueError: not a decoded image.
   """
   (height, width, _), (h, w) = image_ops.checked(image).shape, shape
   if method == "bilinear" and not antialias:

@@ -23,9 +23,6 @@ def random_resize(example, size: int, *, rng):
   """Resizes the image to a square in one of ten ways: 5 methods x antialias.
 
   Several images are resized alike.
-
-  Raises:
-    ValueError: a size below 1, or an image that was not decoded.
   """
   resize_ops.check_size(size)
   method = resize_ops.METHODS[rng.integers(len(resize_ops.METHODS))]
@@ -42,9 +39,6 @@ def random_jpeg(example, p: int | float, *, rng):
 
   With a quality of 75 to 95, and in half of the cases with the fast DCT (see
   image.py). Several images alike.
-
-  Raises:
-    ValueError: p is no probability, or an image that was not decoded.
   """
   if not 0 <= p <= 1:
     raise ValueError(f"p should be a probability, 0 to 1, got {p}")

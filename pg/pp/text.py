@@ -66,11 +66,7 @@ def strip(example, key: str):
 
 @pp.op
 def replace(example, key: str, pattern: str, by: str):
-  r"""Replaces a regex in a text or each of a list: `replace("x", r"\s+", " ")`.
-
-  Raises:
-    ValueError: no such key, not text, or not a regex (as in Python's `re`).
-  """
+  r"""Replaces a regex in a text or list: `replace("x", r"\s+", " ")`."""
   try:
     return {key: _each(example, key, lambda x: re.sub(pattern, by, x))}
   except (re.error, IndexError) as e:
@@ -79,11 +75,7 @@ def replace(example, key: str, pattern: str, by: str):
 
 @pp.op
 def join(example, key: str, sep: str, out: str):
-  """Joins a list of texts or numbers: `join("choices", ", ", out="options")`.
-
-  Raises:
-    ValueError: no such key, or not a list of texts or numbers.
-  """
+  """Joins a list of texts or numbers: `join("choices", ", ", "options")`."""
   items = enumerate(fields.list_of(example, key))
   return {out: sep.join(_written(x, f"item {i} of {key!r}") for i, x in items)}
 

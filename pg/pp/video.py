@@ -83,9 +83,6 @@ def frames(
 
   Returns:
     image: list of `num` frames, as they were in the video.
-
-  Raises:
-    ValueError: num or stride below 1, or no video or one without frames.
   """
   video = pp.get(example, key)
   is_array = isinstance(video, np.ndarray) and video.ndim == 4
@@ -104,11 +101,7 @@ def frames(
 
 
 def choose(num_frames, num, stride, *, random, rng):
-  """Returns the numbers of the frames a model gets, a list of `num` ints.
-
-  Raises:
-    ValueError: num or stride below 1.
-  """
+  """Returns the numbers of the frames a model gets, a list of `num` ints."""
   if num < 1 or stride < 1:
     raise ValueError(f"num and stride should be at least 1: {num}, {stride}")
   spare = num_frames - ((num - 1) * stride + 1)
