@@ -100,12 +100,8 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
 
   Args:
     task: task.Task.
-    cfg: paligemma.Config.
     params: the model's parameters; for a metric on generated text `unroll`ed.
-    form: prefix_lm.Form.
-    mesh: the mesh that `params` live on.
-    baseline: None or an object whose `predict(prefixes)` sees no image.
-    workdir: str, where bad rows are written down.
+    cfg, form, mesh, baseline, workdir: as of `evaluate`.
 
   Returns:
     Result.
@@ -298,14 +294,7 @@ def _piece(tok, text):
 
 
 def write_predictions(workdir, task, step, result):
-  """Writes what was answered, and the file of a test server if there is one.
-
-  Args:
-    workdir: str.
-    task: task.Task.
-    step: int, for the file's name.
-    result: Result.
-  """
+  """Writes what was answered, and the file of a test server if there is one."""
   if not result.records or jax.process_index() > 0:
     return
   path = os.path.join(workdir, "predictions", f"{task.name}-{step:09d}.jsonl")

@@ -6,6 +6,7 @@ Parameter names are those of the released files (`img/...`).
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -63,17 +64,19 @@ def sincos_2d(rng, shape, dtype=jnp.float32):
 class Linear(nn.Module):
   """A linear layer whose kernel and bias have any rank."""
 
-  equation: str  # see `dot.dense`
-  kernel_shape: tuple
-  bias_shape: tuple
-  fan_in: int
+  equation: str  # see `layers.dense`
+  shape: tuple  # of the kernel
+  num_in: int = (
+    1  # axes of the kernel that are summed over; the bias has others
+  )
   init: nn.initializers.Initializer | None = None
 
   @nn.compact
   def __call__(self, x):
-    init = self.init or nn.initializers.truncated_normal(self.fan_in**-0.5)
-    kernel = self.param("kernel", init, self.kernel_shape)
-    bias = self.param("bias", nn.initializers.zeros, self.bias_shape)
+    fan_in = math.prod(self.shape[: self.num_in])
+    init = self.init or nn.initializers.truncated_normal(fan_in**-0.5)
+    kernel = self.param("kernel", init, self.shape)
+    bias = self.param("bias", nn.initializers.zeros, self.shape[self.num_in :])
     y = dense(self.equation, x, kernel)
     return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
@@ -88,13 +91,13 @@ class Attention(nn.Module):
     D, N = x.shape[-1], self.num_heads
     H = D // N
     q, k, v = (
-      Linear("...D,DNH->...NH", (D, N, H), (N, H), D, name=name)(x)
+      Linear("...D,DNH->...NH", (D, N, H), name=name)(x)
       for name in ("query", "key", "value")
     )
     logits = dot("BTNH,BSNH->BNTS", q * H**-0.5, k, out=jnp.float32)
     probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
     y = dot("BNTS,BSNH->BTNH", probs, v)
-    return Linear("...NH,NHD->...D", (N, H, D), (D,), D, name="out")(y)
+    return Linear("...NH,NHD->...D", (N, H, D), 2, name="out")(y)
 
 
 class Mlp(nn.Module):
@@ -105,9 +108,9 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x):  # [B, I, D]
     D, F = x.shape[-1], self.mlp_dim
-    x = Linear("...D,DF->...F", (D, F), (F,), D, name="Dense_0")(x)
+    x = Linear("...D,DF->...F", (D, F), name="Dense_0")(x)
     x = jax.nn.gelu(x, approximate=True)
-    return Linear("...F,FD->...D", (F, D), (D,), F, name="Dense_1")(x)
+    return Linear("...F,FD->...D", (F, D), name="Dense_1")(x)
 
 
 class Block(nn.Module):
@@ -167,13 +170,8 @@ class Tower(nn.Module):
     # their colours.
     x = x.astype(self.dtype)
     x = x.reshape(B, height // patch, patch, width // patch, patch, 3)
-    x = Linear(
-      "...pxqc,pqcD->...xD",
-      (patch, patch, 3, cfg.width),
-      (cfg.width,),
-      patch * patch * 3,
-      name="embedding",
-    )(x)
+    shape = patch, patch, 3, cfg.width
+    x = Linear("...pxqc,pqcD->...xD", shape, 3, name="embedding")(x)
     x = x.reshape(B, cfg.num_tokens, cfg.width)  # [B, I, D]
     position = self.param(
       "pos_embedding", sincos_2d, (1, cfg.num_tokens, cfg.width)
@@ -183,8 +181,6 @@ class Tower(nn.Module):
     return Linear(
       "...D,Dd->...d",  # d: out_width
       (cfg.width, self.out_width),
-      (self.out_width,),
-      cfg.width,
       init=nn.initializers.zeros,
       name="head",
     )(x)

@@ -190,13 +190,7 @@ def write(folder, raw, specs, read, padding=None, shard=None):
 
 
 def write_processor(folder, img, pp):
-  """Writes the `preprocessor_config.json`: how the model sees images.
-
-  Args:
-    folder: str, exists.
-    img: siglip.Config.
-    pp: str, see pg/pp/flavours.py.
-  """
+  """Writes the `preprocessor_config.json`; see hf_config.py."""
   images = hf_config.preprocessor_config(img, pp)
   _dump(folder, "preprocessor_config.json", images)
 

@@ -265,12 +265,7 @@ def raw_of(cfg):
 
 
 def at_resolution(raw, img):
-  """Returns a `config.json` for images of another size.
-
-  Args:
-    raw: dict, a `config.json`.
-    img: siglip.Config, the new one.
-  """
+  """Returns a `config.json` for images of another size, that of `img`."""
   vision = dict(image_size=img.res, num_image_tokens=img.num_tokens)
   text = dict(num_image_tokens=img.num_tokens)
   return raw | dict(
