@@ -268,7 +268,7 @@ def read_samples(form, datasets, seed, rows):
       example, row = read_row(datasets[number], form, (seed, number), i)
     except Exception:  # it is among the findings
       continue
-    where = datasets[number].dataset.source.where(i)
+    where = progress.safe(datasets[number].dataset.source.where(i))
     texts = example["prefix"], example.get("suffix", "")
     texts += (example.get("codec", ""),)
     samples.append(inspection.Sample(where, row, *texts))

@@ -11,11 +11,11 @@ _CONTROL = re.compile(
   "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e"
   "\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-_LOGIN = re.compile(r"(?<=://)[^/\s?#]*@")
+_LOGIN = re.compile(r"(?<=://)[^/\s?#]{0,2000}@")
 # Up to what says where in a file at a URL something is, and the sentence's end.
 _QUERY = re.compile(
-  r"(://[^\s?'\"]*\?)[^\s'\"#]+?"
-  r"(?=(:\d+)?[:;,.)\]]*(['\"#\s]|$))"
+  r"(://[^\s?'\"]{0,2000}\?)[^\s'\"#]+?"
+  r"(?=(:\d{1,9})?[:;,.)\]]{0,9}(['\"#\s]|$))"
 )
 
 

@@ -51,6 +51,16 @@ def call(config=None, **given):
   evaluate.main(argparse.Namespace(config=config, **args))
 
 
+def test_lines_of_predictions_can_be_looked_at(tmp_path):
+  path, rows = tmp_path / "a.jsonl", answers("\x1b[2J\u202e", num=1)
+  records.write(str(path), rows)
+  assert r'"\u001b[2J\u202e"' in path.read_text("utf-8")
+  assert records.read(str(path)) == rows
+  where = "http://me:secret@host/a.jsonl:7"
+  record = records.record(0, where, None, "x", -1.0, {"prefix": "q"})
+  assert record["where"] == "http://***@host/a.jsonl:7"
+
+
 def test_two_runs_are_compared_by_their_last_predictions(runs, capsys):
   call(compare=[str(runs / "a"), str(runs / "b")])
   said = capsys.readouterr().out

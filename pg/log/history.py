@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 
-from pg import tree
+from pg import progress, tree
 from pg.data import fingerprint
 
 FILE = "history.jsonl"
@@ -149,6 +149,6 @@ def write(workdir, step, found):
   """Appends what `check` found on resuming at a step; nothing is no line."""
   if any(found.values()):
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    line = json.dumps({"step": step, "time": time, **found})
+    line = progress.safe(json.dumps({"step": step, "time": time, **found}))
     with open(os.path.join(workdir, FILE), "a", encoding="utf-8") as f:
       f.write(f"{line}\n")

@@ -13,7 +13,7 @@ import functools
 
 import numpy as np
 
-from pg import pp
+from pg import limits, pp
 from pg.codecs import masks as masks_lib
 from pg.pp import fields, objects
 from pg.pp import image as image_ops
@@ -135,7 +135,10 @@ def run_lengths(value):
   try:
     height, width = (int(side) for side in size)
     counts = np.asarray(counts, np.int64)
+    image_ops.check_size(height, width)
     fits = (counts >= 0).all() and counts.sum() == height * width > 0
+  except limits.Exceeded:
+    raise
   except (TypeError, ValueError, OverflowError):
     fits = False
   if not fits or counts.ndim != 1:
@@ -166,6 +169,7 @@ def _fill(polygon, height, width):
   ends = np.clip([y, y + dy], 0, height)
   first, last = np.ceil(np.sort(ends, axis=0) - 0.5).astype(int)
   num = last - first
+  image_ops.check_size(int(num.sum()), 1)  # of lines that go up and down, too
   edge = np.repeat(np.arange(len(x)), num)
   row = np.arange(num.sum()) + (first - np.cumsum(num) + num)[edge]
   cross = x[edge] + (row + 0.5 - y[edge]) * dx[edge] / dy[edge]
@@ -204,4 +208,5 @@ def _size(example):
       "polygons need the pixels of their image: 'height' and 'width' of the"
       f" example, got {size[0]!r} and {size[1]!r}"
     )
+  image_ops.check_size(*map(int, size))
   return size

@@ -144,7 +144,7 @@ def _check_adapter(path, names):
 
 
 def _json(folder, name):
-  with contextlib.suppress(OSError, ValueError):
+  with contextlib.suppress(OSError, RecursionError, ValueError):
     with open(os.path.join(folder, name), encoding="utf-8") as f:
       said = json.load(f)
     return said if isinstance(said, dict) else {}

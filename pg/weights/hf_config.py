@@ -326,7 +326,7 @@ def pp(folder, res):
       known = known.get(part) if part else known
       if known is not None:
         return _pp_of(known, res)
-    except ValueError as error:
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
       raise ValueError(f"{path}: {error}") from error
   return None
 

@@ -150,7 +150,8 @@ def main(splits, doc, **flags):
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
     more = "\nsee --help for all of the release, images included"
-    sys.exit(f"error: {error}{more * isinstance(error, Missing)}")
+    error = f"error: {error}{more * isinstance(error, Missing)}"
+    sys.exit(progress.safe(error))
 
 
 def prepare(

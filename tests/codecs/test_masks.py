@@ -501,3 +501,27 @@ def test_an_image_is_a_mask():
 def test_the_mask_that_is_wrong_is_named(example, message):
   with pytest.raises(ValueError, match=message):
     apply("encode_masks", **example)
+
+
+ZIGZAG = [0, 0, 3000, 0] + [1, 3000, 2, 0] * 40_000
+HUGE = {
+  "run lengths": ({"size": [10**6, 10**6], "counts": [10**12]}, {}),
+  "text": ({"size": [10**9, 10**9], "counts": "PPP"}, {}),
+  "polygons": ([[0, 0, 9, 0, 9, 9]], dict(height=10**6, width=10**6)),
+  "a zigzag": ([ZIGZAG], dict(height=3000, width=3000)),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_small_row_of_a_huge_mask_is_refused(name):
+  value, example = HUGE[name]
+  with pytest.raises(ValueError, match="are more than input.max_pixels"):
+    mask_ops.mask_of(value, example)
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+def test_a_small_image_of_a_huge_mask_is_refused():
+  sink = io.BytesIO()
+  Image.new("1", (9500, 9500)).save(sink, "PNG")
+  with pytest.raises(ValueError, match="are more than input.max_pixels"):
+    mask_ops.mask_of(sink.getvalue(), {})

@@ -219,3 +219,13 @@ def test_a_long_message_is_cut(folder, monkeypatch):
   spec = checks.jsonl(folder.write("a.jsonl", row()), pp="complain")
   result = checks.run("--config", folder.config(spec))
   assert 10 < result.out.count("long text") < 50
+
+
+def test_what_is_found_can_be_shown_and_sent(folder):
+  wrong = checks.row(image="http://me:secret@127.0.0.1:9/\x1b[2Ja.png")
+  page = folder.path / "check.html"
+  result = folder.train(wrong, out=page)
+  (kind,) = result.found.keys() - {"tokenizer", "slow"}
+  for said in (result.out, result.detail(kind), page.read_text()):
+    assert "http://***@127.0.0.1:9/\\u001b[2Ja.png" in said
+    assert "\x1b" not in said and "secret" not in said

@@ -160,7 +160,9 @@ def read(name, root, timeout=20.0):
 def kept(name):
   """Returns the name of an image for messages; of a URL, where it is kept."""
   path = files.kept(name) if files.is_url(name) else ""
-  return f"{name} (kept in {path})" if path and path.exists() else name
+  if path and path.exists():
+    return f"{name} (kept in {path}: delete that to ask for it again)"
+  return name
 
 
 def _clip(name, root):

@@ -228,7 +228,7 @@ def _json(path, *keys):
   try:
     made = json.loads(path.read_text(encoding="utf-8"))
     missing = [key for key in keys if key not in made]
-  except (OSError, TypeError, ValueError) as e:
+  except (OSError, RecursionError, TypeError, ValueError) as e:
     raise ValueError(f"cannot read {path}: {e}") from e
   if missing:
     raise ValueError(
@@ -257,5 +257,7 @@ def _shards(name, kind, split):
     path = template
     for word, value in words.items():
       path = path.replace(f"{{{word}}}", value)
+    if path.startswith("/") or ".." in path.split("/"):
+      raise ValueError(f"the shard {path} is not in the dataset's folder")
     names.append(path)
   return names, lengths

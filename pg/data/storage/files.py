@@ -88,6 +88,8 @@ def resolve(name, root):
     ValueError: it is not in the root, or a URL of a kind that is not read.
   """
   root = os.fspath(root)
+  if len(name) > lookup.LONGEST:
+    raise ValueError(f"a name too long: {short(name)}")
   if match := _URL.match(name):
     if match[1].lower() not in SCHEMES or "::" in name:
       raise ValueError(
@@ -183,8 +185,9 @@ def is_inline(name):
 
 def short(name):
   """Returns the name of an image for messages: base64 is cut."""
-  text = progress.safe(name if isinstance(name, str) else repr(name))
-  return text if len(text) < 200 else f"{text[:80]}... ({len(text)} characters)"
+  text = name if isinstance(name, str) else repr(name)
+  said = progress.safe(text[:5000])
+  return said if len(said) < 200 else f"{said[:80]}... ({len(text)} characters)"
 
 
 def _outside(name, root):
@@ -252,7 +255,7 @@ def _download(url, timeout, check, *, public):
   """Returns the image at a URL, from the cache if it is there."""
   target = kept(url)
   with contextlib.suppress(OSError):
-    return target.read_bytes()
+    return whole.read(target)
   from pg.data.storage import remote  # it takes long to load
 
   public = public and not limits.current().private_hosts

@@ -15,6 +15,7 @@ import posixpath
 import re
 import unicodedata
 
+LONGEST = 4096  # characters of a path, as Linux has it
 _ABSOLUTE = re.compile(r"\s*([a-zA-Z]:)?/+")
 
 
@@ -25,6 +26,8 @@ def find(name, root):
     name: str, as it was written.
     root: str, the folder, which what is found is in.
   """
+  if len(name) > LONGEST:  # what follows takes the square of its parts
+    return None
   root = os.path.abspath(root)
   path = os.path.normpath(os.path.join(root, name))
   if os.path.exists(path):

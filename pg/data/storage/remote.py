@@ -288,7 +288,7 @@ def _check_kind(part, path, suffix):
   page = _PAGE.match(start) and not suffix.startswith(".htm")
   if page or not re.match(begins, start):
     kind = "a web page" if page else f"what begins with {start[:40]!r}"
-    _reject(part, path, kind, f"a {suffix[1:]} file" if suffix else "a file")
+    _reject(part, path, kind, f"what is called {suffix or 'so'}")
 
 
 def _reject(part, path, got, wanted):

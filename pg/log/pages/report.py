@@ -26,7 +26,7 @@ import statistics
 
 import tqdm
 
-from pg import atomic
+from pg import atomic, progress
 from pg.log import metrics
 from pg.log.pages import cards, curves, page
 
@@ -265,7 +265,7 @@ def _flatten(config, prefix=""):
 
 def _facts(facts):
   rows = [
-    f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>"
+    f"<tr><th>{html.escape(k)}</th><td>{html.escape(progress.safe(v))}</td></tr>"
     for k, v in facts.items()
   ]
   return f'<table class="facts">{"".join(rows)}</table>' if rows else ""

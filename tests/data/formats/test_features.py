@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
+from pg import limits
 from pg.data.formats import features, tf_example
 from tests.support import records
 
@@ -235,3 +237,19 @@ def test_a_feature_of_an_unknown_kind_can_be_left_out(spec):
   known = {"featuresDict": {"features": {"x": spec, "y": TEXT}}}
   read = features.Decoder(known, pathlib.Path("nowhere"), keys=["y"])
   assert read(records.example(x="", y="t")) == {"y": "t"}
+
+
+def test_an_array_that_swells_when_it_is_unpacked_is_refused(monkeypatch):
+  leaf = features._Leaf(
+    "a", 0, "number", np.dtype(np.uint8), (None,), encoding="zlib"
+  )
+  small, large = (zlib.compress(bytes(n)) for n in (1000, 50_000_000))
+  with limits.within(limits.Limits(max_bytes=1000)):
+    assert features._array(leaf, small, (-1,)).size == 1000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="the array has more than input.max"):
+      features._array(leaf, large, (-1,))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+  with pytest.raises(ValueError, match="cut short"):
+    features._array(leaf, small[:-3], (-1,))

@@ -401,3 +401,15 @@ def test_a_transfer_reads_a_prepared_dataset_as_its_own_data(prepared, kind):
     done = stream.read(made, 12, pp.Turn(), dict)
     assert (done["prefix"], done["suffix"]) == ("answer en wäs 24?", "r24")
     assert done["image"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+  "template", ["../{DATASET}-{SPLIT}", "/etc/{SPLIT}", "a/../../{SPLIT}"]
+)
+def test_shards_are_in_the_folder_of_the_dataset(folder, template):
+  info = json.loads((folder / "dataset_info.json").read_text())
+  for split in info["splits"]:
+    split["filepathTemplate"] = template
+  (folder / "dataset_info.json").write_text(json.dumps(info))
+  with pytest.raises(ValueError, match="is not in the dataset's folder"):
+    source.Tfds(split="train", data_dir=str(folder))

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pg import limits
-from pg.data.storage import files, index, lines, remote, tar, text
+from pg.data.storage import files, index, lines, lookup, remote, tar, text
 from pg.pp import image
 from tests.support import web
 
@@ -598,6 +598,7 @@ ADDRESSES = {
   "fe80::1%eth0": False,
   "fd00:ec2::254": False,
   "::ffff:10.0.0.1": False,
+  "::ffff:224.0.0.1": False,
   "::ffff:8.8.8.8": True,
 }
 
@@ -605,3 +606,20 @@ ADDRESSES = {
 @pytest.mark.parametrize("host", ADDRESSES)
 def test_an_address_is_public_or_not(host):
   assert remote._is_public(host) == ADDRESSES[host]
+
+
+@pytest.mark.parametrize(
+  "name", ["/" + "a/" * 500_000, "a.tar/" * 200_000, "http://h/" + "a" * 9999]
+)
+def test_a_name_of_megabytes_is_refused_at_once(name, root):
+  for look in (files.read, files.check):
+    with pytest.raises(ValueError, match="a name too long: .* characters") as e:
+      look(name, root)
+    assert len(str(e.value)) < 200
+  assert lookup.find(name, str(root)) is None
+
+
+def test_messages_have_no_secrets_of_urls(root):
+  for end in ("a.png", "a" * 300):
+    said = files.short(f"http://me:secret@host/{end}?key=secret")
+    assert said.startswith("http://***@host/a") and "secret" not in said

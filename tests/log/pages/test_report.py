@@ -51,6 +51,7 @@ def run(tmp_path):
       writer.write(step, {"digits/exact": value})
     writer.write(30, {"caption/cider": 1.25})
   config = {"batch_size": 64, "model": {"width": 128}, "pp": "decode | <b>"}
+  config["init"] = "https://me:secret@host/a.npz?key=secret"
   (workdir / "config.json").write_text(json.dumps(config))
   scores = {
     "digits": {
@@ -228,6 +229,7 @@ def test_speed_time_and_what_was_read_are_facts_and_not_curves(run):
   assert facts["train"] == "03:00"
   assert (facts["a/examples"], facts["a/epoch"]) == ("1,920", "1.88")
   assert facts["model.width"] == "128"
+  assert facts["init"] == "https://***@host/a.npz?***"
   assert "30 steps · 1,920 examples · batch size 64" in page.texts
 
 
