@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def _files(parts):
     if isinstance(part, str):
       sizes[part] = os.path.getsize(part)
     else:
-      digest.update(part)
+      # The index of ten million lines is 80 MB: 19 ms, and 53 by SHA-256.
+      digest.update(repr(zlib.crc32(part)).encode())
   digest.update(repr([*sizes.values()]).encode())
   whole = max(1, sum(sizes.values()))
   for path, size in sizes.items():

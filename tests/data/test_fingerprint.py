@@ -154,6 +154,7 @@ def test_of_large_files_blocks_count_and_the_sizes(tmp_path):
   assert counted == [0, 1, 2, 9, 10, 11, 18, 19, 20, 27, 28, 29]
   assert take(whole + b"0") != take(whole)
   assert take(whole, b"0") != take(b"0", whole)
+  assert take(b"ab", b"c") != take(b"a", b"bc")
 
 
 def test_rows_that_cannot_be_read_have_no_digest():
