@@ -189,14 +189,9 @@ def fit(c, workdir, *, accept=False):
 
     # 2) The loop: dispatch step k + 1, then look at step k.
     update_fn = compile_update(c, run)
+    ends = dict(start=step * c.batch_size, stop=run.total * c.batch_size)
     batches = stream.train_batches(
-      run.data,
-      run.form,
-      c.seed,
-      c.batch_size,
-      start=step * c.batch_size,
-      stop=run.total * c.batch_size,
-      options=run.options,
+      run.data, run.form, c.seed, c.batch_size, options=run.options, **ends
     )
     batches = stream.on_devices(batches, run.mesh)
     stack.enter_context(contextlib.closing(batches))
