@@ -170,10 +170,11 @@ def fit(c, workdir, *, accept=False):
     stack.enter_context(manager)
     step, counts, changes = manager.latest() or 0, {}, {}
     if step:
-      abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
-      state, meta = manager.restore(step, abstract)
+      meta = manager.meta(step)
       counts = meta["counts"]
       changes = history.check(meta, now, run.total, workdir, accept=accept)
+      abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
+      state = manager.restore(step, abstract)
     else:
       due = min(run.save_every, run.total)
       log_run.check_new(c, workdir, due, interrupted=manager.interrupted)

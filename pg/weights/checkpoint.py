@@ -61,7 +61,7 @@ class Manager:
   Every process of the run makes the same calls.
 
     with checkpoint.Manager(workdir, max_checkpoints=1) as manager:
-      manager.save(500, state, dict(step=500, next_example=64_000))
+      manager.save(500, state, dict(step=500))
   """
 
   def __init__(self, workdir, *, max_checkpoints=0):
@@ -149,6 +149,10 @@ class Manager:
     """Returns the newest step with a complete checkpoint, None without one."""
     return max(steps(self._folder), default=None)
 
+  def meta(self, step):
+    """Returns the dict that was saved with the state of a step."""
+    return _meta(self._folder / str(step))
+
   def restore(self, step, abstract):
     """Reads a train state, on whatever devices it is wanted.
 
@@ -158,7 +162,7 @@ class Manager:
         the first device: the state's structure.
 
     Returns:
-      The state, a pytree like `abstract`, and the meta dict saved with it.
+      The state, a pytree like `abstract`.
 
     Raises:
       ValueError: no such checkpoint, a damaged one, or one of another tree,
@@ -177,8 +181,7 @@ class Manager:
     _check(wanted, stored, folder, dtypes=True)
     restored = tree.flatten(_restore(folder, wanted))
     leaves = [restored[name] for name in wanted]
-    meta = _meta(folder)
-    return jax.tree.unflatten(jax.tree.structure(abstract), leaves), meta
+    return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
   def wait(self):
     """Waits for the save in flight.
@@ -415,7 +418,10 @@ def _check(wanted, stored, folder, *, dtypes):
       if leaf.dtype != stored[name].dtype
     )
   if report:
-    raise ValueError(f"{folder} holds another tree:\n{report}")
+    what = "of another model"
+    if dtypes:
+      what += ", optimizer or choice of what is frozen, which stay in a run"
+    raise ValueError(f"{folder} is {what}:\n{report}")
 
 
 def _restore(folder, flat):

@@ -30,7 +30,8 @@ def workdir(run, tmp_path):
 def state_of(workdir, step):
   with checkpoint.Manager(workdir) as manager:
     assert manager.latest() == step
-    return manager.restore(step, abstract(small_state()))
+    state = manager.restore(step, abstract(small_state()))
+    return state, manager.meta(step)
 
 
 def files_of(folder):
