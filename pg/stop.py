@@ -4,14 +4,19 @@ The first signal raises `Stopped` wherever the program is: what it has open is
 closed, and its exit status is 143 or 130, as of a program that the signal
 killed. A program that has more to lose asks `requested` where it can save its
 work; once it has asked, a signal only sets what it asks for. A second signal
-ends the program at once.
+ends the program at once. Its worker processes hear of none, and end with it.
 """
 
+import multiprocessing
 import os
 import select
 import signal
+import sys
 import threading
+from multiprocessing import resource_tracker
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+QUIET = "ignore:resource_tracker"  # its warnings
 GRACE = 5.0  # seconds from the first signal to the end, if nobody asks
 
 _signal = 0  # the number of the first one; 0: there was none
@@ -32,7 +37,7 @@ def watch():
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   signal.set_wakeup_fd(writer)
-  for number in (signal.SIGINT, signal.SIGTERM):
+  for number in SIGNALS:
     if signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, _handle)
   threading.Thread(target=_guard, args=(reader,), daemon=True).start()
@@ -51,6 +56,30 @@ def check():
     raise Stopped
 
 
+def ignore():
+  """Keeps signals from the worker processes that this thread starts.
+
+  Ctrl-C reaches every process, and some clusters' SIGTERM does. The main thread
+  hears of signals as before, and so do workers that it starts.
+  """
+  # It removes what workers leave that are stopped; that is no news.
+  if QUIET not in sys.warnoptions:
+    sys.warnoptions.append(QUIET)
+  resource_tracker.ensure_running()  # where that starts it, it unblocks signals
+  if threading.current_thread() is not threading.main_thread():
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def end_with_parent(*_):
+  """Lets this worker process end when its parent does, however that ends."""
+
+  def wait():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
+
+
 def _handle(number, frame):
   global _signal
   if not _signal:
@@ -66,8 +95,11 @@ def _guard(reader):
   minutes; this thread hears of signals at once.
   """
   status = 128 + os.read(reader, 1)[0]
-  left = GRACE
-  while left > 0 and not select.select([reader], [], [], 0.1)[0]:
+  left, again = GRACE, False
+  while left > 0 and not again:
+    again = select.select([reader], [], [], 0.1)[0]
     left -= 0 if _is_asked else 0.1
-  os.write(2, b"stopped at once\n")
+  os.write(2, b"stopped at once\n" if again else b"stopped\n")
+  for child in multiprocessing.active_children():
+    child.kill()
   os._exit(status)

@@ -65,7 +65,17 @@ def test_a_program_that_does_not_hear_its_main_thread_is_ended():
     try: time.sleep(60)
     except stop.Stopped: pass
   """
-  assert end(deaf, signal.SIGTERM) == (143, "stopped at once\n")
+  assert end(deaf, signal.SIGTERM) == (143, "stopped\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_verb_that_is_being_imported_ends_without_a_traceback(number):
+  code = "import os, sys; sys.argv = ['-m']; import pg; os.kill(os.getpid(), "
+  code += f"{number:d})"
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True
+  )
+  assert (done.returncode, done.stderr) == (128 + number, "stopped\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
@@ -77,6 +87,49 @@ def test_a_signal_that_is_ignored_stays_ignored():
     [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True
   )
   assert (done.returncode, done.stdout) == (0, "begins\nlives\n"), done.stderr
+
+
+READ = """
+import multiprocessing
+from concurrent import futures
+import pytest
+from pg.data import stream
+from tests.support import numbers
+with pytest.MonkeyPatch.context() as patch:
+  numbers.register(patch)
+  data = numbers.datasets(dict(source="numbers", size=10))
+form = numbers.form.__wrapped__()
+options = stream.DEFAULT._replace(num_workers=1)
+batches = stream.train_batches(data, form, 0, 4, options=options)
+with futures.ThreadPoolExecutor(1) as pool:
+  read = lambda: pool.submit(next, batches).result()
+  read()
+  print(multiprocessing.active_children()[0].pid, flush=True)
+  input()
+  for _ in range(100): read()
+  print("reads", flush=True)
+  input()
+"""
+
+
+def test_a_worker_hears_no_signals_and_ends_with_its_parent():
+  child = subprocess.Popen(
+    [sys.executable, "-c", READ],
+    cwd=paths.ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  worker = int(child.stdout.readline())
+  for number in SIGNALS:
+    os.kill(worker, number)
+  child.stdin.write("\n")
+  child.stdin.flush()
+  assert child.stdout.readline() == "reads\n"
+  child.kill()
+  # Both write to the pipes, which end when nobody can any more.
+  assert child.communicate(timeout=30) == ("", "")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pg import limits, pp, sharding
+from pg import limits, pp, sharding, stop
 from pg.data import bad as bad_lib
 from pg.data import cache, mixture, prefix_lm
 from pg.data import options as options_lib
@@ -272,7 +272,9 @@ def _iterate(num_items, make, options):
   if workers:
     # Grain asks for one of absl's flags, and this program parses none.
     sys.modules["absl.flags"].FLAGS.mark_as_parsed()
-    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers))
+    stop.ignore()
+    how = grain.MultiprocessingOptions(workers)
+    dataset = dataset.mp_prefetch(how, stop.end_with_parent)
   items = iter(dataset)
   try:
     for *item, aside in items:
