@@ -26,7 +26,7 @@ CATEGORIES = {
 
 
 def coco(records, image_ids):
-  """Returns the results of detection, one item per box.
+  """Returns the results of detection, one item per box, and notes on them.
 
   The score of a box is how likely its name is; 1 where the record has no
   scores. Boxes of other names are left out, and so are those without inside.
@@ -37,44 +37,36 @@ def coco(records, image_ids):
 
   Returns:
     list of {"image_id": int, "category_id": int, "bbox": [x, y, w, h], "score":
-    float}.
+    float}; and what was left out or made up, a list of str.
 
   Raises:
     ValueError: a record without the size of its image, or with another number
       of scores than of boxes.
   """
-  found = []
+  found, others, unscored = [], [], 0
   for record, image_id in zip(records, image_ids):
     height, width = _size(record)
     objects, _ = boxes.read(record["prediction"])
+    others += [o.label for o in objects if o.label not in CATEGORIES]
+    unscored += bool(objects) and "scores" not in record
     for one, score in zip(objects, _scores(record, len(objects))):
       y1, x1, y2, x2 = boxes.to_pixels(one.box, height, width).tolist()
       if one.label in CATEGORIES and y1 < y2 and x1 < x2:
         bbox = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
         item = {"image_id": image_id, "category_id": CATEGORIES[one.label]}
         found.append(item | {"bbox": bbox, "score": score})
-  return found
-
-
-def notes(records):
-  """Returns what `coco` leaves out or makes up, a list of str."""
-  labels, unscored = [], 0
-  for record in records:
-    objects, _ = boxes.read(record["prediction"])
-    labels += [o.label for o in objects if o.label not in CATEGORIES]
-    unscored += bool(objects) and "scores" not in record
-  said = []
-  if labels:
-    names = ", ".join(map(repr, list(dict.fromkeys(labels))[:3]))
-    said.append(
-      f"{len(labels)} boxes are left out, their names are not COCO's: {names}"
+  notes = []
+  if others:
+    names = ", ".join(map(repr, list(dict.fromkeys(others))[:3]))
+    notes.append(
+      f"{len(others)} boxes are left out, their names are not COCO's: {names}"
     )
   if unscored:
-    said.append(
+    notes.append(
       f"{unscored} predictions have no scores, their boxes get 1: average"
       " precision is about scores"
     )
-  return said
+  return found, notes
 
 
 def _scores(record, num):

@@ -73,16 +73,16 @@ def make(name, records):
   form = config.lookup(FORMATS, name, "submission format")
   if not records:
     raise ValueError(f"no predictions to make a {name} file of")
-  made, notes = form(records), []
+  made = form(records)
+  made, more = made if form == _detection else (made, [])
+  notes = []
   empty = [r for r in records if not r["prediction"].strip()]
   if empty:
     notes.append(
       f"{len(empty)} of {len(records)} predictions are empty, the first is that"
       f" of {empty[0]['where']}"
     )
-  return made, notes + (
-    coco_results.notes(records) if form == _detection else []
-  )
+  return made, notes + more
 
 
 def join(parts):

@@ -54,8 +54,8 @@ def form(res):
   return prefix_lm.Form(tok, res, num_images=1, text_len=16)
 
 
-def jump(queue):
-  """Reports seconds to the first batch after the jump, and peak memory."""
+def jump():
+  """Returns seconds to the first batch after the jump, and peak memory."""
   start = time.perf_counter()
   batches = stream.train_batches(
     data(SIZES, 8), form(8), 0, BATCH, start=JUMP * BATCH
@@ -63,18 +63,7 @@ def jump(queue):
   next(batches)
   seconds = time.perf_counter() - start
   batches.close()
-  queue.put((seconds, bench.peak_gib()))
-
-
-def in_new_process(function):
-  """Returns what a function puts into its queue."""
-  spawn = multiprocessing.get_context("spawn")
-  queue = spawn.Queue()
-  process = spawn.Process(target=function, args=(queue,))
-  process.start()
-  found = queue.get()
-  process.join()
-  return found
+  return seconds, bench.peak_gib()
 
 
 def wait(x):
@@ -118,7 +107,8 @@ def steps_per_second(ahead, mesh, num=20):
 
 
 def main(args):
-  seconds, peak = in_new_process(jump)
+  with multiprocessing.get_context("spawn").Pool(1) as pool:
+    seconds, peak = pool.apply(jump)
   print(
     f"a mixture of {sum(SIZES):,} rows gives the batch of step {JUMP:,} after"
     f" {seconds:.2f} s, with {peak:.2f} GiB in use at most"

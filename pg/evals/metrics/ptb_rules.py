@@ -123,7 +123,7 @@ def _numbers():
   fraction = r"\d{1,4}(?:\\?/|\u2044)\d{1,4}"
   yield "1", fraction, "", None
   yield "1", rf"\d{{1,4}}[- \u00a0]{fraction}", "", _solid
-  yield ".", r"[\u00bc\u00bd\u00be\u2153-\u215e]", "", _fraction
+  yield ".", r"[\u00bc\u00bd\u00be\u2153-\u215e]", "", _named
   yield (
     "a.",
     r"-(?i:[rlc][rc]b|[rl]sb)-|(?i:c\.d\.s|pro-|anti-|s(?:&|&amp;)p-500"
@@ -139,7 +139,7 @@ def _numbers():
     r"[\u00a2-\u00a5\u0080\u20a0\u20ac\u060b\u0e3f\u20a4\uffe0\uffe1\uffe5"
     r"\uffe6]",
     "",
-    _currency,
+    _named,
   )
 
 
@@ -188,10 +188,8 @@ def _marks():
   eye = r"[-\^x=~<>'"
   yield "a.", rf"{eye}]_{eye}]", "", None
   yield ".", rf"\({eye}][_.]?{eye}]\)|\({eye}]-{eye}`]\)", "", _bracketed
-  for mark, name in ("{L", "}R"):
-    yield ".", re.escape(mark), "", lambda text, name=name: f"-{name}CB-"
-  for mark, name in ("[L", "]R"):
-    yield ".", re.escape(mark), "", lambda text, name=name: f"-{name}SB-"
+  for mark, name in zip("{}[]", ("-LCB-", "-RCB-", "-LSB-", "-RSB-")):
+    yield ".", re.escape(mark), "", lambda text, name=name: name
   yield ".", "[()]", "", _bracketed
   yield ".", "-+", "", lambda text: text if len(text) > 4 else ""
   yield ".", r"\.{3,5}|(?:\.[ \u00a0]){2,4}\.|[\u0085\u2026]", "", _nothing
@@ -259,14 +257,11 @@ def _ampersand(text):
   return re.sub("(?i)&amp;", "&", text)
 
 
-def _fraction(text):
-  named = {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
-  return named.get(text, text)
-
-
-def _currency(text):
-  named = {"¢": "cents", "£": "#"} | dict.fromkeys("\u0080¤\u20a0€", "$")
-  return named.get(text, text)
+def _named(text):
+  """Writes fractions and currencies that have a name as that."""
+  names = {"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
+  names |= {"¢": "cents", "£": "#"} | dict.fromkeys("\u0080¤\u20a0€", "$")
+  return names.get(text, text)
 
 
 def _quotes(text):
