@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pg.codecs import mask_tensors
+from pg.codecs import boxes, mask_tensors
 
 NANO = os.path.join(os.path.dirname(__file__), "masks_nano.npz")
 
@@ -127,7 +127,7 @@ def paste(decoded, box, height, width):
   """
   mask = np.zeros((height, width), bool)
   # Cut off and not rounded, as in big_vision's evaluator, unlike in `crop`.
-  y1, x1, y2, x2 = (_box(box) * _sides(height, width)).astype(int)
+  y1, x1, y2, x2 = boxes.to_pixels(_box(box), height, width).astype(int)
   if y1 < y2 and x1 < x2:
     image = Image.fromarray(np.asarray(decoded, np.float32))
     resized = image.resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR)
@@ -154,8 +154,8 @@ def crop(mask, box):
     raise ValueError(
       f"wanted a mask bool[height, width], got {mask.dtype}{list(mask.shape)}"
     )
-  sides = _sides(*mask.shape)
-  y1, x1, y2, x2 = np.round(_box(box) * sides).astype(int).tolist()
+  edges = np.round(boxes.to_pixels(_box(box), *mask.shape))
+  y1, x1, y2, x2 = edges.astype(int).tolist()
   y1, x1 = min(y1, mask.shape[0] - 1), min(x1, mask.shape[1] - 1)
   part = mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
   image = Image.fromarray(part.astype(np.float32))
@@ -274,7 +274,3 @@ def _box(box):
   if box.shape != (4,) or not np.isfinite(box).all():
     raise ValueError(f"wanted a box of four numbers y1 x1 y2 x2, got {box}")
   return np.clip(box, 0, 1)
-
-
-def _sides(height, width):
-  return np.array([height, width, height, width], np.float32)

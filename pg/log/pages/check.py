@@ -57,20 +57,16 @@ def render(report):
   sections = [
     f"<style>{CSS}</style>",
     f"<header><h1>{html.escape(title)}</h1><p>{facts}</p></header>",
-    _section("Findings", _findings(report) or "<p>Nothing is wrong.</p>"),
-    _section("Datasets", _datasets(report)),
-    _section("Text lengths", _lengths(report)),
-    _section(
+    page.section("Findings", _findings(report) or "<p>Nothing is wrong.</p>"),
+    page.section("Datasets", _datasets(report)),
+    page.section("Text lengths", _lengths(report)),
+    page.section(
       "Images and answers",
       _cards(report.batch, "The rows that training reads first."),
     ),
-    _section(batch, "".join(_row(report.tok, one) for one in report.batch)),
+    page.section(batch, "".join(_row(report.tok, one) for one in report.batch)),
   ]
   return page.render(title, sections)
-
-
-def _section(name, body):
-  return f"<section><h2>{name}</h2>{body}</section>" if body else ""
 
 
 def _findings(report):

@@ -122,6 +122,13 @@ b { font-weight: 400; }
 """
 
 
+def section(name, body):
+  """Returns a section as HTML: `name` is plain text; without body nothing."""
+  return (
+    f"<section><h2>{html.escape(name)}</h2>{body}</section>" if body else ""
+  )
+
+
 def render(title, sections):
   """Returns a whole page as HTML.
 

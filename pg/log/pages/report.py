@@ -56,12 +56,12 @@ def write(workdir):
   title = workdir.resolve().name
   sections = [
     _header(title, config, rows),
-    _section("Scores", _score_table(scores)),
-    _section("Curves", _charts(series, scores)),
+    page.section("Scores", _score_table(scores)),
+    page.section("Curves", _charts(series, scores)),
     *_examples(predictions),
-    _section("Time", _facts(_timing(series))),
-    _section("Data", _facts(_reading(series))),
-    _section("Config", _facts(_flatten(config))),
+    page.section("Time", _facts(_timing(series))),
+    page.section("Data", _facts(_reading(series))),
+    page.section("Config", _facts(_flatten(config))),
   ]
   path = workdir / "report.html"
   atomic.write(path, page.render(title, sections))
@@ -97,12 +97,6 @@ def number(value):
 
 def _read_json(path):
   return json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-
-def _section(name, body):
-  return (
-    f"<section><h2>{html.escape(name)}</h2>{body}</section>" if body else ""
-  )
 
 
 def _header(title, config, rows):
@@ -224,7 +218,7 @@ def _examples(predictions):
     if shown:
       note = f"The first {len(shown):,} of {len(rows):,} at step {step:,}."
       body = cards.grid(shown, note)
-      sections.append(_section(f"Examples: {evaluator}", body))
+      sections.append(page.section(f"Examples: {evaluator}", body))
   return sections
 
 
