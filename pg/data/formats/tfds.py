@@ -41,7 +41,6 @@ FORMATS = {
   "array_record": array_record.records,
   "parquet": functools.partial(parquet.values, column="data"),
 }
-_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
 class Tfds(splits.Sliced):
@@ -241,23 +240,16 @@ def _json(path, *keys):
 
 def _shards(name, kind, split):
   """Returns the files of a split and how many records each should have."""
+  from tensorflow_datasets.core import naming
+
   lengths = [int(n) for n in split.get("shardLengths", ())]
-  template = split.get("filepathTemplate", _TEMPLATE)
-  names = []
-  for i in range(len(lengths)):
-    number, num = f"{i:05}", f"{len(lengths):05}"
-    words = {
-      "DATASET": name,
-      "SPLIT": split["name"],
-      "FILEFORMAT": kind,
-      "SHARD_INDEX": number,
-      "NUM_SHARDS": num,
-      "SHARD_X_OF_Y": f"{number}-of-{num}",
-    }
-    path = template
-    for word, value in words.items():
-      path = path.replace(f"{{{word}}}", value)
+  template = split.get("filepathTemplate")  # None is the usual one
+  files = naming.ShardedFileTemplate("", template, name, split["name"], kind)
+  num = len(lengths)
+  names = [
+    files.relative_filepath(shard_index=i, num_shards=num) for i in range(num)
+  ]
+  for path in names:
     if path.startswith("/") or ".." in path.split("/"):
       raise ValueError(f"the shard {path} is not in the dataset's folder")
-    names.append(path)
   return names, lengths

@@ -88,62 +88,27 @@ PROMPTS = {
 
 PLURALS = {name: name + "s" for name in scenes.SHAPES} | {"cross": "crosses"}
 
-# Noun and gender, adjective stem or form, and size, by language.
-_DE_NOUN = {
-  "circle": ("Kreis", "m"),
-  "square": ("Quadrat", "n"),
-  "triangle": ("Dreieck", "n"),
-  "cross": ("Kreuz", "n"),
-  "ring": ("Ring", "m"),
+# German, Spanish and Chinese nouns, with their gender where there is one, and
+# adjectives by their stem or masculine form.
+_NOUNS = {
+  "circle": (("Kreis", "m"), ("círculo", "m"), "圆形"),
+  "square": (("Quadrat", "n"), ("cuadrado", "m"), "方形"),
+  "triangle": (("Dreieck", "n"), ("triángulo", "m"), "三角形"),
+  "cross": (("Kreuz", "n"), ("cruz", "f"), "十字形"),
+  "ring": (("Ring", "m"), ("anillo", "m"), "圆环"),
 }
-_DE_COLOR = {
-  "red": "rot",
-  "green": "grün",
-  "blue": "blau",
-  "yellow": "gelb",
-  "purple": "violett",
-  "brown": "braun",
-  "black": "schwarz",
-  "white": "weiß",
+_ADJECTIVES = {
+  "red": ("rot", "rojo", "红色"),
+  "green": ("grün", "verde", "绿色"),
+  "blue": ("blau", "azul", "蓝色"),
+  "yellow": ("gelb", "amarillo", "黄色"),
+  "purple": ("violett", "morado", "紫色"),
+  "brown": ("braun", "marrón", "棕色"),
+  "black": ("schwarz", "negro", "黑色"),
+  "white": ("weiß", "blanco", "白色"),
+  "small": ("klein", "pequeño", "小"),
+  "large": ("groß", "grande", "大"),
 }
-_DE_SIZE = {"small": "klein", "large": "groß"}
-_ES_NOUN = {
-  "circle": ("círculo", "m"),
-  "square": ("cuadrado", "m"),
-  "triangle": ("triángulo", "m"),
-  "cross": ("cruz", "f"),
-  "ring": ("anillo", "m"),
-}
-# A final "o" becomes "a" beside a feminine noun; other endings stay.
-_ES_COLOR = {
-  "red": "rojo",
-  "green": "verde",
-  "blue": "azul",
-  "yellow": "amarillo",
-  "purple": "morado",
-  "brown": "marrón",
-  "black": "negro",
-  "white": "blanco",
-}
-_ES_SIZE = {"small": "pequeño", "large": "grande"}
-_ZH_NOUN = {
-  "circle": "圆形",
-  "square": "方形",
-  "triangle": "三角形",
-  "cross": "十字形",
-  "ring": "圆环",
-}
-_ZH_COLOR = {
-  "red": "红色",
-  "green": "绿色",
-  "blue": "蓝色",
-  "yellow": "黄色",
-  "purple": "紫色",
-  "brown": "棕色",
-  "black": "黑色",
-  "white": "白色",
-}
-_ZH_SIZE = {"small": "小", "large": "大"}
 
 
 def size(item):
@@ -161,27 +126,32 @@ def _en(item, sized):
   return "a " + phrase(item, sized=sized)
 
 
+def _translated(item, column):
+  """Returns size, colour and noun of an object in a column of the tables."""
+  adjectives = _ADJECTIVES[size(item)], _ADJECTIVES[item.color]
+  return *(a[column] for a in adjectives), _NOUNS[item.shape][column]
+
+
 def _de(item, sized):
   """Nominative with "ein": the adjectives carry the gender's ending."""
-  noun, gender = _DE_NOUN[item.shape]
-  stems = (_DE_SIZE[size(item)],) * sized + (_DE_COLOR[item.color],)
+  *stems, (noun, gender) = _translated(item, 0)
   ending = {"m": "er", "n": "es"}[gender]
-  return " ".join(["ein", *(stem + ending for stem in stems), noun])
+  words = [stem + ending for stem in stems[not sized :]]
+  return " ".join(["ein", *words, noun])
 
 
 def _es(item, sized):
-  noun, gender = _ES_NOUN[item.shape]
-  words = (_ES_COLOR[item.color],) + (_ES_SIZE[size(item)],) * sized
+  """A final "o" becomes "a" beside a feminine noun; other endings stay."""
+  how_large, color, (noun, gender) = _translated(item, 1)
+  words = [color] + [how_large] * sized
   if gender == "f":
-    words = tuple(w[:-1] + "a" if w.endswith("o") else w for w in words)
+    words = [w[:-1] + "a" if w.endswith("o") else w for w in words]
   return " ".join([{"m": "un", "f": "una"}[gender], noun, *words])
 
 
 def _zh(item, sized):
-  return (
-    f"一个{_ZH_COLOR[item.color]}的{_ZH_SIZE[size(item)] * sized}"
-    + (_ZH_NOUN[item.shape])
-  )
+  how_large, color, noun = _translated(item, 2)
+  return f"一个{color}的{how_large * sized}{noun}"
 
 
 # Language -> one object, what joins objects, what joins the last one, and the
