@@ -55,7 +55,9 @@ def run(main, doc, *, with_config=True, **arguments):
   characters (`progress.plain`), and no error or warning secrets of URLs.
   SIGTERM and Ctrl-C: see pg/stop.py.
   """
-  spec = main.__globals__["__spec__"]  # None where a file is run by its path
+  spec = sys.modules[
+    "__main__"
+  ].__spec__  # None where a file is run by its path
   parser = Parser(
     prog=spec and f"python -m {spec.name}",
     description=doc,

@@ -5,6 +5,7 @@ worth a look, a "note" is for those who want to know.
 """
 
 import collections
+import dataclasses
 from typing import NamedTuple
 
 from pg import progress
@@ -171,21 +172,18 @@ KINDS = {
 BAD = ("row", "image")  # kinds of rows that cannot be used
 
 
+@dataclasses.dataclass
 class Finding:
   """How often and where one kind of problem was found."""
 
-  def __init__(self, kind):
-    self.kind = kind  # key of KINDS
-    self.counts = collections.Counter()  # dataset -> rows
-    self.places = []  # of the first rows: (where, detail)
-    self.rows = []  # those that are in a dataset: what `add` was given
+  kind: str  # key of KINDS
+  counts: collections.Counter  # dataset -> rows
+  places: list  # of the first rows: (where, detail)
+  rows: list  # those that are in a dataset: what `add` was given
 
   @property
   def count(self):
     return self.counts.total()
-
-  def __repr__(self):
-    return f"Finding({self.kind}, {self.count}, {self.places})"
 
 
 class Findings:
@@ -206,7 +204,9 @@ class Findings:
       count: int, how many rows this stands for.
       row: whatever it takes to find the row again.
     """
-    finding = self._found.setdefault(kind, Finding(kind))
+    finding = self._found.setdefault(
+      kind, Finding(kind, collections.Counter(), [], [])
+    )
     finding.counts[dataset] += count
     if (where or detail) and len(finding.places) < NUM_PLACES:
       finding.places.append((progress.safe(where), progress.safe(detail)))

@@ -4,6 +4,7 @@ A row's report is a `rows.RowReport`; `Inspection` adds them up, in memory that
 does not grow with the size of images and texts.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -46,37 +47,21 @@ class Report(NamedTuple):
   seconds: float  # that the check took
 
 
+@dataclasses.dataclass
 class DatasetStats:
   """One dataset of the run, and counts of its rows."""
 
-  def __init__(
-    self,
-    name,
-    dataset,
-    *,
-    train,
-    limit=None,
-    generates=False,
-    max_len=None,
-    seen=False,
-    metrics=(),
-  ):
-    """Starts counting a dataset.
+  name: str
+  dataset: object  # with `source`
+  train: bool  # whether it is trained on
+  limit: int | None = None  # only its first rows count; None is all
+  generates: bool = False  # whether the model gets only the prompt
+  max_len: int | None = None  # tokens that an evaluator lets the model say
+  seen: bool = False  # whether it is known to be trained on, too
+  metrics: tuple = ()  # names of those that score its rows
 
-    Args:
-      name: str.
-      dataset: with `source`.
-      train: bool, whether it is trained on.
-      limit: int, only its first rows count; None is all.
-      generates: bool, whether the model gets only the prompt.
-      max_len: int, tokens that an evaluator lets the model say.
-      seen: bool, whether it is known to be trained on, too.
-      metrics: names of those that score its rows.
-    """
-    self.name, self.dataset, self.train = name, dataset, train
-    self.generates, self.max_len, self.seen = generates, max_len, seen
-    self.metrics = metrics
-    self.size = min(len(dataset.source), limit or 2**63)
+  def __post_init__(self):
+    self.size = min(len(self.dataset.source), self.limit or 2**63)
     self.counts = {"good": 0, "bad": 0, "skipped": 0}
     self.num_images = 0
     # Rows with so many tokens.

@@ -11,20 +11,16 @@ A row is a part of a video with its caption. Splits: train, val (val_1) and test
 
 from scripts.prepare import clips, release
 
-FILES = dict(train="train.json", val="val_1.json", test="val_2.json")
-SIZES = dict(train=37421, val=17505, test=17031)
+SIZES = dict(
+  train=(37421, "train.json"),
+  val=(17505, "val_1.json"),
+  test=(17031, "val_2.json"),
+)
+FILES = {"{1}": "captions.zip from the densevid page of Stanford"}
 VIDEOS = "videos of ActivityNet from activity-net.org"
 
 
-def splits(raw, verify=False):
-  """Yields the splits of the release."""
-  origin = "captions.zip from the densevid page of Stanford"
-  raw.need(dict.fromkeys(FILES.values(), origin))
-  yield from clips.splits(raw, _rows, SIZES, "captions", verify)
-
-
-def _rows(raw, split):
-  name = FILES[split]
+def _rows(raw, _, name):
   for id, video in raw.json(name).items():
     times, sentences = video["timestamps"], video["sentences"]
     if len(times) != len(sentences):
@@ -43,6 +39,8 @@ def _rows(raw, split):
         "captions": [sentence.strip()],
       }
 
+
+splits = release.table(_rows, SIZES, "captions", FILES, clips.splits)
 
 if __name__ == "__main__":
   release.main(splits, __doc__, verify=clips.VERIFY)

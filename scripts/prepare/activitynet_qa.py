@@ -12,13 +12,8 @@ from scripts.prepare import clips, release
 
 SIZES = dict(train=32000, val=18000, test=8000)
 SITE = "dataset/ of github.com/MILVLG/activitynet-qa"
+FILES = {"{}_q.json": SITE, "{}_a.json": SITE}
 VIDEOS = "videos of ActivityNet 200 v1.3 from activity-net.org"
-
-
-def splits(raw, verify=False):
-  """Yields the splits of the release."""
-  raw.need({f"{s}_{kind}.json": SITE for s in SIZES for kind in "qa"})
-  yield from clips.splits(raw, _rows, SIZES, "questions", verify)
 
 
 def _rows(raw, split):
@@ -39,6 +34,8 @@ def _rows(raw, split):
       "question_type": answer["type"],
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES, clips.splits)
 
 if __name__ == "__main__":
   release.main(splits, __doc__, verify=clips.VERIFY)

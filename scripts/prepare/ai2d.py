@@ -23,18 +23,12 @@ TEST = "ai2d_test_ids.csv"
 SIZES = dict(train=12413, test=3088)
 FONT = "DMSans-Regular.ttf"
 MAX_SIZE = 100
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  folders = ("questions", "annotations", "images")
-  raw.need(
-    {
-      TEST: f"{TEST} {SITE}",
-      **{folder: f"ai2d-all.zip {SITE}" for folder in folders},
-    }
-  )
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {
+  TEST: f"{TEST} {SITE}",
+  **dict.fromkeys(
+    ("questions", "annotations", "images"), f"ai2d-all.zip {SITE}"
+  ),
+}
 
 
 def _rows(raw, split):
@@ -107,6 +101,8 @@ def _font(path, size):
     return ImageFont.load_default(size)
   return ImageFont.truetype(path, size)
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -19,13 +19,7 @@ WANT = (
   "difficult_direct_answer",
 )
 ANSWERS = ("correct_choice_idx", "direct_answers", "rationales")
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  origin = "aokvqa_v1p0.tar.gz from github.com/allenai/aokvqa"
-  raw.need({FILE.format(split): origin for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {FILE: "aokvqa_v1p0.tar.gz from github.com/allenai/aokvqa"}
 
 
 def _rows(raw, split):
@@ -46,6 +40,8 @@ def _rows(raw, split):
       "answer_rationales": q["rationales"] if answered else [],
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -11,28 +11,18 @@ from scripts.prepare import release
 
 SITE = '"ChartQA Dataset" from github.com/vis-nlp/ChartQA'
 SIZES = dict(
-  train_human=7398,
-  train_augmented=20901,
-  val_human=960,
-  val_augmented=960,
-  test_human=1250,
-  test_augmented=1250,
+  train_human=(7398, "train", "human"),
+  train_augmented=(20901, "train", "augmented"),
+  val_human=(960, "val", "human"),
+  val_augmented=(960, "val", "augmented"),
+  test_human=(1250, "test", "human"),
+  test_augmented=(1250, "test", "augmented"),
 )
+FILES = {"{1}/{0}.json": SITE}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({_file(name): SITE for name in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
-
-
-def _file(name):
-  return f"{name.split('_')[0]}/{name}.json"
-
-
-def _rows(raw, name):
-  split, kind = name.split("_")
-  found = raw.json(_file(name), want=("imgname", "query", "label"))
+def _rows(raw, name, split, kind):
+  found = raw.json(f"{split}/{name}.json", want=("imgname", "query", "label"))
   for number, q in enumerate(found):
     yield {
       "image": raw.image(f"{split}/png/{q['imgname']}", SITE),
@@ -43,6 +33,8 @@ def _rows(raw, name):
       "answer": q["label"],
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -18,13 +18,13 @@ VERIFY = "open every clip, and leave out those that do not decode"
 BROKEN = "whole copies of those that are there, but do not decode"
 
 
-def splits(raw, rows, sizes, unit, verify):
+def splits(raw, rows, sizes, unit, files, verify=False):
   """Yields splits of clips, see release.splits.
 
   With `verify` those that do not decode are left out.
   """
   rows = functools.partial(_decoded, rows) if verify else rows
-  return release.splits(raw, rows, sizes, unit, partial=True)
+  return release.splits(raw, rows, sizes, unit, files, partial=True)
 
 
 def find(raw, names, archive):
@@ -40,9 +40,9 @@ def find(raw, names, archive):
   return raw.video(names[0], patterns, archive)
 
 
-def _decoded(rows, raw, split):
+def _decoded(rows, raw, split, *more):
   """Yields rows; clips that do not decode become absent ones."""
-  for row in rows(raw, split):
+  for row in rows(raw, split, *more):
     path = row["video"]
     if path not in raw.absent and (problem := _problem(path)):
       print(problem, file=sys.stderr)

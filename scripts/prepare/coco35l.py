@@ -17,19 +17,17 @@ import tempfile
 from scripts.prepare import cococap, release
 from transfers import coco35l as transfer
 
-CAPTIONS = "coco_mt_{}.jsonl"
 SITE = "from google.github.io/crossmodal-3600"
 WANT = ("image_id", "trg_lang", "caption_tokenized", "translation_tokenized")
-PARTS = (("train", 113287), ("dev", 5000))
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  files = [CAPTIONS.format(part) for part, _ in PARTS]
-  zipped = {file: f"{file}.bz2 {SITE}" for file in files}
-  raw.need(zipped | {cococap.KARPATHY: cococap.ARCHIVE})
-  sizes = {f"{p}_{x}": n for p, n in PARTS for x in transfer.LANGUAGES}
-  return release.splits(raw, _rows, sizes, "photos")
+SIZES = {
+  f"{part}_{language}": (num, part, language)
+  for part, num in dict(train=113287, dev=5000).items()
+  for language in transfer.LANGUAGES
+}
+FILES = {
+  "coco_mt_{1}.jsonl": "coco_mt_{1}.jsonl.bz2 " + SITE,
+  cococap.KARPATHY: cococap.ARCHIVE,
+}
 
 
 @functools.cache  # for all languages
@@ -48,7 +46,7 @@ def _sort(raw, part):
     language: tempfile.TemporaryFile("w+", encoding="utf-8")
     for language in transfer.LANGUAGES
   }
-  for _, row in raw.lines(CAPTIONS.format(part), WANT):
+  for _, row in raw.lines(f"coco_mt_{part}.jsonl", WANT):
     captions = {row["trg_lang"]: row["translation_tokenized"]}
     if "de" in captions:
       captions["en"] = row["caption_tokenized"]
@@ -58,8 +56,7 @@ def _sort(raw, part):
   return sorted_
 
 
-def _rows(raw, split):
-  part, language = split.split("_")
+def _rows(raw, _, part, language):
   file = _sort(raw, part)[language]
   file.seek(0)
   said = map(json.loads, file)
@@ -75,6 +72,8 @@ def _rows(raw, split):
       "language": language,
     }
 
+
+splits = release.table(_rows, SIZES, "photos", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

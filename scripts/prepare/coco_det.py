@@ -10,25 +10,17 @@ train, val and test (test-dev, without boxes).
 from pg.data.formats import folders
 from scripts.prepare import release
 
-SITE = "from cocodataset.org"
-FILES = dict(
-  train="instances_train2017.json",
-  val="instances_val2017.json",
-  test="image_info_test-dev2017.json",
+BOXES = "annotations_trainval2017.zip"
+SIZES = dict(
+  train=(118287, "instances_train2017.json", BOXES),
+  val=(5000, "instances_val2017.json", BOXES),
+  test=(20288, "image_info_test-dev2017.json", "image_info_test2017.zip"),
 )
-SIZES = dict(train=118287, val=5000, test=20288)
+FILES = {"{1}": "{2} from cocodataset.org"}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  boxes = f"annotations_trainval2017.zip {SITE}"
-  origins = dict(train=boxes, val=boxes, test=f"image_info_test2017.zip {SITE}")
-  raw.need({FILES[split]: origins[split] for split in FILES})
-  return release.splits(raw, _rows, SIZES, "images")
-
-
-def _rows(raw, split):
-  name, answered = FILES[split], split != "test"
+def _rows(raw, split, name, _):
+  answered = split != "test"
   want = ("images", "categories", *(("annotations",) if answered else ()))
   made = raw.json(name, want=want, hook=_without_outlines)
   labels = {c["id"]: c["name"] for c in made["categories"]}
@@ -62,6 +54,8 @@ def _without_outlines(item):
   item.pop("segmentation", None)  # most of the file
   return item
 
+
+splits = release.table(_rows, SIZES, "images", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

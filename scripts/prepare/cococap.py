@@ -15,17 +15,12 @@ from scripts.prepare import release
 KARPATHY = "dataset_coco.json"
 ARCHIVE = "caption_datasets.zip from Karpathy's page at Stanford"
 KEYS = ("cocoid", "filepath", "filename", "split")
-FILES = [
+ZIPPED = "annotations_trainval2014.zip from cocodataset.org"
+ANNOTATIONS = [
   f"annotations/captions_{year}.json" for year in ("train2014", "val2014")
 ]
 SIZES = dict(train=82783, restval=30504, val=5000, test=5000)
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  zipped = "annotations_trainval2014.zip from cocodataset.org"
-  raw.need({KARPATHY: ARCHIVE, **dict.fromkeys(FILES, zipped)})
-  return release.splits(raw, _rows, SIZES, "photos")
+FILES = {KARPATHY: ARCHIVE, **dict.fromkeys(ANNOTATIONS, ZIPPED)}
 
 
 @functools.cache  # for all splits
@@ -46,7 +41,7 @@ def image(raw, photo):
 def _captions(raw):
   """Returns {photo: {"id": numbers of its captions, "text": these}}."""
   said = {}
-  for file in FILES:
+  for file in ANNOTATIONS:
     for a in raw.json(file, want=("annotations",))["annotations"]:
       of_photo = said.setdefault(a["image_id"], {"id": [], "text": []})
       of_photo["id"].append(a["id"])
@@ -64,9 +59,13 @@ def _rows(raw, split):
       "image": image(raw, photo),
       "image/id": id,
       "image/filename": photo["filename"],
-      "captions": release.match(_captions(raw), id, lacks, ", ".join(FILES)),
+      "captions": release.match(
+        _captions(raw), id, lacks, ", ".join(ANNOTATIONS)
+      ),
     }
 
+
+splits = release.table(_rows, SIZES, "photos", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -18,18 +18,11 @@ from scripts.prepare import release
 IMAGES = "train-00000-of-00001-cf54c241ba947306.parquet"
 QUESTIONS = "countbench_paired_questions.json"
 COLUMNS = ("image", "text", "image_url", "number")
-
-
-def splits(raw):
-  """Yields the split of the release."""
-  raw.need(
-    {
-      IMAGES: "the dataset nielsr/countbench on the Hugging Face hub",
-      QUESTIONS: "big_vision/datasets/countbenchqa/data of"
-      " github.com/google-research/big_vision",
-    }
-  )
-  return release.splits(raw, _rows, dict(huggingface=490), "questions")
+FILES = {
+  IMAGES: "the dataset nielsr/countbench on the Hugging Face hub",
+  QUESTIONS: "big_vision/datasets/countbenchqa/data of"
+  " github.com/google-research/big_vision",
+}
 
 
 def _rows(raw, _):
@@ -60,6 +53,8 @@ def _rows(raw, _):
 def _is_gray(data):
   return len(Image.open(io.BytesIO(data)).getbands()) == 1
 
+
+splits = release.table(_rows, dict(huggingface=490), "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

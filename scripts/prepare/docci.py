@@ -12,12 +12,7 @@ DESCRIPTIONS = "docci_descriptions.jsonlines"
 SITE = "from google.github.io/docci"
 WANT = ("split", "example_id", "image_file", "description")
 SIZES = dict(train=9647, test=5000, qual_dev=100, qual_test=100)
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({DESCRIPTIONS: f"{DESCRIPTIONS} {SITE}"})
-  return release.splits(raw, _rows, SIZES, "photos")
+FILES = {DESCRIPTIONS: f"{DESCRIPTIONS} {SITE}"}
 
 
 def _rows(raw, split):
@@ -35,6 +30,8 @@ def _rows(raw, split):
       **release.pick(row, "example_id", "description"),
     }
 
+
+splits = release.table(_rows, SIZES, "photos", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -11,13 +11,7 @@ from scripts.prepare import release
 SITE = "from the GQA page of Stanford"
 SIZES = dict(train_balanced=943000, val_balanced=132062, testdev_balanced=12578)
 KEYS = ("imageId", "question", "isBalanced", "answer", "fullAnswer")
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  zipped = f"questions1.2.zip {SITE}"
-  raw.need({f"{split}_questions.json": zipped for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {"{}_questions.json": f"questions1.2.zip {SITE}"}
 
 
 def _rows(raw, split):
@@ -46,6 +40,8 @@ def slim(found):
     return found
   return {key: found[key] for key in KEYS if key in found}
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -11,22 +11,14 @@ test_tr, test_zh.
 from scripts.prepare import release
 
 SITE = "from the MaRVL dataset, see marvl-challenge.github.io"
-SIZES = dict(
-  test_id=1128, test_sw=1108, test_ta=1242, test_tr=1180, test_zh=1012
-)
-FILE = "marvl-{}.jsonl"
+NUM = dict(id=1128, sw=1108, ta=1242, tr=1180, zh=1012)
+SIZES = {f"test_{language}": (n, language) for language, n in NUM.items()}
 WANT = ("concept", "language", "caption", "left_img", "right_img", "id")
+FILES = {"marvl-{1}.jsonl": SITE}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({FILE.format(split.split("_")[1]): SITE for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "examples")
-
-
-def _rows(raw, split):
-  language = split.split("_")[1]
-  for where, q in raw.lines(FILE.format(language), (*WANT, "label")):
+def _rows(raw, _, language):
+  for where, q in raw.lines(f"marvl-{language}.jsonl", (*WANT, "label")):
     if not isinstance(q["label"], bool):
       raise ValueError(f"{where}: wanted true or false, got {q['label']!r}")
     folder = f"{language}/images/{q['concept']}"
@@ -40,6 +32,8 @@ def _rows(raw, split):
       "label": str(q["label"]),
     }
 
+
+splits = release.table(_rows, SIZES, "examples", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

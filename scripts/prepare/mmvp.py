@@ -13,12 +13,7 @@ from scripts.prepare import release
 
 SITE = "the dataset MMVP/MMVP on the Hugging Face hub"
 WANT = ("Question", "Options", "Correct Answer")
-
-
-def splits(raw):
-  """Yields the split of the release."""
-  raw.need({"Questions.csv": SITE})
-  return release.splits(raw, _rows, dict(test=300), "questions")
+FILES = {"Questions.csv": SITE}
 
 
 def _rows(raw, _):
@@ -41,6 +36,8 @@ def _rows(raw, _):
       "answer": options[letter],
     }
 
+
+splits = release.table(_rows, dict(test=300), "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

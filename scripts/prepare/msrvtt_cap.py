@@ -11,22 +11,15 @@ these PaliGemma had 4,663, 316 and 2,094 clips. --verify leaves out broken ones.
 from scripts.prepare import clips, release
 
 SITE = "from the MSR-VTT challenge"
-FILES = dict(
-  train=("train_val_videodatainfo.json", "train", "TrainValVideo.zip"),
-  val=("train_val_videodatainfo.json", "validate", "TrainValVideo.zip"),
-  test=("test_videodatainfo.json", "test", "TestVideo.zip"),
+SIZES = dict(
+  train=(6513, "train_val_videodatainfo.json", "train", "TrainValVideo.zip"),
+  val=(497, "train_val_videodatainfo.json", "validate", "TrainValVideo.zip"),
+  test=(2990, "test_videodatainfo.json", "test", "TestVideo.zip"),
 )
-SIZES = dict(train=6513, val=497, test=2990)
+FILES = {"{1}": "{1} " + SITE}
 
 
-def splits(raw, verify=False):
-  """Yields the splits of the release."""
-  raw.need({name: f"{name} {SITE}" for name, *_ in FILES.values()})
-  yield from clips.splits(raw, _rows, SIZES, "clips", verify)
-
-
-def _rows(raw, split):
-  name, part, archive = FILES[split]
+def _rows(raw, _, name, part, archive):
   info = raw.json(name, want=("videos", "sentences"))
   captions = release.grouped(
     (s["video_id"], s["caption"].strip()) for s in info["sentences"]
@@ -39,6 +32,8 @@ def _rows(raw, split):
     path = clips.find(raw, id, f"{archive} {SITE}")
     yield {"video": path, "video_id": id, "captions": said}
 
+
+splits = release.table(_rows, SIZES, "clips", FILES, clips.splits)
 
 if __name__ == "__main__":
   release.main(splits, __doc__, verify=clips.VERIFY)

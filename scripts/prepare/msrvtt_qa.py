@@ -11,21 +11,19 @@ clips.
 
 from scripts.prepare import clips, release
 
-SITE = "from github.com/xudejing/video-question-answering"
+FILES = {
+  "{}_qa.json": "MSRVTT-QA from github.com/xudejing/video-question-answering"
+}
 CLIPS = "TrainValVideo.zip and TestVideo.zip from the MSR-VTT challenge"
 SIZES = dict(train=158581, val=12278, test=72821)
-
-
-def splits(raw, verify=False):
-  """Yields the splits of the release."""
-  raw.need({f"{split}_qa.json": f"MSRVTT-QA {SITE}" for split in SIZES})
-  yield from clips.splits(raw, _rows, SIZES, "questions", verify)
 
 
 def _rows(raw, split):
   file = "video{}".format
   return clips.questions(raw, f"{split}_qa.json", file, CLIPS)
 
+
+splits = release.table(_rows, SIZES, "questions", FILES, clips.splits)
 
 if __name__ == "__main__":
   release.main(splits, __doc__, verify=clips.VERIFY)

@@ -10,17 +10,11 @@ had 24,670, 5,107 and 10,136 questions. --verify leaves out broken clips.
 
 from scripts.prepare import clips, release
 
-SITE = "from github.com/xudejing/video-question-answering"
+SITE = "MSVD-QA from github.com/xudejing/video-question-answering"
 MAPPING = "youtube_mapping.txt"  # "abcdefghijk_10_20 vid1" on a line
+FILES = {"{}_qa.json": SITE, MAPPING: SITE}
 CLIPS = "YouTubeClips.tar from the MSVD page of UT Austin"
 SIZES = dict(train=30933, val=6415, test=13157)
-
-
-def splits(raw, verify=False):
-  """Yields the splits of the release."""
-  names = [*(f"{split}_qa.json" for split in SIZES), MAPPING]
-  raw.need({name: f"MSVD-QA {SITE}" for name in names})
-  yield from clips.splits(raw, _rows, SIZES, "questions", verify)
 
 
 def _rows(raw, split):
@@ -40,6 +34,8 @@ def _mapping(raw):
     if name:
       yield int(video), name
 
+
+splits = release.table(_rows, SIZES, "questions", FILES, clips.splits)
 
 if __name__ == "__main__":
   release.main(splits, __doc__, verify=clips.VERIFY)

@@ -12,13 +12,7 @@ from scripts.prepare import release
 
 SIZES = dict(train=(86373, "train"), dev=(6982, "dev"), test=(6967, "test1"))
 WANT = ("identifier", "sentence", "label")
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  site = "nlvr2/data of github.com/lil-lab/nlvr"
-  raw.need({f"{file}.json": site for _, file in SIZES.values()})
-  return release.splits(raw, _rows, SIZES, "examples")
+FILES = {"{1}.json": "nlvr2/data of github.com/lil-lab/nlvr"}
 
 
 def _rows(raw, split, file):
@@ -39,6 +33,8 @@ def _rows(raw, split, file):
       **release.pick(q, "sentence", "label"),
     }
 
+
+splits = release.table(_rows, SIZES, "examples", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -13,12 +13,7 @@ SIZES = dict(
   val=(4500, "nocaps_val_4500_captions.json", "validation"),
   test=(10600, "nocaps_test_image_info.json", "test"),
 )
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({file: f"{file} from nocaps.org" for _, file, _ in SIZES.values()})
-  return release.splits(raw, _rows, SIZES, "photos")
+FILES = {"{1}": "{1} from nocaps.org"}
 
 
 def _rows(raw, split, file, folder):
@@ -39,6 +34,8 @@ def _rows(raw, split, file, folder):
       raise ValueError(f"photo {id} of {file} has no captions in it")
     yield row | {"texts": texts[id]} if captioned else row
 
+
+splits = release.table(_rows, SIZES, "photos", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

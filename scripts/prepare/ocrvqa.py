@@ -15,13 +15,7 @@ from scripts.prepare import release
 FILE = "dataset.json"
 CODES = dict(train=1, val=2, test=3)
 COVERS = "images, with loadDataset.py from ocr-vqa.github.io"
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({FILE: f"{FILE} from ocr-vqa.github.io"})
-  sizes = dict.fromkeys(CODES)
-  return release.splits(raw, _rows, sizes, "questions", partial=True)
+FILES = {FILE: f"{FILE} from ocr-vqa.github.io"}
 
 
 def _rows(raw, split):
@@ -46,6 +40,10 @@ def _rows(raw, split):
         "answer": answer,
       }
 
+
+splits = release.table(
+  _rows, dict.fromkeys(CODES), "questions", FILES, partial=True
+)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

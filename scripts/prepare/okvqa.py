@@ -10,21 +10,14 @@ train2014.zip and val2014.zip. Splits: train and val, which papers call test.
 
 from scripts.prepare import release
 
-QUESTIONS = "OpenEnded_mscoco_{}_questions.json"
-ANSWERS = "mscoco_{}_annotations.json"
 SIZES = dict(train=(9009, "train2014"), val=(5046, "val2014"))
+QUESTIONS = "OpenEnded_mscoco_{1}_questions.json"
+ANSWERS = "mscoco_{1}_annotations.json"
+FILES = {x: f"{x}.zip from okvqa.allenai.org" for x in (QUESTIONS, ANSWERS)}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  years = [year for _, year in SIZES.values()]
-  names = [f.format(year) for year in years for f in (QUESTIONS, ANSWERS)]
-  raw.need({name: f"{name}.zip from okvqa.allenai.org" for name in names})
-  return release.splits(raw, _rows, SIZES, "questions")
-
-
-def _rows(raw, _, year):
-  questions, answers = QUESTIONS.format(year), ANSWERS.format(year)
+def _rows(raw, split, year):
+  questions, answers = (x.format(split, year) for x in FILES)
   made = raw.json(answers, want=("annotations",))["annotations"]
   said = {a["question_id"]: a for a in made}
   for q in raw.json(questions, want=("questions",))["questions"]:
@@ -42,6 +35,8 @@ def _rows(raw, _, year):
       "answers_confidence": [a["answer_confidence"] == "yes" for a in found],
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

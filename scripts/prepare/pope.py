@@ -11,13 +11,7 @@ from scripts.prepare import release
 
 SIZES = dict(random=3000, popular=3000, adversarial=3000)
 WANT = ("question_id", "image", "text", "label")
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  site = "output/coco of github.com/RUCAIBox/POPE"
-  raw.need({f"coco_pope_{split}.json": site for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {"coco_pope_{}.json": "output/coco of github.com/RUCAIBox/POPE"}
 
 
 def _rows(raw, split):
@@ -31,6 +25,8 @@ def _rows(raw, split):
       **release.pick(q, question="text", answer="label"),
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

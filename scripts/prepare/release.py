@@ -1,25 +1,22 @@
 """What all preparations have in common: rows of a release become files.
 
-A preparation is a function from a `Raw` release to its splits, and one from a
-split to its rows:
+A preparation is a function from a `Raw` release to its splits, mostly that of a
+table of them, and one from a split to its rows:
 
-  def splits(raw):
-    raw.need({"questions.json": "questions.zip from example.org"})
-    return release.splits(raw, _rows, dict(train=443757), "questions")
+  FILES = {"{}.json": "questions.zip from example.org"}
+  splits = release.table(_rows, dict(train=443757), "questions", FILES)
 
 Rows are dicts: "image" (a path, bytes, or a list of them) or "video" (a path),
 and what else the release says, as JSON has it. `<out>/<split>.jsonl` names the
 images where they lie; `<out>/<split>.array_record` holds them.
 """
 
-import argparse
 import base64
 import contextlib
 import functools
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,7 +44,7 @@ class Split(NamedTuple):
   partial: bool = False  # rows whose image is not there may be left out
 
 
-def splits(raw, rows, sizes, unit="examples", *, partial=False):
+def splits(raw, rows, sizes, unit="examples", files=(), *, partial=False):
   """Yields the Split of each line of a table.
 
   Args:
@@ -56,11 +53,26 @@ def splits(raw, rows, sizes, unit="examples", *, partial=False):
       an iterator of dicts.
     sizes: {split: `num` of Split, or a tuple of that and more}.
     unit, partial: of Split.
+    files: {name: origin} of those needed; in both {} is the name of a split,
+      {1} the first of what else its line has.
   """
-  for name, line in sizes.items():
-    num, *more = line if isinstance(line, tuple) else (line,)
+  lines = {k: x if isinstance(x, tuple) else (x,) for k, x in sizes.items()}
+  raw.need(
+    {
+      name.format(split, *more): files[name].format(split, *more)
+      for name in files
+      for split, (_, *more) in lines.items()
+    }
+  )
+  for name, (num, *more) in lines.items():
     make = functools.partial(rows, raw, name, *more)
     yield Split(name, make, num, unit, partial)
+
+
+def table(rows, sizes, unit, files, splits=splits, **options):
+  """Returns the function from a Raw to the `splits` of a table."""
+  more = dict(rows=rows, sizes=sizes, unit=unit, files=files, **options)
+  return functools.partial(splits, **more)
 
 
 def pick(row, *keys, **renamed):
@@ -120,38 +132,34 @@ def main(splits, doc, **flags):
     **flags: name -> help of flags of this script; `splits` is given their
       values by name, bool.
   """
-  spec = sys.modules["__main__"].__spec__
-  parser = command.Parser(
-    prog=spec and f"python -m {spec.name}",
-    description=doc,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+
+  def run(args):
+    given = {name: getattr(args, name) for name in flags}
+    only = [name for name in args.splits.split(",") if name]
+    make = functools.partial(splits, **given)
+    more = dict(allow_incomplete=args.allow_incomplete, only=only)
+    try:
+      prepare(make, args.raw, args.out, args.format, **more)
+    except Missing as e:
+      hint = "see --help for all of the release, images included"
+      raise ValueError(f"{e}\n{hint}") from e
+
+  switch = functools.partial(dict, action="store_true")
+  command.run(
+    run,
+    doc,
+    with_config=False,
+    raw=dict(required=True, help="folder of the unpacked release"),
+    out=dict(required=True, help="folder for the splits, data/<name>"),
+    format=dict(
+      default="jsonl",
+      choices=FORMATS,
+      help="jsonl names images where they lie, array_record holds them",
+    ),
+    splits=dict(default="", help="only these: train,val"),
+    allow_incomplete=switch(help="write what is there, if some is missing"),
+    **{name: switch(help=text) for name, text in flags.items()},
   )
-  format_help = "jsonl names images where they lie, array_record holds them"
-  add = parser.add_argument
-  add("--raw", required=True, help="folder of the unpacked release")
-  add("--out", required=True, help="folder for the splits, data/<name>")
-  add("--format", default="jsonl", choices=FORMATS, help=format_help)
-  add("--splits", default="", help="only these: train,val")
-  add(
-    "--allow_incomplete",
-    action="store_true",
-    help="write what is there even if something is missing",
-  )
-  for name, text in flags.items():
-    add(f"--{name}", action="store_true", help=text)
-  args = parser.parse_args()
-  given = {name: getattr(args, name) for name in flags}
-  splits = functools.partial(splits, **given)
-  only = [name for name in args.splits.split(",") if name]
-  more = dict(allow_incomplete=args.allow_incomplete, only=only)
-  try:
-    prepare(splits, args.raw, args.out, args.format, **more)
-  except (ValueError, OSError) as error:
-    if config.literal(os.environ.get("PG_TRACEBACK", "0")):
-      raise
-    more = "\nsee --help for all of the release, images included"
-    error = f"error: {error}{more * isinstance(error, Missing)}"
-    sys.exit(progress.safe(error))
 
 
 def prepare(

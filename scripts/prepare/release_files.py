@@ -149,10 +149,10 @@ class Raw:
       self._check(row, want, where)
       yield where, row
 
-  def csv(self, name, want=(), delimiter=","):
+  def csv(self, name, want=()):
     """Yields dicts of the rows of a table with a line of names on top."""
     with self.open(name, newline="") as f:
-      reader = csv.DictReader(f, delimiter=delimiter)
+      reader = csv.DictReader(f)
       self._check(dict.fromkeys(reader.fieldnames or ()), want, self.path(name))
       for row in reader:
         if None in row or None in row.values():

@@ -24,12 +24,7 @@ KEYS = (
   "lecture",
   "solution",
 )
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({"problems.json": SITE})
-  return release.splits(raw, _rows, SIZES, "questions with an image")
+FILES = {"problems.json": SITE}
 
 
 def _rows(raw, split):
@@ -44,6 +39,8 @@ def _rows(raw, split):
       "hint": q["hint"] or "N/A",
     }
 
+
+splits = release.table(_rows, SIZES, "questions with an image", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

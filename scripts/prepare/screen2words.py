@@ -14,12 +14,7 @@ SITE = "github.com/google-research-datasets/screen2words"
 RICO = "unique_uis.tar.gz of RICO from interactionmining.org"
 SIZES = dict(train=15743, dev=2364, test=4310)
 LIST = "split/{}_screens.txt"
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need(dict.fromkeys([SUMMARIES, *map(LIST.format, SIZES)], SITE))
-  return release.splits(raw, _rows, SIZES, "screens")
+FILES = {SUMMARIES: SITE, LIST: SITE}
 
 
 def _rows(raw, split):
@@ -35,6 +30,8 @@ def _rows(raw, split):
       "summary": release.match(said, id, lacks, SUMMARIES),
     }
 
+
+splits = release.table(_rows, SIZES, "screens", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -15,17 +15,13 @@ import hashlib
 from scripts.prepare import release, rrc
 
 SITE = "from challenge 11 of rrc.cvc.uab.es"
-NUM_TRAIN, NUM_TEST = 26074, 4070
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  names = [f"{part}_task_3.json" for part in ("train", "test")]
-  raw.need({name: f"{name} {SITE}" for name in names})
-  train = None, "train", "train_images"
-  test = NUM_TEST, "test", "test_task3_images"
-  sizes = dict(train=train, val=train, test=test)
-  return release.splits(raw, _rows, sizes, "questions")
+NUM_TRAIN = 26074
+SIZES = dict(
+  train=(None, "train", "train_images"),
+  val=(None, "train", "train_images"),
+  test=(4070, "test", "test_task3_images"),
+)
+FILES = {"{1}_task_3.json": "{1}_task_3.json " + SITE}
 
 
 def _rows(raw, split, part, folder):
@@ -62,6 +58,8 @@ def _photo(raw, folder, filename):
     return raw.coco("train2014", name)
   return raw.image(f"{folder}/{filename}", f"{folder} {SITE}")
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

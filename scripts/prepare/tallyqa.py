@@ -18,13 +18,7 @@ ARCHIVES = {
   "train2014": "train2014.zip from cocodataset.org",
   "val2014": "val2014.zip from cocodataset.org",
 }
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  site = "tallyqa.zip from github.com/manoja328/tallyqa"
-  raw.need({f"{split}.json": site for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {"{}.json": "tallyqa.zip from github.com/manoja328/tallyqa"}
 
 
 def _rows(raw, split):
@@ -45,6 +39,8 @@ def _rows(raw, split):
       "issimple": int(q["issimple"]) if more else -1,
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

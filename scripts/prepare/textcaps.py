@@ -17,12 +17,7 @@ SIZES = dict(
   val=(3166, "train_images", "train_val_images.zip"),
   test=(3289, "test_images", "test_images.zip"),
 )
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({name: f"{name} {SITE}" for name in map(CAPTIONS.format, SIZES)})
-  return release.splits(raw, _rows, SIZES, "photos")
+FILES = {CAPTIONS: f"{CAPTIONS} {SITE}"}
 
 
 def _rows(raw, split, folder, archive):
@@ -36,6 +31,8 @@ def _rows(raw, split, folder, archive):
       row["texts"] = [one["caption_str"] for one in said]
     yield row
 
+
+splits = release.table(_rows, SIZES, "photos", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

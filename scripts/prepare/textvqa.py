@@ -31,15 +31,10 @@ SIZES = dict(
   val=(5000, "train_images"),
   test=(5734, "test_images"),
 )
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need(
-    {name: f"{name} from textvqa.org" for name in map(FILE.format, SIZES)}
-    | {name: f"{name} from {OPEN_IMAGES}" for name in TURNS.values()}
-  )
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {
+  FILE: f"{FILE} from textvqa.org",
+  **{name: f"{name} from {OPEN_IMAGES}" for name in TURNS.values()},
+}
 
 
 def _rows(raw, split, folder):
@@ -85,6 +80,8 @@ def _turned(path, degrees):
   turned.save(out, "JPEG", quality=100)
   return out.getvalue()
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -12,27 +12,25 @@ PaliGemma had 22,315, 2,584 and 5,135 clips. --verify leaves out broken ones.
 
 from scripts.prepare import clips, release
 
-FILES = dict(
-  train="vatex_training_v1.0.json",
-  val="vatex_validation_v1.0.json",
-  test="vatex_public_test_english_v1.1.json",
+SIZES = dict(
+  train=(25991, "vatex_training_v1.0.json"),
+  val=(3000, "vatex_validation_v1.0.json"),
+  test=(6000, "vatex_public_test_english_v1.1.json"),
 )
-PRIVATE = "vatex_private_test_without_annotations.json"
-SIZES = dict(train=25991, val=3000, test=6000)
-SITE = "from eric-xw.github.io/vatex-website"
+PRIVATE = 6278, "vatex_private_test_without_annotations.json"
+FILES = {"{1}": "{1} from eric-xw.github.io/vatex-website"}
 
 
 def splits(raw, verify=False):
   """Yields the splits of the release."""
-  raw.need({name: f"{name} {SITE}" for name in FILES.values()})
-  sizes = SIZES | (dict(private=6278) if raw.find(PRIVATE) else {})
-  yield from clips.splits(raw, _rows, sizes, "clips", verify)
+  sizes = SIZES | (dict(private=PRIVATE) if raw.find(PRIVATE[1]) else {})
+  return clips.splits(raw, _rows, sizes, "clips", FILES, verify)
 
 
-def _rows(raw, split):
-  answered = split in FILES
+def _rows(raw, split, name):
+  answered = split in SIZES
   want = ("videoID", "enCap") if answered else ("videoID",)
-  for item in raw.json(FILES.get(split, PRIVATE), want=want):
+  for item in raw.json(name, want=want):
     id = item["videoID"]
     row = {
       "video": clips.find(raw, id, "clips of VATEX from YouTube"),

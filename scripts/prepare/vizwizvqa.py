@@ -13,13 +13,7 @@ from scripts.prepare import release
 
 SIZES = dict(train=20523, val=4319, test=8000)
 NAME = re.compile(r"VizWiz_\w+_(\d+)\.jpg")
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  origin = "Annotations.zip from vizwiz.org"
-  raw.need({f"annotations/{split}.json": origin for split in SIZES})
-  return release.splits(raw, _rows, SIZES, "questions")
+FILES = {"annotations/{}.json": "Annotations.zip from vizwiz.org"}
 
 
 def _rows(raw, split):
@@ -45,6 +39,8 @@ def _rows(raw, split):
       "answerable": q["answerable"] if answered else -1,
     }
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -12,31 +12,22 @@ had zeroshot in two sizes: 3,489 / 340 / 1,222 and 4,713 / 231 / 616.
 from scripts.prepare import release
 
 SIZES = dict(
-  zeroshot_train=None,
-  zeroshot_dev=None,
-  zeroshot_test=None,
-  random_train=7680,
-  random_dev=1097,
-  random_test=2195,
+  zeroshot_train=(None, "zeroshot/train.jsonl"),
+  zeroshot_dev=(None, "zeroshot/dev.jsonl"),
+  zeroshot_test=(None, "zeroshot/test.jsonl"),
+  random_train=(7680, "random/train.jsonl"),
+  random_dev=(1097, "random/dev.jsonl"),
+  random_test=(2195, "random/test.jsonl"),
 )
 WANT = ("image", "image_link", "caption", "label", "relation")
 REPOSITORY = "github.com/cambridgeltl/visual-spatial-reasoning"
 IMAGES = f"vsr_images.zip from {REPOSITORY}"
+FILES = {"{1}": f"data/splits of {REPOSITORY}"}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need(dict.fromkeys(map(_file, SIZES), f"data/splits of {REPOSITORY}"))
-  return release.splits(raw, _rows, SIZES, "sentences")
-
-
-def _file(split):
-  return f"{split.replace('_', '/')}.jsonl"
-
-
-def _rows(raw, split):
+def _rows(raw, _, file):
   together = raw.find("images") is not None
-  for number, (where, q) in enumerate(raw.lines(_file(split), WANT)):
+  for number, (where, q) in enumerate(raw.lines(file, WANT)):
     if q["label"] not in (0, 1):
       raise ValueError(f"{where}: the label is {q['label']!r}; wanted 0 or 1")
     year = q["image_link"].split("/")[-2]
@@ -50,6 +41,8 @@ def _rows(raw, split):
       "label": str(q["label"] == 1),
     }
 
+
+splits = release.table(_rows, SIZES, "sentences", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -10,22 +10,18 @@ bn, de, en, id, ko, pt, ru, zh. Answers are English in all of them.
 from scripts.prepare import gqa, release
 
 LANGUAGES = ("bn", "de", "en", "id", "ko", "pt", "ru", "zh")
-FILE = "testdev_balanced_questions_{}.json"
+SIZES = {f"test_zs_{language}": (12578, language) for language in LANGUAGES}
+FILE = "testdev_balanced_questions_{1}.json"
+FILES = {FILE: "datasets/xGQA/annotations/zero_shot of github.com/e-bug/iglue"}
 
 
-def splits(raw):
-  """Yields the splits of the release."""
-  site = "datasets/xGQA/annotations/zero_shot of github.com/e-bug/iglue"
-  raw.need(dict.fromkeys(map(FILE.format, LANGUAGES), site))
-  sizes = {f"test_zs_{language}": (12578, language) for language in LANGUAGES}
-  return release.splits(raw, _rows, sizes, "questions")
-
-
-def _rows(raw, _, language):
-  made = raw.json(FILE.format(language), hook=gqa.slim)
+def _rows(raw, split, language):
+  made = raw.json(FILE.format(split, language), hook=gqa.slim)
   for id, q in made.items():
     yield {**gqa.question(raw, id, q), "language": language}
 
+
+splits = release.table(_rows, SIZES, "questions", FILES)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -13,13 +13,7 @@ from transfers import coco35l as transfer
 
 CAPTIONS = "captions.jsonl"
 SITE = "from google.github.io/crossmodal-3600"
-
-
-def splits(raw):
-  """Yields the splits of the release."""
-  raw.need({CAPTIONS: f"captions.zip {SITE}"})
-  sizes = dict.fromkeys(transfer.XM3600, 3600)
-  return release.splits(raw, _rows, sizes, "photos")
+FILES = {CAPTIONS: f"captions.zip {SITE}"}
 
 
 @functools.cache  # for all languages
@@ -44,6 +38,10 @@ def _rows(raw, language):
       "language": language,
     }
 
+
+splits = release.table(
+  _rows, dict.fromkeys(transfer.XM3600, 3600), "photos", FILES
+)
 
 if __name__ == "__main__":
   release.main(splits, __doc__)

@@ -49,7 +49,7 @@ class ArrayRecord(splits.Sliced):
     files = shards.find(path, SUFFIXES)
 
     def table(name):
-      made = shards.Table(files[name], records)
+      made = shards.Table(files[name], Records)
       if _first(made).startswith(_MAGIC):
         made.decode = functools.partial(unpack, keys=keys)
       else:
@@ -69,19 +69,11 @@ def _first(rows):
 
 
 @functools.lru_cache(maxsize=1 << 8)  # each keeps its file open
-def records(shard):
-  """Returns the records of a file, random access to bytes.
-
-  Raises:
-    ValueError: the file is no ArrayRecord file, or is broken off.
-  """
-  return Records(shard)
-
-
 class Records:
   """The records of one ArrayRecord file; safe to read from several threads."""
 
   def __init__(self, shard):
+    """Raises ValueError: it is no ArrayRecord file, or is broken off."""
     from array_record.python import array_record_module
 
     self._reader = array_record_module.ArrayRecordReader(shard.path, _READER)

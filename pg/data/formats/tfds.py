@@ -37,8 +37,8 @@ from pg.data.storage import files
 
 _HOME = "~/tensorflow_datasets"
 FORMATS = {
-  "tfrecord": tfrecord.records,
-  "array_record": array_record.records,
+  "tfrecord": tfrecord.Records,
+  "array_record": array_record.Records,
   "parquet": functools.partial(parquet.values, column="data"),
 }
 
@@ -51,9 +51,7 @@ class Tfds(splits.Sliced):
   known), and the key with `_name` after it is its name, or None.
   """
 
-  def __init__(
-    self, name=None, split=None, data_dir=None, keys=None, verify=True
-  ):
+  def __init__(self, name=None, split=None, data_dir=None, keys=None):
     """Finds a dataset.
 
     Args:
@@ -63,7 +61,6 @@ class Tfds(splits.Sliced):
       data_dir: str, the folder that datasets are in, or its URL; None is
         $TFDS_DATA_DIR or ~/tensorflow_datasets.
       keys: list of str, what to return of each row; None is all.
-      verify: bool, whether to compare the checksums of TFRecord files.
 
     Raises:
       ValueError: no such dataset, configuration, version, split or key; a file
@@ -76,8 +73,6 @@ class Tfds(splits.Sliced):
     spec = _json(folder / "features.json", "featuresDict")
     kind = info.get("fileFormat", "tfrecord")
     read = config.lookup(FORMATS, kind, f"format of {where}")
-    if kind == "tfrecord":
-      read = functools.partial(read, verify=verify)
     try:
       decoder = features.Decoder(spec, folder, keys)
       through_tfds = kind == "array_record" and features.tfds_reads(spec)
@@ -113,7 +108,7 @@ class _Shard:
 
   def __init__(self, shard, split):
     folder, name = os.path.split(shard.path)
-    self._len = len(array_record.records(shard))
+    self._len = len(array_record.Records(shard))
     if self._len:
       builder = _builder(folder)
       i = sorted(builder.info.splits[split].filenames).index(name)

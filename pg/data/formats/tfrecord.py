@@ -29,7 +29,7 @@ class TfRecord(splits.Sliced):
   with a dataset_info.json take the source `tfds`, which knows them.
   """
 
-  def __init__(self, path, split=None, keys=None, verify=True):
+  def __init__(self, path, split=None, keys=None):
     """Finds the records.
 
     Args:
@@ -37,17 +37,14 @@ class TfRecord(splits.Sliced):
         mapping from splits to those.
       split: str, split syntax; None where there is only one split.
       keys: list of str, what to return of each row; None is all.
-      verify: bool, whether to compare checksums. It takes 14 us per 100 kB,
-        and finds what a broken disk or copy made of the data.
 
     Raises:
       ValueError: no such files, one is missing or broken off, or as Types.
     """
     files = shards.find(path, SUFFIXES)
-    read = functools.partial(records, verify=verify)
 
     def table(name):
-      made = shards.Table(files[name], read, tf_example.parse)
+      made = shards.Table(files[name], Records, tf_example.parse)
       made.decode = tf_example.Types(made, keys)
       return made
 
@@ -55,20 +52,12 @@ class TfRecord(splits.Sliced):
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def records(shard, verify=True):
-  """Returns the records of a file, random access to bytes.
-
-  Raises:
-    ValueError: the file is no TFRecord file, or is broken off.
-  """
-  return Records(shard, verify)
-
-
 class Records:
   """The records of one TFRecord file; safe to read from several threads."""
 
-  def __init__(self, shard, verify):
-    self._path, self._verify = shard.path, verify
+  def __init__(self, shard):
+    """Raises ValueError: it is no TFRecord file, or is broken off."""
+    self._path = shard.path
     self._ends = index.Index(write_ends, shard.path).data.view(np.int64)
 
   def __len__(self):
@@ -84,7 +73,8 @@ class Records:
     body, tail = data[_HEAD:-_TAIL], data[-_TAIL:]
     if len(data) < _HEAD + _TAIL or len(body) != _length(data):
       raise ValueError(f"{self._path} has changed since it was opened")
-    if self._verify and _masked(google_crc32c.value(body)) != _number(tail):
+    # 14 us per 100 kB to find what a broken disk or copy made of it.
+    if _masked(google_crc32c.value(body)) != _number(tail):
       raise ValueError(
         f"the checksum of its {len(body)} bytes is wrong: they are not as they"
         " were written; copy the file again"

@@ -39,11 +39,6 @@ def make_tfrecord(root):
   return path, dict(source="tfrecord", path=str(path))
 
 
-def make_unverified(root):
-  path, spec = make_tfrecord(root)
-  return path, {**spec, "verify": False}
-
-
 def make_tfds(root):
   path = root / "toy-train.tfrecord-00000-of-00001"
   boxes = {"boxes": [0.0, 0.5, 0.5, 1.0] * 2}
@@ -57,7 +52,7 @@ def make_tfds(root):
   (root / "dataset_info.json").write_text(json.dumps(info))
   spec = {"featuresDict": {"features": FEATURES}}
   (root / "features.json").write_text(json.dumps(spec))
-  return path, dict(source="tfds", data_dir=str(root), verify=False)
+  return path, dict(source="tfds", data_dir=str(root))
 
 
 def make_array_record(root):
@@ -93,7 +88,6 @@ def make_arrow_stream(root):
 
 MAKERS = [
   make_tfrecord,
-  make_unverified,
   make_tfds,
   make_array_record,
   make_parquet,

@@ -104,7 +104,7 @@ def as_tfrecord(folder, target):
   """Copies a dataset of ArrayRecord files to one of TFRecord files."""
   shutil.copytree(folder, target)
   for path in target.glob("*.array_record-*"):
-    rows = shards.Table([str(path)], array_record.records)
+    rows = shards.Table([str(path)], array_record.Records)
     name = path.name.replace("array_record", "tfrecord")
     records.write_tfrecord(target / name, [rows[i] for i in range(len(rows))])
     path.unlink()
