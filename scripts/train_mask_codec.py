@@ -32,66 +32,20 @@ LR, COMMIT, EMA = 3e-3, 0.25, 0.99
 DEAD, REVIVED = 1.0, 4.0
 
 
-# The network in jax, on {name of mask_tensors.TENSORS: array}.
-
-
 def encoder(params, x):
-  """Returns what is quantized, f32[B, 4, 4, D], of f32[B, 64, 64] in 0..1."""
-  x = x[..., None] * 2 - 1
-  for i in (0, 2, 4, 6):
-    x = jax.nn.relu(_conv(params, f"encoder.{i}", x, stride=2))
-  for i in (8, 9):
-    x = _residual(params, f"encoder.{i}", x)
-  return _conv(params, "encoder.10", x)
+  """Returns what is quantized, f32[B, 4, 4, D], of f32[B, 64, 64] in 0..1.
+
+  Args:
+    params: {name of mask_tensors.TENSORS: array}.
+    x: the masks.
+  """
+  codec = masks.Codec(masks.matrices(params), None)
+  return masks.encoder(codec, x[..., None] * 2 - 1)
 
 
 def decoder(params, x):
   """Returns masks f32[B, 64, 64], about -1 to 1, of f32[B, 4, 4, D]."""
-  x = jax.nn.relu(_conv(params, "decoder.0", x))
-  for i in (2, 3):
-    x = _residual(params, f"decoder.{i}", x)
-  for i in (4, 6, 8, 10):
-    x = jax.nn.relu(_double(params, f"decoder.{i}", x))
-  return _conv(params, "decoder.12", x)[..., 0]
-
-
-def _conv(params, name, x, stride=1):
-  weight = params[f"{name}.weight"]
-  bias = params[f"{name}.bias"][None, None, None]
-  size = weight.shape[-1]
-  if size > 1:
-    x = _windows(x, size, stride)
-  return x @ weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)) + bias
-
-
-def _double(params, name, x):
-  """A transposed convolution; XLA has a slow one on CPUs, see masks.py."""
-  weight = params[f"{name}.weight"]
-  bias = params[f"{name}.bias"][None, None, None]
-  x = _windows(x, 2, 1) @ masks.up_matrix(weight)
-  b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, -1).swapaxes(2, 3)
-  return x.reshape(b, 2 * h, 2 * w, -1)[:, 1:-1, 1:-1] + bias
-
-
-def _windows(x, size, stride):
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  h, w = ((side - size) // stride + 1 for side in x.shape[1:3])
-  parts = [
-    x[:, i : i + stride * h : stride, j : j + stride * w : stride]
-    for i in range(size)
-    for j in range(size)
-  ]
-  return jnp.concatenate(parts, -1)
-
-
-def _residual(params, name, x):
-  y = jax.nn.relu(_conv(params, f"{name}.net.0", x))
-  y = jax.nn.relu(_conv(params, f"{name}.net.2", y))
-  return x + _conv(params, f"{name}.net.4", y)
-
-
-# How it is learned.
+  return masks.decoder(masks.Codec(masks.matrices(params), None), x)
 
 
 def init(rng):

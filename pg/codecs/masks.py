@@ -37,7 +37,8 @@ _UP = ("decoder.4", "decoder.6", "decoder.8", "decoder.10")  # see _upsample
 class Codec(NamedTuple):
   """The weights of the VQ-VAE, as matrices."""
 
-  layers: dict  # name such as "encoder.0" -> (f32[inputs, outputs], f32[...])
+  # Name such as "encoder.0" -> f32[inputs, outputs] and f32[1, 1, 1, outputs].
+  layers: dict
   codebook: np.ndarray  # f32[128, D]
 
 
@@ -62,14 +63,20 @@ def build(tensors, name="the mask codec"):
     ValueError: as in `load`; it begins with `name`.
   """
   mask_tensors.check(tensors, name)
+  flat = lambda x: np.ascontiguousarray(x, np.float32)
+  layers = {k: tuple(map(flat, v)) for k, v in matrices(tensors).items()}
+  return Codec(layers, tensors["_vq_vae._embedding"].astype(np.float32))
+
+
+def matrices(tensors):
+  """Returns the `layers` of a Codec of {name: array}; also of jax."""
   layers = {}
   for key, value in tensors.items():
     layer, _, kind = key.rpartition(".")
     if kind == "weight":
-      matrix = up_matrix(value) if layer in _UP else _matrix(value)
-      bias = tensors[f"{layer}.bias"].astype(np.float32)
-      layers[layer] = np.ascontiguousarray(matrix, np.float32), bias
-  return Codec(layers, tensors["_vq_vae._embedding"].astype(np.float32))
+      matrix = _up_matrix(value) if layer in _UP else _matrix(value)
+      layers[layer] = matrix, tensors[f"{layer}.bias"][None, None, None]
+  return layers
 
 
 def encode(codec, mask, box):
@@ -110,7 +117,7 @@ def decode(codec, codes):
   ):
     raise ValueError(f"wanted 16 codes in 0..127, got {str(codes)[:200]}")
   x = codec.codebook[codes.reshape(-1, GRID, GRID)]
-  return _chunked(_decoder, codec, x).reshape(*codes.shape[:-1], SIDE, SIDE)
+  return _chunked(decoder, codec, x).reshape(*codes.shape[:-1], SIDE, SIDE)
 
 
 def paste(decoded, box, height, width):
@@ -176,12 +183,12 @@ def features(codec, crops):
   crops = np.asarray(crops, np.float32)
   assert crops.shape[-2:] == (SIDE, SIDE), crops.shape
   x = crops.reshape(-1, SIDE, SIDE, 1) * 2 - 1
-  x = _chunked(_encoder, codec, x)
+  x = _chunked(encoder, codec, x)
   return x.reshape(*crops.shape[:-2], *x.shape[1:])
 
 
-def _encoder(codec, x):
-  """Maps f32[masks, 64, 64, 1] to f32[masks, 4, 4, D]."""
+def encoder(codec, x):
+  """Maps f32[masks, 64, 64, 1] to f32[masks, 4, 4, D]; also of jax."""
   for i in (0, 2, 4, 6):
     x = _relu(_apply(codec, f"encoder.{i}", _windows(x, 4, stride=2)))
   for i in (8, 9):
@@ -189,8 +196,8 @@ def _encoder(codec, x):
   return _apply(codec, "encoder.10", x)
 
 
-def _decoder(codec, x):
-  """Maps f32[masks, 4, 4, D] to f32[masks, 64, 64]."""
+def decoder(codec, x):
+  """Maps f32[masks, 4, 4, D] to f32[masks, 64, 64]; also of jax."""
   x = _relu(_apply(codec, "decoder.0", x))
   for i in (2, 3):
     x = _residual(codec, f"decoder.{i}", x)
@@ -214,8 +221,8 @@ def _upsample(codec, name, x):
   matrix, bias = codec.layers[name]
   x = _product(_windows(x, 2), matrix)
   b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, len(bias)).swapaxes(2, 3)
-  x = x.reshape(b, 2 * h, 2 * w, len(bias))
+  x = x.reshape(b, h, w, 2, 2, -1).swapaxes(2, 3)
+  x = x.reshape(b, 2 * h, 2 * w, -1)
   return x[:, 1:-1, 1:-1] + bias
 
 
@@ -224,10 +231,15 @@ def _windows(x, size, stride=1):
 
   One row or column of zeros is put around.
   """
-  x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  x = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
-  x = x[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
-  return x.reshape(*x.shape[:3], size * size * x.shape[-1])
+  xp = x.__array_namespace__()
+  x = xp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  rows, columns = (side - size + 1 for side in x.shape[1:3])
+  shifted = [
+    x[:, i : i + rows : stride, j : j + columns : stride]
+    for i in range(size)
+    for j in range(size)
+  ]
+  return xp.concatenate(shifted, -1)
 
 
 def _apply(codec, name, x):
@@ -244,7 +256,7 @@ def _product(x, matrix):
 
 
 def _relu(x):
-  return np.maximum(x, 0, out=x)
+  return x.__array_namespace__().maximum(x, 0)
 
 
 def _chunked(function, codec, x):
@@ -258,8 +270,8 @@ def _matrix(weight):
   return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 
-def up_matrix(weight):
-  """Reshapes [in, out, 4, 4] to [4 * in, 4 * out], see `_upsample`; also jax.
+def _up_matrix(weight):
+  """Reshapes [in, out, 4, 4] to [4 * in, 4 * out], see `_upsample`.
 
   Of a window's inputs the first has the later half of the kernel.
   """

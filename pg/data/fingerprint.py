@@ -19,7 +19,7 @@ NUM_ROWS = 64  # of a dataset that are read, evenly spread
 # Of its files together: 16 MiB are read as a whole, of more this many blocks.
 NUM_BLOCKS, BLOCK = 256, 1 << 16  # bytes
 # Arguments of sources that say where the data lie, and how they are read.
-PLACES = ("path", "image_root", "captions", "data_dir", "timeout", "verify")
+PLACES = ("path", "image_root", "captions", "data_dir", "timeout")
 
 
 def take(data):

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pg import atomic, command, config, progress
+from pg import table as table_lib
 from pg.data.formats import array_record
 from pg.pp import image
 from scripts.prepare import release_files
@@ -342,14 +343,12 @@ def _with_media(row, convert):
 
 def summary(done, out, suffix):
   """Returns a table of the splits, one a line."""
-  width = max([16, *(len(x.split.name) for x in done)])
-  lines = [f"{'split':{width}} {'rows':>10} {'published':>10} {'left out':>9}"]
+  lines = [["split", "rows", "published", "left out", ""]]
   for split, num, num_absent, problems in done:
     wanted = "" if split.num is None else f"{split.num:,}"
     path = os.path.join(out, split.name + suffix)
     there = path if os.path.exists(path) else "not written"
     rows = "was there" if num is None else f"{num:,}"
     note = "  ! " + problems[0].splitlines()[0] if problems else ""
-    numbers = f"{rows:>10} {wanted:>10} {num_absent:>9,}"
-    lines.append(f"{split.name:{width}} {numbers}  {there}{note}")
-  return "\n".join(lines)
+    lines.append([split.name, rows, wanted, f"{num_absent:,}", there + note])
+  return "\n".join(table_lib.lines(lines, words=(0, 4)))

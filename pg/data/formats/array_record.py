@@ -23,41 +23,26 @@ import json
 import struct
 
 from pg import atomic, config
-from pg.data.formats import shards, splits, tf_example
+from pg.data.formats import shards, tf_example
 
-SUFFIXES = (".array_record", ".arrayrecord")
 _MAGIC = b"pg1\n"
 _HEAD = len(_MAGIC) + 4  # bytes before the JSON
 _READER = "readahead_buffer_size:0,max_parallelism:0"  # best for random access
 
 
-class ArrayRecord(splits.Sliced):
+class ArrayRecord(shards.Sharded):
   """Rows of ArrayRecord files."""
 
-  def __init__(self, path, split=None, keys=None):
-    """Finds the records.
+  suffixes = (".array_record", ".arrayrecord")
 
-    Args:
-      path: str, a folder, file, pattern or URL of one; a list of files; or a
-        mapping from splits to those.
-      split: str, split syntax; None where there is only one split.
-      keys: list of str, what to return of each row; None is all.
-
-    Raises:
-      ValueError: no such files, one is missing or broken, or no such key.
-    """
-    files = shards.find(path, SUFFIXES)
-
-    def table(name):
-      made = shards.Table(files[name], Records)
-      if _first(made).startswith(_MAGIC):
-        made.decode = functools.partial(unpack, keys=keys)
-      else:
-        made.decode = tf_example.parse
-        made.decode = tf_example.Types(made, keys)
-      return made
-
-    super().__init__(files, table, split)
+  def _table(self, files, keys):
+    made = shards.Table(files, Records)
+    if _first(made).startswith(_MAGIC):
+      made.decode = functools.partial(unpack, keys=keys)
+    else:
+      made.decode = tf_example.parse
+      made.decode = tf_example.Types(made, keys)
+    return made
 
 
 def _first(rows):

@@ -26,9 +26,8 @@ import threading
 
 from pg import config
 from pg.data.formats import rows as rows_lib
-from pg.data.formats import shards, splits
+from pg.data.formats import shards
 
-SUFFIXES = (".parquet", ".arrow", ".feather")
 _GROUPS = 8  # of Parquet that are kept, in all files together
 # A group of more bytes that takes so much less in the file is not read on.
 _LARGE, _MOST_RATIO = 1 << 30, 100
@@ -36,28 +35,27 @@ _BATCH = 64  # rows of it that are read at a time
 _LOCKS = [threading.Lock() for _ in range(16)]
 
 
-class Parquet(splits.Sliced):
+class Parquet(shards.Sharded):
   """Rows of Parquet files, or of Arrow files (file or stream format)."""
+
+  suffixes = (".parquet", ".arrow", ".feather")
 
   def __init__(self, path, split=None, keys=None, image_root=None):
     """Finds the rows.
 
     Args:
-      path: str, a folder, file, pattern or URL ("hf://datasets/...") of one; a
-        list of files; or a mapping from splits to those.
-      split: str, split syntax; None where there is only one split.
-      keys: list of str, the columns to read; None is all.
+      path, split, keys: as in shards.Sharded; keys are columns.
       image_root: str, the folder that paths of images are relative to, and that
         they are in; None is the folder of each file.
-
-    Raises:
-      ValueError: no such files or columns, a file is missing or broken.
     """
-    files = shards.find(path, SUFFIXES)
+    self._image_root = image_root
+    super().__init__(path, split, keys)
+
+  def _table(self, files, keys):
     columns = None if keys is None else tuple(keys)
-    read = functools.partial(rows, columns=columns, image_root=image_root)
-    table = lambda name: shards.Table(files[name], read, noun="row")
-    super().__init__(files, table, split)
+    root = self._image_root
+    read = functools.partial(rows, columns=columns, image_root=root)
+    return shards.Table(files, read, noun="row")
 
 
 @functools.lru_cache(maxsize=1 << 8)  # each keeps its file open

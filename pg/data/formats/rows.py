@@ -65,12 +65,9 @@ class Rows:
     """Returns path or URL of row i's image, a list of several; None: inside."""
     row, root = self._located(i)
     names = row["video"] if "video" in row else row["image"]
-    several = isinstance(names, list)
-    found = [
-      None if files.is_inline(name) else files.resolve(name, root)
-      for name in (names if several else [names])
-    ]
-    return found if several else found[0]
+    inside = files.is_inline
+    ref = lambda name: None if inside(name) else files.resolve(name, root)
+    return image_ops.each(names, ref)
 
   def check(self, limit=100):
     """Validates rows, that their images are there, and that some decode.

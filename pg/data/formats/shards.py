@@ -17,7 +17,7 @@ import re
 from concurrent import futures
 from typing import NamedTuple
 
-from pg.data.formats import rows
+from pg.data.formats import rows, splits
 from pg.data.storage import files
 
 _SHARD = re.compile(r"-(\d{4,})-of-(\d{4,})")
@@ -195,6 +195,30 @@ def local(name):
   path = files.local(name)
   status = os.stat(path)
   return Shard(name, path, status.st_size, status.st_mtime_ns)
+
+
+class Sharded(splits.Sliced):
+  """The base of sources that are files of rows, in shards or not.
+
+  A format has `suffixes`, how the names of its files end, and a method
+  `_table(files, keys)`, which returns the Table of the files of a split.
+  """
+
+  def __init__(self, path, split=None, keys=None):
+    """Finds the rows.
+
+    Args:
+      path: str, a folder, file, pattern or URL of one; a list of files; or a
+        mapping from splits to those.
+      split: str, split syntax; None where there is only one split.
+      keys: list of str, what to return of each row; None is all.
+
+    Raises:
+      ValueError: no such files, one is missing or broken, or no such key.
+    """
+    files = find(path, self.suffixes)
+    table = lambda name: self._table(files[name], keys)
+    super().__init__(files, table, split)
 
 
 class Table:

@@ -15,40 +15,25 @@ import google_crc32c
 import numpy as np
 
 from pg import limits
-from pg.data.formats import shards, splits, tf_example
+from pg.data.formats import shards, tf_example
 from pg.data.storage import index
 
-SUFFIXES = (".tfrecord", ".tfrecords")
 _HEAD, _TAIL = 12, 4  # bytes before and after those of a record
 
 
-class TfRecord(splits.Sliced):
+class TfRecord(shards.Sharded):
   """Rows of TFRecord files of tf.train.Example, of which nothing is known.
 
   The types of the values are found by looking (tf_example.Types). For datasets
   with a dataset_info.json take the source `tfds`, which knows them.
   """
 
-  def __init__(self, path, split=None, keys=None):
-    """Finds the records.
+  suffixes = (".tfrecord", ".tfrecords")
 
-    Args:
-      path: str, a folder, file, pattern or URL of one; a list of files; or a
-        mapping from splits to those.
-      split: str, split syntax; None where there is only one split.
-      keys: list of str, what to return of each row; None is all.
-
-    Raises:
-      ValueError: no such files, one is missing or broken off, or as Types.
-    """
-    files = shards.find(path, SUFFIXES)
-
-    def table(name):
-      made = shards.Table(files[name], Records, tf_example.parse)
-      made.decode = tf_example.Types(made, keys)
-      return made
-
-    super().__init__(files, table, split)
+  def _table(self, files, keys):
+    made = shards.Table(files, Records, tf_example.parse)
+    made.decode = tf_example.Types(made, keys)
+    return made
 
 
 @functools.lru_cache(maxsize=1 << 14)
