@@ -55,9 +55,8 @@ def run(main, doc, *, with_config=True, **arguments):
   characters (`progress.plain`), and no error or warning secrets of URLs.
   SIGTERM and Ctrl-C: see pg/stop.py.
   """
-  spec = sys.modules[
-    "__main__"
-  ].__spec__  # None where a file is run by its path
+  # None where a file is run by its path.
+  spec = sys.modules["__main__"].__spec__
   parser = Parser(
     prog=spec and f"python -m {spec.name}",
     description=doc,

@@ -7,6 +7,8 @@ limits of its dataset; what reads a file or decodes an image asks for them.
 
 import contextlib
 import contextvars
+import os
+import stat
 from typing import NamedTuple
 
 
@@ -51,3 +53,24 @@ def check_bytes(size, what):
       f"{what} has more than input.max_bytes = {most:,} bytes; raise that"
       " if it is meant to"
     )
+
+
+def read(path):
+  """Returns the bytes of a file.
+
+  Raises:
+    ValueError: it is none (a device or a pipe, which may never end), or has
+      more bytes than a row may ask for.
+    OSError: it cannot be read.
+  """
+  with open(path, "rb", opener=_at_once) as f:
+    status = os.fstat(f.fileno())
+    if not stat.S_ISREG(status.st_mode):
+      raise ValueError(f"{path} is no file but a device or a pipe")
+    check_bytes(status.st_size, path)
+    return f.read()
+
+
+def _at_once(path, flags):
+  """Opens a file; a pipe into which nobody writes does not wait."""
+  return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -36,6 +36,7 @@ from pg.data.formats import (
 from pg.data.storage import files
 
 _HOME = "~/tensorflow_datasets"
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 FORMATS = {
   "tfrecord": tfrecord.Records,
   "array_record": array_record.Records,
@@ -235,16 +236,23 @@ def _json(path, *keys):
 
 def _shards(name, kind, split):
   """Returns the files of a split and how many records each should have."""
-  from tensorflow_datasets.core import naming
-
   lengths = [int(n) for n in split.get("shardLengths", ())]
-  template = split.get("filepathTemplate")  # None is the usual one
-  files = naming.ShardedFileTemplate("", template, name, split["name"], kind)
-  num = len(lengths)
-  names = [
-    files.relative_filepath(shard_index=i, num_shards=num) for i in range(num)
-  ]
-  for path in names:
+  template = split.get("filepathTemplate", _TEMPLATE)
+  names = []
+  for i in range(len(lengths)):
+    number, num = f"{i:05}", f"{len(lengths):05}"
+    words = {
+      "DATASET": name,
+      "SPLIT": split["name"],
+      "FILEFORMAT": kind,
+      "SHARD_INDEX": number,
+      "NUM_SHARDS": num,
+      "SHARD_X_OF_Y": f"{number}-of-{num}",
+    }
+    path = template
+    for word, value in words.items():
+      path = path.replace(f"{{{word}}}", value)
     if path.startswith("/") or ".." in path.split("/"):
       raise ValueError(f"the shard {path} is not in the dataset's folder")
+    names.append(path)
   return names, lengths

@@ -12,8 +12,9 @@ folders, the XML files and images of one folder.
 import os
 from xml.etree import ElementTree
 
+from pg import limits
 from pg.data.formats import folders, splits
-from pg.data.storage import files, lookup, text, whole
+from pg.data.storage import files, lookup, text
 from pg.pp import image as image_ops
 
 
@@ -87,7 +88,7 @@ def _names(annotations, path):
 
 def _parsed(path):
   """Returns the root of an XML file."""
-  data = whole.read(path)
+  data = limits.read(path)
   try:
     return ElementTree.fromstring(data)
   except (ElementTree.ParseError, ValueError):

@@ -28,7 +28,7 @@ import posixpath
 import re
 
 from pg import atomic, limits, progress
-from pg.data.storage import index, lookup, tar, whole
+from pg.data.storage import index, lookup, tar
 
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
@@ -58,7 +58,7 @@ def read(name, root, timeout=20.0, check=lambda data: None):
     elif _URL.match(path):
       data = _download(path, timeout, check, public=_is_foreign(name, root))
     else:
-      data = whole.read(path)
+      data = limits.read(path)
   if not data:
     raise _empty(name)
   return data
@@ -255,7 +255,7 @@ def _download(url, timeout, check, *, public):
   """Returns the image at a URL, from the cache if it is there."""
   target = kept(url)
   with contextlib.suppress(OSError):
-    return whole.read(target)
+    return limits.read(target)
   from pg.data.storage import remote  # it takes long to load
 
   public = public and not limits.current().private_hosts

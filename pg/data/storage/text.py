@@ -3,7 +3,7 @@
 import io
 import json
 
-from pg.data.storage import whole
+from pg import limits
 
 
 def read(path):
@@ -17,10 +17,10 @@ def read(path):
     path: str, a local file.
 
   Raises:
-    ValueError: it is in none of these, or as `whole.read`.
+    ValueError: it is in none of these, or as `limits.read`.
     OSError: it cannot be read.
   """
-  return decode(whole.read(path))
+  return decode(limits.read(path))
 
 
 def decode(data):
