@@ -4,8 +4,7 @@ Training is an endless stream of examples. Which row of which dataset stands at
 a position, and what is drawn for it, is a function of the seed and the position
 alone: neither threads, worker processes nor hosts change it, and to resume is
 to start at another position. Batch j is the positions from j * B on, of which
-each host reads a block. Evaluation reads each row once, in order, and fills up
-with padding examples (index -1).
+each host reads a block. Evaluation (evaluation.py) reads each row once.
 
 To read a row gives it as the batch has it, or raises `pp.Skip` (it does not
 belong to the task) or `bad.BadRow`. Training takes the next row of the same
@@ -14,7 +13,6 @@ the mixture's weights stay exact; evaluation leaves it out.
 """
 
 import functools
-import operator
 import os
 import sys
 from concurrent import futures
@@ -29,7 +27,7 @@ from pg.data import bad as bad_lib
 from pg.data import cache, mixture, prefix_lm
 from pg.data import options as options_lib
 from pg.data import source as source_lib
-from pg.pp import image, parse
+from pg.pp import image
 
 # Rows of one dataset that are tried for one position of the stream.
 MAX_TRIES = 10_000
@@ -151,7 +149,7 @@ def train_batches(
     A generator of (rows, bad): a batch, and the list of Bad rows that others in
     it replace.
   """
-  first, size = _share(batch_size)
+  first, size = share(batch_size)
   stop = sys.maxsize if stop is None else stop
   if options.cache:
     data = cache.cached(data, options)
@@ -161,9 +159,9 @@ def train_batches(
   def batch(j):
     at = start + j * batch_size + first
     numbers, indices, rows, bad = zip(*(stream[at + k] for k in range(size)))
-    return stack(rows, numbers, indices), _Aside(sum(bad, []))
+    return stack(rows, numbers, indices), Aside(sum(bad, []))
 
-  return _iterate((stop - start) // batch_size, batch, options)
+  return iterate((stop - start) // batch_size, batch, options)
 
 
 def stack(rows, sources, indices):
@@ -179,76 +177,14 @@ def stack(rows, sources, indices):
   return batch | {k: np.array(v, np.int32) for k, v in ids.items()}
 
 
-def train_texts(data, seed, options=DEFAULT):
-  """Iterates over (prefix, suffix) of training, in the mixture's proportion.
-
-  Images are not decoded for that; so boxes are those before a random crop.
-  """
-  data = tuple(
-    d._replace(pp=functools.partial(parse.run_texts, *d.pp.args)) for d in data
-  )
-  texts = operator.itemgetter("prefix", "suffix")
-  stream = Stream(data, texts, seed, skip_bad=options.bad.skips)
-  text = lambda k: (_Aside(*stream[k][2]),)
-  return _iterate(sys.maxsize, text, options._replace(num_workers=0))
-
-
-def eval_batches(
-  dataset, form, make, batch_size, num_examples=None, options=DEFAULT
-):
-  """Iterates over this host's rows of a dataset, every row once, in order.
-
-  Skipped and bad rows become padding: where they stand depends on nothing but
-  the data, so that all hosts get as many batches.
-
-  Args:
-    dataset: pipeline.Dataset.
-    form: prefix_lm.Form.
-    make: prefix_lm.train_row to score, prefix_lm.decode_row to generate.
-    batch_size: int, rows per batch over all hosts.
-    num_examples: int, only the first rows; None is all.
-    options: Options.
-
-  Returns:
-    A generator of (rows, bad, examples): a batch, a list of the Bad rows left
-    out of it, and the examples in it (padding left out) without their images.
-  """
-  first, size = _share(batch_size)
-  n = len(dataset.source)
-  n = n if num_examples is None else min(n, num_examples)
-  padding = make(form, {"image": [], "prefix": "", "suffix": ""})
-
-  def row_and_text(example):
-    text = {k: v for k, v in example.items() if k != "image"}
-    return make(form, example), text
-
-  def visit(i):
-    """Returns row i with its index, its text, and Bad rows; or padding."""
-    visits = [(i, pp.Turn(row=i))] if i < n else []
-    skip_bad = options.bad.skips
-    index, item, bad = first_usable(dataset, visits, row_and_text, skip_bad)
-    if item is None:
-      return padding, -1, None, bad
-    row, text = item
-    return row, index, text, bad
-
-  def batch(j):
-    at = j * batch_size + first
-    rows, indices, texts, bad = zip(*(visit(at + k) for k in range(size)))
-    texts = [text for text in texts if text is not None]
-    return stack(rows, [0] * size, indices), _Aside(sum(bad, []), texts)
-
-  return _iterate(-(-n // batch_size), batch, options)
-
-
-class _Aside:
+class Aside:
   """What goes along with a batch as it is; Grain opens other containers."""
 
   def __init__(self, *values):
     self.values = values
 
 
-def _share(batch_size):
+def share(batch_size):
   """Returns where this host's block of a batch begins, and its size."""
   host, hosts = jax.process_index(), jax.process_count()
   if batch_size % hosts:
@@ -260,10 +196,10 @@ def _share(batch_size):
   return host * size, size
 
 
-def _iterate(num_items, make, options):
+def iterate(num_items, make, options):
   """Iterates over make(0), make(1)... in order, read ahead by the options.
 
-  Each is a tuple that ends with an _Aside, which is opened.
+  Each is a tuple that ends with an Aside, which is opened.
   """
   workers = options.num_workers
   ahead = -(-options.prefetch // max(1, workers))

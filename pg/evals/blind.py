@@ -4,7 +4,7 @@ import collections
 import contextlib
 import itertools
 
-from pg.data import stream
+from pg.data import evaluation
 
 # Training rows whose texts make the baseline.
 NUM_TEXTS = 8192
@@ -21,7 +21,7 @@ def fit(data, options):
     data: tuple of pipeline.Dataset, those of training.
     options: options.Options.
   """
-  texts = stream.train_texts(data, seed=0, options=options)
+  texts = evaluation.train_texts(data, seed=0, options=options)
   with contextlib.closing(texts):
     return Majority(itertools.islice(texts, NUM_TEXTS))
 

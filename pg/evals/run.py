@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pg import sharding, stop
-from pg.data import stream
+from pg.data import evaluation, stream
 from pg.decode import beam, loop, sampling
 from pg.evals import interval, records, submit
 from pg.evals import metrics as metrics_lib
@@ -128,7 +128,7 @@ def _batches(task, form, mesh, record):
   sharding.check_batch(batch_size, mesh)
   batches = task.replay.batches(
     form,
-    lambda: stream.eval_batches(
+    lambda: evaluation.eval_batches(
       task.data, form, task.make_row, batch_size, n, task.options
     ),
   )

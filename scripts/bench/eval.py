@@ -14,7 +14,7 @@ import statistics
 import jax
 
 from pg import config, experiment, train
-from pg.data import cache, stream
+from pg.data import cache, evaluation, stream
 from pg.evals import run as evals_run
 from scripts import bench
 
@@ -48,7 +48,7 @@ def main(args):
   for task in r.tasks:
     weights = unrolled if task.generates else params
     n, size = task.settings["num_examples"], task.settings["batch_size"]
-    read = stream.eval_batches(
+    read = evaluation.eval_batches(
       task.data, r.form, task.make_row, size, n, task.options
     )
     batches = [item[-1] for item in stream.on_devices(read, r.mesh)]

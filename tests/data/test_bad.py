@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pg.data import bad, options, prefix_lm, stream
+from pg.data import bad, evaluation, options, prefix_lm, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -49,7 +49,7 @@ def test_a_bad_row_ends_training_and_evaluation_and_is_named(
   with pytest.raises(ValueError, match=message):
     numbers.batches(data, form, 10)
   with pytest.raises(ValueError, match=message):
-    list(stream.eval_batches(data[0], form, prefix_lm.train_row, 10))
+    list(evaluation.eval_batches(data[0], form, prefix_lm.train_row, 10))
   with pytest.raises(ValueError, match=message):
     numbers.check(data, form)
 

@@ -12,7 +12,7 @@ import pytest
 
 from pg import pp, sharding
 from pg.data import bad as bad_lib
-from pg.data import cache, mixture, options, prefix_lm, stream
+from pg.data import cache, evaluation, mixture, options, prefix_lm, stream
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -242,7 +242,7 @@ def test_an_evaluation_sees_each_row_once_on_any_number_of_hosts(
   spec = dict(source="numbers", size=31, bad=[4], gone=[30], pp="keep_even")
   (data,) = numbers.datasets(spec)
   read = lambda: list(
-    stream.eval_batches(data, form, prefix_lm.train_row, 12, options=SKIP)
+    evaluation.eval_batches(data, form, prefix_lm.train_row, 12, options=SKIP)
   )
   parts = numbers.hosts(num_hosts, read)
   assert [len(part) for part in parts] == [3] * num_hosts
@@ -259,7 +259,7 @@ def test_an_evaluation_sees_each_row_once_on_any_number_of_hosts(
 
 def test_an_evaluation_can_be_of_the_first_rows_only(form):
   (data,) = numbers.datasets(dict(source="numbers"))
-  ((rows, _, examples),) = stream.eval_batches(
+  ((rows, _, examples),) = evaluation.eval_batches(
     data, form, prefix_lm.train_row, 4, 3
   )
   assert rows["index"].tolist() == [0, 1, 2, -1] and len(examples) == 3
@@ -433,7 +433,7 @@ def test_an_evaluation_that_is_broken_off_is_read_again():
 
 def texts_of(string, size=5):
   data = numbers.datasets(dict(source="numbers", size=size), string)
-  texts = stream.train_texts(data, seed=0)
+  texts = evaluation.train_texts(data, seed=0)
   found = {next(texts) for _ in range(size)}
   texts.close()
   return found
