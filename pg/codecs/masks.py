@@ -221,8 +221,9 @@ def _upsample(codec, name, x):
   matrix, bias = codec.layers[name]
   x = _product(_windows(x, 2), matrix)
   b, h, w, _ = x.shape
-  x = x.reshape(b, h, w, 2, 2, -1).swapaxes(2, 3)
-  x = x.reshape(b, 2 * h, 2 * w, -1)
+  num = bias.shape[-1]
+  x = x.reshape(b, h, w, 2, 2, num).swapaxes(2, 3)
+  x = x.reshape(b, 2 * h, 2 * w, num)
   return x[:, 1:-1, 1:-1] + bias
 
 

@@ -61,7 +61,7 @@ def test_annotations_of_another_form_are_named(prepare):
   path.write_text('{"answers": []}')
   with pytest.raises(ValueError, match="no 'annotations', only 'answers'"):
     prepare("vqav2", "train")
-  path.write_text('{"annotations": [{"question_id": 1}]}')
+  path.write_text('{"annotations": [{"question_id": 1000}]}')
   with pytest.raises(ValueError, match="split train: .*KeyError 'answers'"):
     prepare("vqav2", "train")
 
