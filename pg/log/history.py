@@ -67,7 +67,7 @@ def check(meta, now, total, workdir, *, accept):
     ValueError: the run would go on as another one.
   """
   was, unknown = meta.get("run"), []
-  if was is None:
+  if was is None:  # of a version before this file
     was, unknown = _older(meta, now, workdir)
   changed, refused = changes(was, now)
   if 0 < total < meta["step"]:
@@ -86,12 +86,12 @@ def check(meta, now, total, workdir, *, accept):
 
 def _older(meta, now, workdir):
   """Returns what is known of a run whose checkpoint does not describe it."""
-  unknown = "the bytes of its data, and its tokenizer"
+  unknown = "the bytes of its data and its tokenizer"
   try:
     file = pathlib.Path(workdir, "config.json")
     config = json.loads(file.read_text(encoding="utf-8"))
   except (OSError, ValueError):
-    config, unknown = now, f"{unknown}, and its config but for data"
+    config, unknown = now, f"{unknown}, and its config"
   data = meta["data"]
   config = {**config, "data": data["datasets"], "tokenizer": now["tokenizer"]}
   config |= {k: data[k] for k in ("seed", "batch_size")}

@@ -191,7 +191,7 @@ def test_an_earlier_checkpoint_goes_on_and_says_what_is_not_known(
   found = resume(now)
   assert found["changed"] == [] == found["accepted"]
   (unknown,) = found["unknown"]
-  assert "bytes of its data, and its tokenizer, and its config" in unknown
+  assert "bytes of its data and its tokenizer, and its config were" in unknown
   with pytest.raises(ValueError, match="seed was 0, is 1"):
     resume(describe(form, change=dict(seed=1)))
   with pytest.raises(ValueError, match="data.a.len was 10, is 11"):
