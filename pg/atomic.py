@@ -23,7 +23,7 @@ def replacing(path, *, sync=True):
       leaves a file without its content; not worth it for a cache.
 
   Raises:
-    OSError: it cannot be written.
+    OSError: it cannot be written; the error names a file.
   """
   folder, name = os.path.split(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
@@ -36,6 +36,10 @@ def replacing(path, *, sync=True):
     os.replace(partial, path)
     if sync:
       _sync(folder)
+  except OSError as error:  # a full disk's knows no name
+    if error.errno and not error.filename:
+      error.filename = os.fspath(path)
+    raise
   finally:
     _remove(partial)
 

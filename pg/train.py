@@ -176,8 +176,8 @@ def fit(c, workdir, *, accept=False):
       abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
       state = manager.restore(step, abstract)
     else:
-      due = min(run.save_every, run.total)
-      log_run.check_new(c, workdir, due, interrupted=manager.interrupted)
+      first = min(run.save_every, run.total)
+      log_run.check_new(c, workdir, first, interrupted=manager.interrupted)
       state = init_state(c, run.cfg, run.tx, run.mesh)
     record = stream.record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)

@@ -1,5 +1,6 @@
 """A file or folder is there whole, or what was there before it is."""
 
+import errno
 import os
 import re
 import stat
@@ -26,6 +27,13 @@ def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path):
   for wrong in (tmp_path, tmp_path / "file/a.txt"):
     with pytest.raises(OSError, match=re.escape(str(tmp_path))):
       atomic.check(wrong)
+
+
+def test_a_full_disk_names_what_could_not_be_written(tmp_path):
+  path = tmp_path / "a.txt"
+  with pytest.raises(OSError, match=re.escape(f"No space left: '{path}'")):
+    with atomic.replacing(path) as part, open(part, "w"):
+      raise OSError(errno.ENOSPC, "No space left")
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])

@@ -174,7 +174,7 @@ class Log:
     finish(self._workdir, results)
 
 
-def check_new(c, workdir, due, *, interrupted):
+def check_new(c, workdir, first, *, interrupted):
   """Sees that a run may start from step 0: nothing of an earlier one is lost.
 
   A run that was killed before its first checkpoint starts over by the same
@@ -183,7 +183,7 @@ def check_new(c, workdir, due, *, interrupted):
   Args:
     c: the config.
     workdir: str, without a checkpoint.
-    due: int, the step of the first checkpoint.
+    first: int, the step of the first checkpoint.
     interrupted: bool, whether that one was being written.
 
   Raises:
@@ -196,7 +196,7 @@ def check_new(c, workdir, due, *, interrupted):
     return
   config = pathlib.Path(workdir, "config.json")
   same = config.exists() and config.read_text() == c.to_json(indent=2)
-  if same and (last < due or interrupted):
+  if same and (last < first or interrupted):
     progress_lib.say(
       f"{path} goes to step {last}, and nothing was saved before that run"
       " ended: starting over"

@@ -96,10 +96,13 @@ class Manager:
     interrupted = False
     if jax.process_index() == 0:
       self._folder.mkdir(parents=True, exist_ok=True)
-      interrupted = self._remove_partial()
+      partial = list(self._folder.glob(f"*{_PARTIAL}*"))
+      interrupted = bool(partial)
+      for folder in partial:
+        folder.rmtree()
       self._set_aside()
-    # bool, whether a save was under way when the run before was killed; the
-    # other processes wait here until all is in order.
+    # bool, whether the run before ended while it saved; the other processes
+    # wait here until all is in order.
     self.interrupted = bool(
       multihost_utils.broadcast_one_to_all(np.int32(interrupted))
     )
@@ -216,13 +219,6 @@ class Manager:
     # A bucket cannot rename: there the folder has its final name.
     checksums.write(partial if partial.exists() else self._saving)
 
-  def _remove_partial(self):
-    """Removes what was not completed; returns whether there was anything."""
-    partial = list(self._folder.glob(f"*{_PARTIAL}*"))
-    for folder in partial:
-      folder.rmtree()
-    return bool(partial)
-
   def _set_aside(self):
     """Renames what is damaged and newer than the newest good checkpoint."""
     _verify.cache_clear()
@@ -246,12 +242,11 @@ class Manager:
     try:
       yield
     except (OSError, ValueError) as error:  # ValueError is TensorStore's
-      if jax.process_index() == 0:  # it may be what fills the disk
-        with contextlib.suppress(OSError):
-          self._remove_partial()
+      latest = self.latest()
       raise OSError(
-        f"could not write a checkpoint to {self._folder}: {error}\nThe last"
-        f" complete one there is of step {self.latest()}; is the disk full?"
+        f"could not write a checkpoint to {self._folder}: {error}\nIs the disk"
+        " full? Make room and start again:"
+        f" {f'step {latest} is intact' if latest else 'no step was saved yet'}"
       ) from error
 
 

@@ -67,7 +67,7 @@ def stopped_run(workdir, step):
 
 
 def check_new(c, workdir, interrupted=False):
-  log_run.check_new(c, str(workdir), due=10, interrupted=interrupted)
+  log_run.check_new(c, str(workdir), first=10, interrupted=interrupted)
 
 
 def test_a_run_that_has_lost_its_checkpoints_does_not_start_over(tmp_path):

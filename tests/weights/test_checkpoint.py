@@ -81,7 +81,7 @@ def test_a_state_comes_back_bit_for_bit_with_its_meta(tmp_path):
     assert manager.latest() is None
     manager.save(7, state, meta)
   with checkpoint.Manager(tmp_path) as manager:
-    assert manager.latest() == 7
+    assert manager.latest() == 7 and not manager.interrupted
     restored = manager.restore(7, abstract(state))
     assert manager.meta(7) == meta
   assert_same(state, restored)
@@ -249,7 +249,7 @@ def fill_the_disk(workdir):
     manager.save(1, jax.device_put(many(1)), {})
     manager.wait()
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-    with pytest.raises(OSError, match="could not write .*\n.* is of step 1"):
+    with pytest.raises(OSError, match="could not .*\n.* step 1 is intact"):
       manager.save(2, jax.device_put(many(2)), {})
       manager.wait()
 
@@ -257,8 +257,9 @@ def fill_the_disk(workdir):
 def test_a_full_disk_is_reported_and_spares_the_last_checkpoint(tmp_path):
   run_on(1, fill_the_disk, tmp_path)
   assert (tmp_path / "stderr").read_text() == ""
+  assert len(os.listdir(tmp_path / "checkpoints")) == 2
   with checkpoint.Manager(tmp_path) as manager:
-    assert manager.latest() == 1
+    assert manager.latest() == 1 and manager.interrupted
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
 
