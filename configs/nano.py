@@ -46,7 +46,7 @@ def get_config(arg=None):
   # The recipe.
   c.total, c.batch_size = c.arg.total, 64
   c.lr, c.wd, c.b2 = 1.5e-3, 1e-5, 0.99
-  c.warmup = 50
+  c.warmup = min(50, c.total)
   c.model.remat = "everything"
   c.log_every, c.save_every = 20, "25%"
 

@@ -59,6 +59,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   Raises:
     ValueError: a config that does not fit, or data that cannot be opened.
   """
+  config.validate(c)
   start = time.monotonic()
   tok, missing = tokenizer_of(c)
   form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len)

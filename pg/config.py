@@ -8,15 +8,20 @@ it into values. Single keys are overridden with `--config.lr=3e-6`.
 
 import ast
 import difflib
+import importlib.machinery
 import importlib.util
 import math
 import os
 import re
 import sys
+import traceback
 
 import ml_collections
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from pg import schema
+
+_PG = os.path.dirname(os.path.abspath(__file__))
+_ROOT = os.path.dirname(_PG)
 
 
 def lookup(table, name, kind):
@@ -104,41 +109,128 @@ def load(spec, overrides=()):
     raise ValueError(
       f"no config file {path!r}; configs live in configs/ and transfers/"
     )
-  module_spec = importlib.util.spec_from_file_location("pg_config_file", path)
-  module = importlib.util.module_from_spec(module_spec)
-  if _ROOT not in sys.path:  # for `from transfers import base`
-    sys.path.insert(0, _ROOT)
-  module_spec.loader.exec_module(module)
-  try:
-    c = module.get_config(arg or None)
-  except (AttributeError, KeyError, TypeError) as error:
-    raise ValueError(f"{path}: {_complaint(error)}") from error
-  _check_names(c, path)
+  c = _run(path, arg or None)
+  if not isinstance(c, ml_collections.ConfigDict):
+    raise ValueError(
+      f"{path}: get_config returned {_short(c)}: wanted an"
+      " ml_collections.ConfigDict; does it end with `return c`?"
+    )
+  validate(c)
   for key, text in overrides:
     override(c, key, text)
+  validate(c)
   return c.lock()
 
 
-def _check_names(c, path):
-  """Raises ValueError for a key of an older version, and says the new one."""
-  for old, new in RENAMED.items():
-    node, (*parents, leaf) = c, old.split(".")
-    for name in parents:
-      node = node.get(name) or {}
-    if leaf in node:
-      raise ValueError(f"{path}: the config key {old} is called {new} now")
+def _run(path, arg):
+  """Returns what `get_config(arg)` of a config file returns."""
+  if _ROOT not in sys.path:  # for `from transfers import base`
+    sys.path.insert(0, _ROOT)
+  loader = importlib.machinery.SourceFileLoader("pg_config_file", path)
+  module_spec = importlib.util.spec_from_loader(loader.name, loader)
+  module = importlib.util.module_from_spec(module_spec)
+  try:
+    loader.exec_module(module)
+    return module.get_config(arg)
+  except (Exception, SystemExit) as error:
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, ValueError) and _is_ours(frames[-1]):
+      raise  # it says what is wrong with an argument
+    lines = [f.lineno for f in frames if f.filename == path]
+    where = f"{path}:{lines[-1]}" if lines else path
+    if isinstance(error, SyntaxError):
+      where = f"{error.filename}:{error.lineno}"
+    raise ValueError(f"{where}: {_complaint(error)}") from error
+
+
+def _is_ours(frame):
+  return os.path.dirname(os.path.abspath(frame.filename)) == _PG
 
 
 def _complaint(error):
   """Returns an error's text on one line, without ml_collections' dumps."""
   while error.args and isinstance(error.args[0], Exception):
     error = error.args[0]
-  text = " ".join(map(str, error.args))
+  text = error.msg if isinstance(error, SyntaxError) else ""
+  text = text or " ".join(map(str, error.args))
   for old, new in RENAMED.items():
     if f'"{old.split(".")[-1]}"' in text:
       text += f"; the config key {old} is called {new} now"
   text = re.sub(r' Other fields present: "\{.*\}"', "", text, flags=re.DOTALL)
   return f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def validate(c, *, complete=False):
+  """Checks every key of a config against `schema.KEYS`.
+
+  Args:
+    c: the config.
+    complete: bool, also complains of keys that are absent.
+
+  Raises:
+    ValueError: all that is wrong, a line each.
+  """
+  found = [x for name, value in c.items() for x in _wrong(name, value)]
+  if complete:
+    needed = {k.partition(".")[0] for k in schema.KEYS} - {"arg"}
+    found += [
+      f"config.{name} is missing: wanted {schema.KEYS.get(name, 'a group')}"
+      for name in sorted(needed - set(c))
+    ]
+  if found:
+    raise ValueError("\n".join(found))
+  durations = c.get("total"), c.get("warmup")
+  if None not in durations and "ep" not in f"{durations}":
+    warmup(c, steps(c.total, c.batch_size))
+
+
+def _wrong(name, value):
+  """Yields what is wrong with a key of a config, or the keys of a group."""
+  of_group = [k for k in schema.KEYS if k.startswith(f"{name}.")]
+  if not of_group:
+    yield from _wrong_value(name, name, value)
+  elif not schema.allows("group", value):
+    yield f"config.{name} is {_short(value)}: wanted a group of keys"
+  elif name not in ("data", "evals"):
+    for key in value:
+      yield from _wrong_value(f"{name}.{key}", f"{name}.{key}", value[key])
+  elif name == "data" and not schema.allows("group", value.get("source", {})):
+    yield from _wrong_spec(name, name, value)
+  else:
+    for key in value:
+      if not schema.NAME.fullmatch(key):
+        yield f"config.{name}: {key!r} is no name; it has letters, digits, .-+_"
+      yield from _wrong_spec(f"{name}.{key}", name, value[key])
+
+
+def _wrong_spec(path, name, spec):
+  """Yields what is wrong with a dataset or evaluator."""
+  if not schema.allows("group", spec):
+    yield f"config.{path} is {_short(spec)}: wanted a group of keys"
+    return
+  for key, value in spec.items():
+    if f"{name}.*.{key}" in schema.KEYS:  # else it is for who opens them
+      yield from _wrong_value(f"{path}.{key}", f"{name}.*.{key}", value)
+
+
+def _wrong_value(path, key, value):
+  """Yields what is wrong with a value; `key` is its name in the schema."""
+  kind = schema.KEYS.get(key)
+  if key in RENAMED:
+    yield f"the config key {key} is called {RENAMED[key]} now"
+  elif kind is None:
+    group = key.rpartition(".")[0]
+    known = [
+      k.rpartition(".")[2] for k in schema.KEYS if k.rpartition(".")[0] == group
+    ]
+    yield unknown(path, known, "config key")
+  elif not schema.allows(kind, value):
+    yield f"config.{path} is {_short(value)}: wanted {kind}"
+
+
+def _short(value):
+  text = " ".join(repr(value).split())
+  return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def override(c, key, text):
@@ -166,7 +258,7 @@ def override(c, key, text):
   old = lookup(node, leaf, f"{path} key")
   if isinstance(old, ml_collections.ConfigDict):
     raise ValueError(f"{path}.{leaf} is a group; set one of {', '.join(old)}")
-  if leaf in _DURATION_KEYS:
+  if leaf in schema.DURATIONS:
     value = literal(text)
   elif literal(text) is None and not isinstance(old, str):
     value = None
@@ -185,9 +277,6 @@ RENAMED = {
   "input.ahead": "input.prefetch",
   "bad.max_share": "bad.max_fraction",
 }
-# Keys that hold a duration, which is an int or a str.
-_DURATION_KEYS = ("every", "start", "end", "save_every", "total", "warmup")
-_DURATION = re.compile(r"(\d+(?:\.\d*)?(?:[eE]\+?\d+)?)\s*(ep|%|ex|k ex|M ex|)")
 
 
 def steps(duration, batch_size, num_examples=None, total=None):
@@ -203,9 +292,10 @@ def steps(duration, batch_size, num_examples=None, total=None):
     total: steps in the run, needed for "%".
 
   Raises:
-    ValueError: not a duration, or its unit needs what was not given.
+    ValueError: not a duration, or its unit needs what was not given, or more
+      than 2^31 steps.
   """
-  match = _DURATION.fullmatch(str(duration).strip())
+  match = schema.DURATION.fullmatch(str(duration).strip())
   if not match:
     raise ValueError(
       f'{duration!r} is not a duration; write 500, "10ep", "25%", "64k ex" or'
@@ -224,4 +314,26 @@ def steps(duration, batch_size, num_examples=None, total=None):
     "k ex": 1e3 / batch_size,
     "M ex": 1e6 / batch_size,
   }[unit]
+  if number * factor >= 2**31:
+    raise ValueError(f"duration {duration!r} is beyond 2^31 steps")
   return math.ceil(number * factor - 1e-9)  # 100 * (7 / 100) > 7
+
+
+def warmup(c, total, num_examples=None):
+  """Returns how many steps a config warms up for.
+
+  Args:
+    c: the config, with `warmup` and `batch_size`.
+    total: int, steps in the run; 0 only evaluates.
+    num_examples: int or None, as for `steps`.
+
+  Raises:
+    ValueError: more than there are, so that `lr` is never reached.
+  """
+  found = steps(c.warmup, c.batch_size, num_examples, total)
+  if found > total > 0:
+    raise ValueError(
+      f"config.warmup is {c.warmup!r}, {found} steps: wanted at most total,"
+      f" {total}; write a share of it, such as --config.warmup=5%"
+    )
+  return found

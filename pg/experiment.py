@@ -42,6 +42,7 @@ def open(c):  # noqa: A001, it is experiment.open
   Raises:
     ValueError: a config, data or device count that does not fit.
   """
+  config.validate(c, complete=True)
   mesh = sharding.make_mesh(c.mesh)
   sharding.check_batch(c.batch_size, mesh)
   tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))

@@ -186,7 +186,7 @@ def test_a_wrong_line_in_a_file_is_an_error_of_one_line(
   file.write_text(f"{code}\n  {line}\n  return c\n")
   with pytest.raises(ValueError, match=message) as error:
     config.load(str(file))
-  assert str(error.value).startswith(f"{file}: ")
+  assert str(error.value).startswith(f"{file}:4: ")
   assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 

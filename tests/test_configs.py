@@ -75,7 +75,7 @@ def test_a_typo_in_a_config_file_names_the_key(tmp_path):
     "  c.batchsize = 3\n"
     "  return c\n"
   )
-  with pytest.raises(ValueError, match="mine.py: .*batch_size"):
+  with pytest.raises(ValueError, match="mine.py:4: .*batch_size"):
     config.load(str(file))
 
 

@@ -22,7 +22,7 @@ PATHS = {
   for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-GROUND = r"pg\.(atomic|config|limits|progress|stop|table|tree)"
+GROUND = r"pg\.(atomic|config|limits|progress|schema|stop|table|tree)"
 STORAGE = r"pg\.data\.storage(\..+)?"
 CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"

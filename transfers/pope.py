@@ -21,7 +21,7 @@ def get_config(arg=None):
     f"decode | resize({c.res}, antialias=False)"
     f" | fmt({c.arg.prefix!r}, out='prefix') | copy('answer', out='suffix')"
   )
-  c.total, c.batch_size, c.lr = 0, 256, 0.0
+  c.total, c.batch_size = 0, 256
   c.evals.pope = dict(
     metric="pope",
     published=base.published(

@@ -67,9 +67,10 @@ def _open(name, spec, pp):
     )
   try:
     source = make(**{k: v for k, v in spec.items() if k not in _NOT_SOURCE})
+    size = len(source)
   except TypeError as e:
     raise ValueError(f'source "{spec["source"]}": {e}') from e
-  if len(source) == 0:
+  if size == 0:
     raise ValueError(f"dataset {name or spec['source']} is empty: {spec}")
   if not hasattr(source, "where"):
     source = source_lib.Numbered(source, spec["source"])

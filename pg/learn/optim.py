@@ -75,7 +75,8 @@ def make(c, shapes, total, num_examples=None):
     optax.GradientTransformation whose updates are added to the parameters.
 
   Raises:
-    ValueError: a parameter without a rule, or a rule that nothing matches.
+    ValueError: a parameter without a rule, a rule that nothing matches, or a
+      warm-up beyond the run.
   """
   names = tree.flatten(shapes)
   for key in ("schedule", "lr_mult", "wd_mult"):
@@ -85,7 +86,7 @@ def make(c, shapes, total, num_examples=None):
         f"{key}: no parameter's first match is {idle[0]!r}; names look like"
         f" {next(iter(names))!r}"
       )
-  warmup = config.steps(c.warmup, c.batch_size, num_examples, total)
+  warmup = config.warmup(c, total, num_examples)
   curves = {
     kind: schedule(kind, total, warmup)
     for kind in {tree.match(c.schedule, k) for k in names} - {None}

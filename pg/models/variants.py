@@ -101,10 +101,17 @@ def compute_dtype(name):
   That is float32 on a CPU, where bfloat16 is slow, and bfloat16 elsewhere.
   """
   if name not in (None, "auto"):
-    return name
+    return DTYPES[name]
   return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
+# What users write -> the dtype of activations.
+DTYPES = {
+  "bfloat16": "bfloat16",
+  "bf16": "bfloat16",
+  "float32": "float32",
+  "f32": "float32",
+}
 # Which part of the model a config's key belongs to.
 _KEYS = {
   "res": "img",

@@ -104,10 +104,10 @@ def test_a_key_without_values_or_twice_is_explained(tries):
 
 def test_a_run_that_cannot_start_is_named_with_its_last_line(tmp_path):
   command = [sys.executable, "-m", "scripts.sweep", "--config", NANO]
-  command += ["--workdir", str(tmp_path), "--try", "batch_size=0"]
+  command += ["--workdir", str(tmp_path), "--try", "batch_size=7"]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 1
-  assert "1 runs failed: batch_size=0/seed0" in done.stderr
+  assert "1 runs failed: batch_size=7/seed0" in done.stderr
   failed = json.loads((tmp_path / "sweep.json").read_text())["failed"]
-  assert "batch_size" in failed["batch_size=0/seed0"]
-  assert (tmp_path / "batch_size=0/seed0/train.log").exists()
+  assert "batch_size" in failed["batch_size=7/seed0"]
+  assert (tmp_path / "batch_size=7/seed0/train.log").exists()

@@ -1,0 +1,196 @@
+"""Nonsense in a config is answered before anything is read."""
+
+import json
+
+import ml_collections
+import pytest
+
+from pg import config, schema
+from pg.data import options
+from pg.evals import task
+from pg.learn import optim
+from pg.models import layers, variants
+from tests.support import paths
+from transfers import base
+
+NANO = str(paths.ROOT / "configs/nano.py")
+FORKME = str(paths.ROOT / "transfers/forkme.py")
+INF, NAN = float("inf"), float("nan")
+ANY = ("", "x", None, [], {}, True, NAN, INF, 1.5, -1)  # never an int here
+FLOAT = ("x", None, [], True, NAN, INF, -0.1)  # never a float
+
+
+def all_but(*fine, of=ANY):
+  return tuple(x for x in of if repr(x) not in map(repr, fine))
+
+
+# Key -> what is refused and what is taken.
+TRIES = {
+  "seed": ((*ANY, 2**63), (0, 2**40)),
+  "res": ((*ANY, 0, "48", 10**7), (16, 8192)),
+  "num_images": ((*ANY, 0, 10**9), (1, 3)),
+  "text_len": ((*ANY, 0, 1, 10**12), (2, 512)),
+  "blind": ((*all_but(True), 0, 1), (True, False)),
+  "tokenizer": (all_but("", "x"), ("", "x.model")),
+  "init": (all_but("", "x"), ("", "runs/nano")),
+  "pp": (all_but("", "x"), ("decode",)),
+  "model": (("x", None, [], 5), ()),
+  "model.variant": (all_but("", "x"), ("nano",)),
+  "model.dropout": ((*all_but(None, of=FLOAT), 1.0, 2), (0, 0.1, None)),
+  "model.final_softcap": (all_but(None, of=FLOAT), (0, 30.0, None)),
+  "model.window": ((*all_but(None), 0), (4096, None)),
+  "model.dtype": ((*all_but(None), 32, "float64"), ("auto", "bf16", "f32")),
+  "model.remat": (ANY, ("nothing", "dots", "everything")),
+  "model.drpout": ((0.1,), ()),
+  "input.num_workers": ((*ANY, 10**9), (0, 8)),
+  "input.num_threads": ((*ANY, 0, 10**9), (1, 8)),
+  "input.prefetch": ((*ANY, 0), (1, 8)),
+  "input.cache": (all_but(""), ("", "raw", "examples")),
+  "input.cache_gb": (FLOAT, (0, 0.5)),
+  "bad.policy": (ANY, ("raise", "skip")),
+  "bad.max_fraction": ((*FLOAT, 1.1), (0, 0.5, 1)),
+  "total": ((*ANY, 2**31, "-5ep", "1e400"), (0, 0, "10ep", "64k ex")),
+  "batch_size": ((*ANY, 0, "8", 10**12), (1, 256)),
+  "lr": ((*FLOAT, 0, 0.0, 10**400), (1, 1e-3)),
+  "wd": (FLOAT, (0, 1e-3)),
+  "label_smoothing": ((*FLOAT, 1.0), (0, 0.1)),
+  "warmup": ((*ANY, 2301, "101%"), (0, 2300, "5%", "0.1 ep")),
+  "grad_clip": (FLOAT, (0, 1)),
+  "optimizer": (ANY, ("adam", "sgd")),
+  "b1": ((*FLOAT, 1, 1.0), (0, 0.9)),
+  "b2": ((*FLOAT, 1, 1.0), (0, 0.999)),
+  "schedule": (
+    (
+      *all_but([]),
+      "cosine",
+      ((".*", "cosin"),),
+      ((".*",),),
+      (("(", "cosine"),),
+      ((5, "cosine"),),
+    ),
+    (((".*", "linear"), ("x", None)), [[".*", "cosine"]]),
+  ),
+  "lr_mult": (
+    (*all_but([]), 1.0, *(((".*", x),) for x in FLOAT)),
+    (((".*", 2),),),
+  ),
+  "wd_mult": (
+    (*all_but([]), 1.0, *(((".*", x),) for x in FLOAT)),
+    (((".*", 0),),),
+  ),
+  "mesh": ((None, 5, "fsdp", dict(fsdp=0), dict(fdsp=1)), ({},)),
+  "mesh.fsdp": ((*all_but(-1), 0, -2, "x"), (-1, 8)),
+  "sharding": (
+    (*all_but([]), ((".*", "fdsp"),), ((".*", 5),)),
+    (((".*", (None, "tensor")),),),
+  ),
+  "log_every": ((*ANY, 0), (1, 100)),
+  "save_every": (ANY, (0, 5, "25%")),
+  "max_checkpoints": ((*ANY, 0), (1, 5)),
+  "evals": ((None, 5, "x", [], dict(val=5), {"a/b": {}}, {"": {}}), ({},)),
+  "evals.val.metric": (all_but("", "x"), ("exact",)),
+  "evals.val.every": (ANY, (0, "25%")),
+  "evals.val.start": (ANY, (0, "25%")),
+  "evals.val.end": (ANY, (9, "25%")),
+  "evals.val.pp": (all_but("", "x", None), (None, "decode")),
+  "evals.val.batch_size": ((*all_but(None), 0), (None, 8)),
+  "evals.val.max_len": ((*all_but(None), 0), (None, 8)),
+  "evals.val.num_examples": ((*all_but(None), 0), (None, 8)),
+  "evals.val.num_beams": ((*ANY, 0, 10**6), (1, 8)),
+  "evals.val.temperature": (FLOAT, (0, 0.5)),
+  "evals.val.top_k": (ANY, (0, 8)),
+  "evals.val.top_p": ((*FLOAT, 0, 1.1), (1, 0.5)),
+  "evals.val.seed": ((*ANY, 2**63), (0, 8)),
+  "evals.val.forbid": ((*all_but([]), "<eos>", (5,)), ((), ("<eos>",))),
+  "evals.val.published": (
+    (*all_but({}), dict(acc="x"), dict(acc=NAN)),
+    (dict(acc=0.5),),
+  ),
+  "evals.val.submit": (all_but("", "x"), ("vqav2",)),
+  "evals.val.optional": ((*all_but(True), 0), (True, False)),
+  "data": ((None, 5, "x", [], dict(a=5), {"a/b": {}}), ()),
+  "data.weight": ((*FLOAT, 0), (2, 0.5)),
+  "data.source": (all_but("", "x", {}), ()),
+  "data.pp": (all_but("", "x"), ("decode",)),
+  "lrr": ((1e-3,), ()),
+}
+
+
+def changed(key, value):
+  """Returns a config with one other value, as no config file can set it."""
+  c = config.load(FORKME) if key.startswith(("data", "ev")) else base.get()
+  c = ml_collections.ConfigDict(c.to_dict())
+  del c.total
+  c.total = 2300
+  *parents, leaf = key.split(".")
+  node = c
+  for name in parents:
+    node = node[name]
+  if leaf in node:
+    del node[leaf]
+  node[leaf] = value
+  return c
+
+
+@pytest.mark.parametrize("key", TRIES)
+def test_nonsense_is_refused_with_the_key_and_what_is_wanted(key):
+  refused, taken = TRIES[key]
+  for value in refused:
+    with pytest.raises(ValueError) as error:
+      config.validate(changed(key, value), complete=True)
+    text = str(error.value)
+    assert key in text and "\n" not in text and len(text) < 400, value
+  for value in taken:
+    config.validate(changed(key, value), complete=True)
+
+
+def test_every_key_is_tried():
+  tried = {k.replace("evals.val", "evals.*") for k in TRIES}
+  tried = {k.replace("data.", "data.*.") for k in tried}
+  twins = {"arg", "evals.*.source", "mesh.replica", "mesh.tensor"}
+  assert set(schema.KEYS) <= tried | twins
+
+
+def test_all_complaints_come_at_once():
+  c = changed("lr", -1)
+  del c.b2
+  c.b2, c.model.drpout = 1, 0.5
+  del c.wd
+  with pytest.raises(ValueError) as error:
+    config.validate(c, complete=True)
+  assert str(error.value).splitlines() == [
+    "config.b2 is 1: wanted float in [0, 1)",
+    "config.lr is -1: wanted float > 0",
+    'unknown config key "model.drpout"; did you mean "dropout"? Known: dropout,'
+    " dtype, final_softcap, remat, variant, window.",
+    "config.wd is missing: wanted float >= 0",
+  ]
+
+
+def test_a_config_that_was_saved_as_json_is_as_good():
+  c = config.load(FORKME)
+  read = json.loads(c.to_json())
+  config.validate(ml_collections.ConfigDict(read), complete=True)
+
+
+def choices(key):
+  """Returns the texts that a key may have."""
+  return {x for x in map(str, schema.choices(schema.KEYS[key]))}
+
+
+def test_names_in_the_schema_are_those_in_the_code():
+  assert choices("optimizer") == set(optim.OPTIMIZERS)
+  assert choices("model.remat") == set(layers.POLICIES)
+  assert choices("model.dtype") == {*variants.DTYPES, "auto"}
+  for kind in choices("schedule"):
+    optim.schedule(kind, 10, 1)
+
+
+def test_groups_have_the_keys_that_the_code_reads():
+  leaves = lambda group: {
+    k.removeprefix(group) for k in schema.KEYS if k.startswith(group)
+  }
+  assert leaves("input.") == set(options.Options._fields) - {"bad"}
+  assert leaves("evals.*.") == {*task.KEYS, "source"}
+  assert leaves("model.") == {*base.get().model}
+  assert {k.partition(".")[0] for k in schema.KEYS} == {*base.get()}
