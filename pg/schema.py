@@ -33,7 +33,8 @@ KEYS = {
   "model.final_softcap": "float >= 0 or None",
   "model.window": "int >= 1 tokens or None",
   "model.dtype": (
-    '"auto" or "bfloat16" or "bf16" or "float32" or "f32" or None'
+    '"auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32"'
+    ' or "f32" or None'
   ),
   "model.remat": '"nothing" or "dots" or "everything"',
   "data.*.source": "str",

@@ -39,7 +39,10 @@ TRIES = {
   "model.dropout": ((*all_but(None, of=FLOAT), 1.0, 2), (0, 0.1, None)),
   "model.final_softcap": (all_but(None, of=FLOAT), (0, 30.0, None)),
   "model.window": ((*all_but(None), 0), (4096, None)),
-  "model.dtype": ((*all_but(None), 32, "float64"), ("auto", "bf16", "f32")),
+  "model.dtype": (
+    (*all_but(None), 32, "float64"),
+    ("auto", "bf16", "f16", "f32"),
+  ),
   "model.remat": (ANY, ("nothing", "dots", "everything")),
   "model.drpout": ((0.1,), ()),
   "input.num_workers": ((*ANY, 10**9), (0, 8)),

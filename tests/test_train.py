@@ -107,9 +107,7 @@ train.fit(tiny.nano(), {workdir!r})
 
 @pytest.mark.slow
 def test_never_saving_still_saves_the_end(tmp_path):
-  c = tiny.nano(
-    total=3, save_every=0, evals={}, warmup="1ep", max_checkpoints=0
-  )
+  c = tiny.nano(total=3, save_every=0, evals={}, warmup=3)
   train.fit(c, str(tmp_path))
   assert checkpoint.steps(tmp_path / "checkpoints") == [3]
 

@@ -109,6 +109,8 @@ def compute_dtype(name):
 DTYPES = {
   "bfloat16": "bfloat16",
   "bf16": "bfloat16",
+  "float16": "float16",
+  "f16": "float16",
   "float32": "float32",
   "f32": "float32",
 }
