@@ -5,7 +5,7 @@ import json
 import ml_collections
 import pytest
 
-from pg import config, schema
+from pg import config, limits, schema
 from pg.data import options
 from pg.evals import task
 from pg.learn import optim
@@ -41,7 +41,7 @@ TRIES = {
   "model.window": ((*all_but(None), 0), (4096, None)),
   "model.dtype": (
     (*all_but(None), 32, "float64"),
-    ("auto", "bf16", "f16", "f32"),
+    ("bf16", "f16", "f32"),
   ),
   "model.remat": (ANY, ("nothing", "dots", "everything")),
   "model.drpout": ((0.1,), ()),
@@ -50,6 +50,9 @@ TRIES = {
   "input.prefetch": ((*ANY, 0), (1, 8)),
   "input.cache": (all_but(""), ("", "raw", "examples")),
   "input.cache_gb": (FLOAT, (0, 0.5)),
+  "input.max_bytes": ((*ANY, 0), (1, 2**28)),
+  "input.max_pixels": ((*ANY, 0), (1, 2**28)),
+  "input.private_hosts": ((*all_but(True), 0), (True, False)),
   "bad.policy": (ANY, ("raise", "skip")),
   "bad.max_fraction": ((*FLOAT, 1.1), (0, 0.5, 1)),
   "total": ((*ANY, 2**31, "-5ep", "1e400"), (0, 0, "10ep", "64k ex")),
@@ -193,7 +196,8 @@ def test_groups_have_the_keys_that_the_code_reads():
   leaves = lambda group: {
     k.removeprefix(group) for k in schema.KEYS if k.startswith(group)
   }
-  assert leaves("input.") == set(options.Options._fields) - {"bad"}
+  fields = {*options.Options._fields, *limits.Limits._fields}
+  assert leaves("input.") == fields - {"bad", "limits"}
   assert leaves("evals.*.") == {*task.KEYS, "source"}
   assert leaves("model.") == {*base.get().model}
   assert {k.partition(".")[0] for k in schema.KEYS} == {*base.get()}
