@@ -319,6 +319,7 @@ def plain_config(args):
   if args.val:
     spec = dict(source="jsonl", path=args.val, **root)
     c.evals.val = dict(metric="perplexity", **spec)
+  del c.val
   return c
 
 

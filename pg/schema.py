@@ -72,7 +72,7 @@ KEYS = {
   "sharding": 'rules of "fsdp" or "replicate" or axes',
   "log_every": "int >= 1 steps",
   "save_every": "duration",
-  "max_checkpoints": "int >= 1",
+  "max_checkpoints": "int >= 1 or None",
   "evals.*.metric": "str",
   "evals.*.every": "duration",
   "evals.*.start": "duration",

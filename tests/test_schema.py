@@ -92,7 +92,7 @@ TRIES = {
   ),
   "log_every": ((*ANY, 0), (1, 100)),
   "save_every": (ANY, (0, 5, "25%")),
-  "max_checkpoints": ((*ANY, 0), (1, 5)),
+  "max_checkpoints": ((*all_but(None), 0), (1, None)),
   "evals": ((None, 5, "x", [], dict(val=5), {"a/b": {}}, {"": {}}), ({},)),
   "evals.val.metric": (all_but("", "x"), ("exact",)),
   "evals.val.every": (ANY, (0, "25%")),
