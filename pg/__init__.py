@@ -1,8 +1,22 @@
-"""PaliGemma in JAX: `python -m pg.train`, `pg.evaluate`, `pg.predict`, ..."""
+"""PaliGemma in JAX: `python -m pg.train`, `pg.evaluate`, `pg.predict`, ...
+
+    model = pg.load("runs/mine")
+    (answer,) = model.predict("cat.jpg", "detect cat")
+
+`load` is that of pg/model.py; nothing else is loaded before it is used.
+"""
 
 import os
 import signal
 import sys
+
+
+def __getattr__(name):
+  if name != "load":
+    raise AttributeError(f"module 'pg' has no attribute {name!r}")
+  from pg import model
+
+  return model.load
 
 
 def _end(number, frame):

@@ -196,6 +196,30 @@ def build(nodes, vocab_size):
   return Automaton(classes.astype(np.int32), table, np.zeros(1, np.int32))
 
 
+def join(automata):
+  """Joins the automata of a batch's rows in one; B of one row become one of B.
+
+  Sizes are rounded up to powers of two, so that a compiled program is for many.
+  """
+  distinct = list({id(a): a for a in automata}.values())
+  places, size = {}, 0
+  for one in distinct:
+    places[id(one)] = size + one.start[0]
+    size += len(one.table)
+  stacked = np.stack([one.classes for one in distinct])
+  columns, classes = np.unique(stacked, axis=1, return_inverse=True)
+  up = lambda n: 1 << (n - 1).bit_length()
+  table = np.full((up(size), up(columns.shape[1])), NEVER, np.int32)
+  size = 0
+  for one, column in zip(distinct, columns, strict=True):
+    part = one.table[:, column]
+    part = np.where(part == NEVER, NEVER, part + size)
+    table[size : size + len(part), : part.shape[1]] = part
+    size += len(part)
+  start = np.array([places[id(one)] for one in automata], np.int32)
+  return Automaton(classes.reshape(-1).astype(np.int32), table, start)
+
+
 @functools.lru_cache(maxsize=4)
 def _text(tok):
   """Returns the ids that stand for text, locations and codes: list of int."""

@@ -15,7 +15,7 @@ import inspect
 import re
 
 from pg import pp
-from pg.pp import crop, image, parse, resize, robust
+from pg.pp import crop, image, masks, parse, resize, robust
 
 FLAVOURS = dict(
   bv="decode(exif=True) | resize({res})",
@@ -85,6 +85,25 @@ def of_run(c):
   own = [how["pp"] for how in c["evals"].values() if how.get("pp")]
   steady = [string for string in own if not _draws(string)]
   return of_pipeline(steady[0], c["res"]) if draws and steady else way
+
+
+def codec_of(c):
+  """Returns the mask codec that a run's pipelines name, None without one.
+
+  Args:
+    c: as for `of_run`.
+  """
+  data = c["data"]
+  specs = [data] if isinstance(data.get("source"), str) else data.values()
+  for string in [c["pp"], *(spec.get("pp") for spec in specs)]:
+    for step in parse.build(string or "decode").args[0]:
+      if step.function is masks.encode_masks:
+        given = inspect.signature(step.function).bind(
+          None, *step.args, **step.kwargs
+        )
+        given.apply_defaults()
+        return given.arguments["codec"]
+  return None
 
 
 def replaced(string, way):

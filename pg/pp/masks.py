@@ -150,6 +150,18 @@ def run_lengths(value):
   return np.repeat(inside, counts).reshape(width, height).T
 
 
+def to_run_lengths(mask):
+  """Returns {"size": [height, width], "counts": list of int} of a mask.
+
+  It is what `run_lengths` reads: counts go down the columns, the first of them
+  of pixels outside.
+  """
+  flat = np.ravel(mask, order="F")
+  changes = np.flatnonzero(np.diff(flat, prepend=False))
+  counts = np.diff([0, *changes, flat.size])
+  return {"size": list(mask.shape), "counts": counts.tolist()}
+
+
 def _fill(polygon, height, width):
   """Flips a row's pixels after each edge that crosses it: odd is inside."""
   try:

@@ -60,6 +60,7 @@ class Weights:
   rows: dict = dataclasses.field(default_factory=dict)  # text_len, num_images
   pp: str | None = None  # how it sees images, as recorded; None: not recorded
   flavour: str = "bv"  # of pg/pp/flavours.py, where it is not recorded
+  codec: str | None = None  # of mask codes it was trained with, if recorded
   resampled: bool = False  # for another resolution than that of the files
 
 
@@ -333,6 +334,7 @@ def _open_run(name, path):
   )
   rest = dict(rows={k: c[k] for k in ("num_images", "text_len")})
   rest |= dict(tokenizer=model, run=path, pp=flavours.of_run(c))
+  rest |= dict(codec=flavours.codec_of(c))
   return Weights(name, reader, cfg, **rest)
 
 

@@ -1,7 +1,7 @@
-"""Draws labelled boxes on images."""
+"""Draws labelled boxes and masks on images."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 # Easy to tell apart for most eyes, on light and dark ground (after Okabe and
 # Ito, https://jfly.uni-koeln.de/color/).
@@ -31,8 +31,8 @@ def enlarge(image, side=384):
   return image.repeat(factor, axis=0).repeat(factor, axis=1), factor
 
 
-def boxes(image, boxes, labels):
-  """Draws boxes with their labels; line and text grow with the image.
+def boxes(image, boxes, labels, masks=None):
+  """Draws boxes with labels and masks; lines and text grow with the image.
 
   Boxes may lie across the border or have their corners swapped, as a model
   writes them. For small images see `enlarge`.
@@ -41,20 +41,27 @@ def boxes(image, boxes, labels):
     image: u8[height, width, 3].
     boxes: f32[boxes, 4], y1 x1 y2 x2 in pixels.
     labels: list of str, one per box; an empty one draws no plate. Each has a
-      colour of COLORS, the same for the same label.
+      colour of COLORS, the same for the same label; with masks each object.
+    masks: list of bool[height, width] or None, one per box.
 
   Returns:
     u8[height, width, 3], a copy.
 
   Raises:
-    ValueError: not as many labels as boxes.
+    ValueError: not as many labels or masks as boxes.
   """
-  if len(boxes) != len(labels):
+  masks = [None] * len(boxes) if masks is None else masks
+  if not len(boxes) == len(labels) == len(masks):
     raise ValueError(
-      f"got {len(boxes)} boxes and {len(labels)} labels; each box needs one"
+      f"got {len(boxes)} boxes, {len(labels)} labels and {len(masks)} masks;"
+      " each box needs one"
     )
-  names = list(dict.fromkeys(labels))
-  colors = [COLORS[names.index(label) % len(COLORS)] for label in labels]
+  same = all(mask is None for mask in masks)
+  names = list(dict.fromkeys(labels)) if same else []
+  numbers = [names.index(x) if same else i for i, x in enumerate(labels)]
+  colors = [COLORS[i % len(COLORS)] for i in numbers]
+  for mask, color in zip(masks, colors):
+    image = image if mask is None else _shade(image, mask, color)
   canvas = Image.fromarray(image)
   pen = ImageDraw.Draw(canvas)
   unit = min(image.shape[:2])
@@ -70,6 +77,23 @@ def boxes(image, boxes, labels):
       taken.append(_place(pen, box, label, font, canvas.size, taken))
       _plate(pen, taken[-1], label, font, color)
   return np.asarray(canvas)
+
+
+def _shade(image, mask, color):
+  """Returns an image with a mask's pixels tinted and its edge drawn.
+
+  The edge is of the mask's colour with a dark rim outside, as boxes have.
+  """
+  tint = np.where(mask[..., None], 0.5 * image + 0.5 * np.array(color), image)
+  width = max(1, round(min(mask.shape) / 300))
+  grown = Image.fromarray(mask.astype(np.uint8) * 255)
+  sizes = (2 * width + 1, 4 * width + 1)
+  edge, rim = (
+    np.asarray(grown.filter(ImageFilter.MaxFilter(x))) > 0 for x in sizes
+  )
+  tint[rim & ~edge] = (20, 20, 20)
+  tint[edge & ~mask] = color
+  return tint.round().astype(np.uint8)
 
 
 def _corners(box, size):
