@@ -19,7 +19,7 @@ class Box(NamedTuple):
   score: float | None  # how likely the label is, 0..1; see records.py
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
   """What a model says about an example."""
 

@@ -33,7 +33,7 @@ from pg.codecs import boxes as box_codec
 from pg.codecs import masks as mask_codec
 from pg.codecs import tokenizer as tokenizer_lib
 from pg.data import prefix_lm
-from pg.data.storage import files
+from pg.data.storage import files, whole
 from pg.decode import beam, constraint, loop, sampling
 from pg.evals import records
 from pg.inspect import findings
@@ -128,7 +128,8 @@ class Model:
     """Yields the answer to each example, batch by batch.
 
     Args:
-      examples: iterable of (images, prompt).
+      examples: iterable of (images, prompt); images may be a function that
+        returns them, called when it is their turn.
       batch_size: int, examples that are computed together, at most.
       **options:
         max_len: int, tokens in the longest answer; by default as many as the
@@ -316,6 +317,7 @@ class Model:
 
   def _look(self, images):
     """Returns images as u8[M, R, R, 3], and before they are made squares."""
+    images = images() if callable(images) else images
     if images is None:
       images = []
     elif not isinstance(images, list | tuple):
@@ -326,27 +328,16 @@ class Model:
     shown, squares = [], []
     for image in images:
       try:
-        example = pp.run(first, {"image": self._read(image)}, pp.Turn())
+        data = read(image, urls=self.urls)
+        example = pp.run(first, {"image": data}, pp.Turn())
         shown.append(image_ops.checked(example["image"]))
         squares.append(pp.run(last, example, pp.Turn())["image"])
       except ValueError as error:
-        name = f"{image}: " if isinstance(image, str | os.PathLike) else ""
+        name = str(image) if isinstance(image, str | os.PathLike) else ""
+        name = "" if name in str(error) else f"{name}: "
         raise ValueError(f"{name}{error}") from error
     R = self.form.res
     return np.array(squares, np.uint8).reshape(-1, R, R, 3), shown
-
-  def _read(self, image):
-    """Returns an image as bytes of a file or u8[height, width, 3]."""
-    if isinstance(image, Image.Image):
-      return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    if not isinstance(image, str | os.PathLike):
-      return image
-    if "://" in str(image):
-      if not self.urls:
-        raise ValueError("URLs are not read; load the model with urls=True")
-      return files.read(str(image), "")
-    with open(image, "rb") as f:
-      return f.read()
 
   def _form(self, prompt, constrain):
     """Returns the automaton of a prompt's answers, or None."""
@@ -559,6 +550,23 @@ def _codec_of(tok):
   """Returns the codec of weights that do not name one, by their vocabulary."""
   with open(tok.path, "rb") as mine, open(tokenizer_lib.NANO, "rb") as nano:
     return "nano" if mine.read() == nano.read() else CODEC
+
+
+def read(image, *, urls=False):
+  """Returns an image as bytes of a file or u8[height, width, 3].
+
+  Raises:
+    ValueError, OSError: a path or URL where no image is, or a URL where none
+      is allowed.
+  """
+  if isinstance(image, Image.Image):
+    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+  if not isinstance(image, str | os.PathLike):
+    return image
+  name = os.fspath(image)
+  if "://" in name and not urls:
+    raise ValueError(f"{name}: URLs are not read; load with urls=True")
+  return files.read(name, "") if "://" in name else whole.read(name)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,261 +1,315 @@
-r"""Runs a trained model on images and a prompt.
+r"""Asks a trained model about images.
 
 python -m pg.predict --checkpoint runs/nano --image cat.jpg \
   --prompt "detect cat" --out out.png
 python -m pg.predict --checkpoint hf://google/paligemma-3b-mix-224 \
-  --image cat.jpg --prompt "caption en"
+  --image photos/ --prompt "caption en" "detect cat" --out answers.jsonl
+python -m pg.predict --checkpoint runs/mine --image cat.jpg
 
 --checkpoint is a run, or released weights in any form (see pg/weights/load.py).
+--image takes files, folders, patterns such as "*.jpg" and videos, of which the
+model sees --num-images frames; --data takes a file of JSON lines with "image"
+and "prefix". Every prompt is asked about every image; without a --prompt they
+are read line by line, and the image is looked at once.
+
+--out draws boxes and masks (.png, .jpg), or writes a JSON line for each answer
+(.jsonl): the same command continues such a file. --json prints those lines.
+What cannot be read is listed at the end, and the rest is answered.
 
 The model sees images as it did in training, which is part of a checkpoint. A
 file without a record of it is taken for big_vision's (bv), a folder for Hugging
 Face's (hf); both see photos upright. --pp names another way: bv, hf, or ops
 such as "decode | resize(224, antialias=False)" (see pg/pp/flavours.py).
-
-Prints the text, and a table of boxes in pixels of the image as the model saw
-it, turned upright or not; --out draws them, --json prints one object with
-everything: text, token ids, their log probabilities, boxes.
 """
 
-import contextlib
-import dataclasses
 import functools
+import glob
+import itertools
 import json
 import os
-import warnings
-from typing import NamedTuple
+import sys
 
-import jax
 import numpy as np
 from PIL import Image
 
-from pg import atomic, command, pp, progress
-from pg.codecs import boxes as box_codec
-from pg.codecs import tokenizer
-from pg.data import prefix_lm, stream
-from pg.decode import loop, sampling
-from pg.inspect import findings
-from pg.inspect import rows as rows_lib
-from pg.log.pages import drawing
-from pg.models import paligemma, variants
-from pg.pp import flavours, parse
+from pg import atomic, command, model, progress
+from pg.decode import constraint, sampling
+from pg.pp import clip
 from pg.pp import image as image_ops
-from pg.pp import resize as resize_ops
-from pg.weights import load as load_lib
 
-# Text positions where the weights do not say with how many they were trained.
-TEXT_LEN = 128
-
-
-class Model(NamedTuple):
-  """A trained model: parameters, tokenizer, preprocessing."""
-
-  cfg: paligemma.Config
-  params: dict  # as `loop.unroll` returns them
-  form: prefix_lm.Form
-  pp: str  # how it sees images
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
+NUM_FRAMES = 16  # of a video, where --num-images does not say
 
 
-class Prediction(NamedTuple):
-  """A model's answer, with its boxes."""
-
-  text: str
-  tokens: list  # ids, eos included
-  logp: list  # log probability of each
-  boxes: list  # {"label", "box": [y1, x1, y2, x2] in pixels}
-
-
-def load(name, *, tokenizer_path=None, dtype=None, res=None, pp=None):
-  """Loads a model and how it sees images.
-
-  Args:
-    name: str, a run's folder, a checkpoint in it or released weights.
-    tokenizer_path: str or None, the model's own.
-    dtype: str or None, in which weights are kept and activations computed:
-      "float32" or "bfloat16"; None is float32 on a CPU, which is much faster
-      there, and bfloat16 elsewhere.
-    res: int or None, pixels per side; None is the model's own.
-    pp: str or None, how it is to see images (see `flavours.named`); None is as
-      it was trained.
-
-  Raises:
-    ValueError, OSError: no weights there, or without a tokenizer; no such pp.
-  """
-  weights = load_lib.open(name)
-  with contextlib.closing(weights.reader):
-    tok = tokenizer.Tokenizer(
-      tokenizer_path or load_lib.need_tokenizer(weights)
-    )
-    if res:
-      weights = load_lib.at_resolution(weights, res)
-    cfg = dataclasses.replace(weights.cfg, dtype=variants.compute_dtype(dtype))
-    pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
-    params = load_lib.unrolled(weights, cfg)
-  rows = dict(num_images=1, text_len=TEXT_LEN) | weights.rows
-  form = prefix_lm.Form(tok, cfg.img.res, **rows)
-  return Model(cfg, params, form, pp)
-
-
-def predict(model, images, prompt, *, max_len=None, sampler=None):
-  """Answers one prompt about one example's images.
-
-  Args:
-    model: Model.
-    images: list of encoded bytes, as many as the model takes or fewer.
-    prompt: str, such as "caption en".
-    max_len: int, tokens in the answer; default the run's text_len.
-    sampler: sampling.Sampler, greedy by default.
-
-  Warns of what `pg.check` finds in prompts, such as a newline at the end.
-
-  Returns:
-    Prediction; boxes are in pixels of the first image as it was seen.
-
-  Raises:
-    ValueError: an image that cannot be read, too many of them, a prompt that
-      is too long, or an answer whose probabilities are no numbers.
-  """
-  for kind, detail in rows_lib.text_problems(prompt):
-    finding = findings.KINDS[kind]
-    message = f"prompt {prompt!r}: {finding.title}: {detail}. {finding.advice}"
-    warnings.warn(message, stacklevel=2)
-  form = model.form
-  shown, last = seen(model, images)
-  done = pp.run(last, {"image": shown, "prefix": prompt}, pp.Turn())
-  rows = stream.stack([prefix_lm.decode_row(form, done)], [0], [0])
-  need = len(form.tok.encode(prompt)) + 2
-  if need > form.text_len:
-    raise ValueError(
-      f"the prompt has {need} tokens and the model was trained with a text_len"
-      f" of {form.text_len}; shorten it"
-    )
-  max_len = max_len or form.text_len
-  eos = form.tok.eos
-  generate = functools.partial(
-    loop.generate, model.cfg, max_len=max_len, eos=eos, sampler=sampler
-  )
-  compiled = jax.jit(generate, compiler_options=_options())
-  answer = jax.device_get(compiled(model.params, rows))
-  tokens, logp = answer.tokens[0].tolist(), answer.logp[0].tolist()
-  end = tokens.index(eos) + 1 if eos in tokens else max_len
-  if not np.isfinite(logp[:end]).all():
-    raise ValueError(
-      "the answer's probabilities are inf or nan: activations overflow in"
-      f" {model.cfg.dtype}; try --dtype float32, or other weights"
-    )
-  text = form.tok.decode(tokens[:end])
-  height, width = shown[0].shape[:2]
-  objects, _ = box_codec.read(text)
-  pixels = box_codec.to_pixels(
-    np.array([one.box for one in objects]).reshape(-1, 4), height, width
-  )
-  found = [
-    {"label": one.label, "box": [round(float(x), 1) for x in box]}
-    for one, box in zip(objects, pixels, strict=True)
-  ]
-  return Prediction(text, tokens[:end], logp[:end], found)
-
-
-def seen(model, images):
-  """Returns images as the model sees them, before they are made a square.
-
-  Args:
-    model: Model.
-    images: list of encoded bytes.
-
-  Returns:
-    list of u8[height, width, 3], and the steps that are left of the pipeline.
-  """
-  (steps,) = parse.build(model.pp).args
-  num_last = int(steps[-1].function is resize_ops.resize)
-  steps, last = steps[: len(steps) - num_last], steps[len(steps) - num_last :]
-  shown = pp.run(steps, {"image": images}, pp.Turn())["image"]
-  return [image_ops.checked(image) for image in shown], last
-
-
-def _options():
-  """Returns how a CPU compiles: it never widens all bfloat16 weights at once.
-
-  XLA's defaults do, before and inside the loop: 12.4 GB for a 3B model (2.1 GB
-  so, as the compiler says).
-  """
-  if jax.default_backend() != "cpu":
-    return None
-  return {
-    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    "xla_disable_hlo_passes": "while-loop-invariant-code-motion",
-  }
-
-
-def table(found):
+def table(boxes):
   """Returns boxes as text, one per line, in pixels."""
-  lines = [f"{'label':24} {'y1':>7} {'x1':>7} {'y2':>7} {'x2':>7}"]
-  for item in found:
-    numbers = " ".join(f"{x:7.1f}" for x in item["box"])
-    lines.append(f"{item['label']:24} {numbers}")
+  lines = [f"{'label':24} {'y1':>7} {'x1':>7} {'y2':>7} {'x2':>7}  score"]
+  for one in boxes:
+    numbers = " ".join(f"{x:7.1f}" for x in one.box)
+    score = "" if one.score is None else f"{one.score:7.2f}"
+    lines.append(f"{progress.plain(one.label):24} {numbers} {score}")
   return "\n".join(lines)
 
 
-def draw_boxes(image, found):
-  """Draws boxes on an image that `seen` returns; u8[height, width, 3]."""
-  large, scale = drawing.enlarge(image)
-  boxes = np.array([item["box"] for item in found]).reshape(-1, 4) * scale
-  return drawing.boxes(large, boxes, [item["label"] for item in found])
+def find(names):
+  """Returns the files that --image names: of folders and patterns, sorted.
+
+  Raises:
+    ValueError: a folder or a pattern without images, or no such file.
+  """
+  found = []
+  for name in names:
+    files = [name]
+    if os.path.isdir(name):
+      files = sorted(
+        os.path.join(name, x)
+        for x in os.listdir(name)
+        if x.lower().endswith(IMAGES + VIDEOS)
+      )
+    elif not os.path.exists(name) and glob.has_magic(name):
+      files = sorted(glob.glob(name, recursive=True))
+    elif not os.path.exists(name) and "://" not in name:
+      raise FileNotFoundError(f"there is no image {name}")
+    if not files:
+      raise ValueError(f"there are no images in {name}")
+    found += files
+  return found
 
 
-def read(path):
-  """Reads an image's file as bytes; one that is none is named."""
-  with open(path, "rb") as f:
-    image = f.read()
-  try:
-    image_ops.to_rgb(image)
-  except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
-  return image
+def frames(path, num):
+  """Returns `num` frames of a video, from its first to its last, as a list."""
+  video = clip.Clip(path)
+  return video.read(np.linspace(0, len(video) - 1, num).round().astype(int))
+
+
+def questions(args):
+  """Returns what is asked: a list of (names of images, prompt).
+
+  Raises:
+    ValueError, OSError: no images, or a line of --data that is no question.
+  """
+  if not args.data:
+    files, size = find(args.image or []), args.num_images or 1
+    groups = [[f] for f in files if is_video(f)]
+    stills = [f for f in files if not is_video(f)]
+    groups += [stills[i : i + size] for i in range(0, len(stills), size)]
+    groups = groups or [[]]
+    return list(itertools.product(groups, args.prompt or [None]))
+  found, root = [], os.path.dirname(args.data)
+  with open(args.data, encoding="utf-8") as lines:
+    for number, line in enumerate(lines, start=1):
+      try:
+        row = json.loads(line)
+        names = row.get("image") or []
+        names = [names] if isinstance(names, str) else names
+        prompts = [row["prefix"]] if "prefix" in row else args.prompt
+        names = [x if "://" in x else os.path.join(root, x) for x in names]
+        found += [(names, prompt + "") for prompt in prompts]
+      except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+          f'{args.data}:{number}: wanted {{"image": "a.jpg", "prefix": "caption'
+          f' en"}}, or a --prompt for lines without; got {line[:80]!r}'
+        ) from error
+  return found
+
+
+def is_video(name):
+  return name.lower().endswith(VIDEOS)
+
+
+def look(names, num):
+  """Returns the images of an example; videos become frames."""
+  images = []
+  for name in names:
+    images += frames(name, num or NUM_FRAMES) if is_video(name) else [name]
+  return images or None
+
+
+class Lines:
+  """A file of answers, a JSON line each, that a later start continues."""
+
+  def __init__(self, path):
+    """Opens it, and cuts off a line that a kill left half written."""
+    self._file = open(path, "ab+")  # noqa: SIM115, closed by `close`
+    self._file.seek(0)
+    self.known, end = set(), 0
+    for line in self._file:
+      try:
+        row = json.loads(line)
+        self.known.add((tuple(row["image"]), row["prompt"]))
+      except (ValueError, KeyError, TypeError) as error:
+        if line.endswith(b"\n"):
+          raise ValueError(
+            f"{path} holds other lines than answers: {line[:60]!r}; name"
+            " another --out"
+          ) from error
+        break
+      end += len(line)
+    self._file.truncate(end)
+
+  def write(self, row):
+    self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    self._file.flush()
+
+  def close(self):
+    self._file.close()
 
 
 def check_out(path):
-  """Sees that a picture can be written, before there is one.
+  """Sees that --out can be written, before there is anything to write.
 
   Raises:
     ValueError, OSError: it cannot.
   """
   end = os.path.splitext(path)[1].lower()
-  if Image.registered_extensions().get(end) not in Image.SAVE:
+  if (
+    end != ".jsonl" and Image.registered_extensions().get(end) not in Image.SAVE
+  ):
     raise ValueError(
-      f"--out {path}: the name of a picture ends in .png or .jpg"
+      f"--out {path}: the name of a picture ends in .png or .jpg, and of a file"
+      " of answers in .jsonl"
     )
   atomic.check(path)
 
 
-def main(args):
-  images = [read(path) for path in args.image]
-  if args.out:
-    check_out(args.out)
-  progress.say(f"loading {args.checkpoint}")
-  model = load(
-    args.checkpoint,
-    tokenizer_path=args.tokenizer,
-    dtype=args.dtype,
-    res=args.res,
-    pp=args.pp,
-  )
+def check_images(images):
+  """Raises ValueError or OSError where one cannot be read; it is named."""
+  for image in images:
+    try:
+      image_ops.to_rgb(model.read(image, urls=True))
+    except image_ops.Undecodable as error:
+      raise ValueError(f"{image}: {error}") from error
+
+
+def options(args, tok):
+  """Returns the options of `Model.answers` that the command line names."""
   sampler = sampling.Sampler(
     args.temperature, args.top_k, args.top_p, args.seed
   )
-  progress.say("compiling for this prompt's answer")
-  answer = predict(
-    model, images, args.prompt, max_len=args.max_len, sampler=sampler
+  constrain = args.constrain or args.options
+  if args.regex:
+    constrain = constraint.regex(tok, args.regex)
+  return dict(
+    max_len=args.max_len,
+    num_beams=args.beams,
+    length_penalty=args.length_penalty,
+    sampler=sampler,
+    num_samples=args.samples,
+    start=args.start,
+    constrain=constrain,
   )
+
+
+def show(answer, args):
+  """Prints an answer, or draws it."""
   if args.json:
-    print(json.dumps(answer._asdict(), ensure_ascii=False))
-  else:
-    print(answer.text)
-    if answer.boxes:
-      print(table(answer.boxes))
+    return
+  print(progress.plain(answer.text))
+  for other in answer.others:
+    print(progress.plain(other.text))
+  if answer.boxes:
+    print(table(answer.boxes))
+
+
+def ask(asked, args, loaded, how, lines=None):
+  """Answers questions; prints, draws or writes each answer.
+
+  Returns:
+    list of what went wrong, a text for each question without an answer.
+  """
+  failed, name = [], lambda names: ", ".join(names) or "no image"
+  later = lambda names: functools.partial(look, names, args.num_images)
+  examples = ((later(names), prompt) for names, prompt in asked)
+  quiet = len(asked) == 1 or not lines
+  bar = progress.Bar(total=len(asked), unit=" answers", disable=quiet)
+  answers = loaded.answers(examples, batch_size=args.batch_size, **how)
+  with bar:
+    for (names, prompt), answer in zip(asked, answers, strict=True):
+      bar.update()
+      if isinstance(answer, Exception):
+        failed.append(f"{name(names)}: {answer}")
+        continue
+      row = {"image": names, "prompt": prompt, **answer.to_json()}
+      if args.json:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+      if lines:
+        lines.write(row)
+        continue
+      if len(asked) > 1 and not args.json:
+        print(progress.plain(f"{name(names)}: {prompt}"))
+      show(answer, args)
+      if args.out:
+        answer.draw().save(args.out)
+  return failed
+
+
+def converse(args, loaded, how):
+  """Answers prompts from standard input; images are looked at once."""
+  ((names, _),) = questions(args)[:1]
+  seen = loaded.see(look(names, args.num_images))
+  while True:
+    try:
+      prompt = input("> " if sys.stdin.isatty() else "")
+    except EOFError:
+      return []
+    if not prompt.strip():
+      continue
+    try:
+      (answer,) = loaded.predict(seen, prompt, **how)
+    except ValueError as error:
+      progress.say(f"error: {error}")
+      continue
+    if args.json:
+      row = {"image": names, "prompt": prompt, **answer.to_json()}
+      print(json.dumps(row, ensure_ascii=False), flush=True)
+    show(answer, args)
+    if args.out:
+      answer.draw().save(args.out)
+
+
+def main(args):
+  if not args.data and not args.prompt and len(args.image or []) > 1:
+    raise ValueError("a --prompt is wanted for several images")
+  asked, lines = questions(args), None
   if args.out:
-    shown, _ = seen(model, images)
-    Image.fromarray(draw_boxes(shown[0], answer.boxes)).save(args.out)
+    check_out(args.out)
+    if args.out.endswith(".jsonl"):
+      lines = Lines(args.out)
+      before = len(asked)
+      asked = [x for x in asked if (tuple(x[0]), x[1]) not in lines.known]
+      if before > len(asked):
+        progress.say(f"{before - len(asked)} of {before} are in {args.out}")
+    elif len(asked) > 1:
+      raise ValueError(
+        f"--out {args.out} is one picture, and there are {len(asked)} answers;"
+        " name a file of answers, such as answers.jsonl"
+      )
+  if len(asked) == 1:  # else the others are answered
+    check_images(look(asked[0][0], args.num_images) or ())
+  progress.say(f"loading {args.checkpoint}")
+  loaded = model.load(
+    args.checkpoint,
+    tokenizer=args.tokenizer,
+    dtype=args.dtype,
+    res=args.res,
+    pp=args.pp,
+    codec=args.mask_codec,
+    urls=True,  # those of a command line are its user's own
+  )
+  how = options(args, loaded.form.tok)
+  if asked and asked[0][1] is None:
+    return converse(args, loaded, how)
+  progress.say("compiling and answering")
+  failed = ask(asked, args, loaded, how, lines)
+  if len(asked) == 1 and failed:
+    raise ValueError(failed[0])
+  if failed:
+    listed = "\n  ".join(failed[:20])
+    more = f"\n  and {len(failed) - 20} more" * (len(failed) > 20)
+    raise ValueError(
+      f"{len(failed)} of {len(asked)} have no answer:\n  {listed}{more}"
+    )
 
 
 if __name__ == "__main__":
@@ -264,19 +318,30 @@ if __name__ == "__main__":
     __doc__,
     with_config=False,
     checkpoint=dict(required=True, help="a run, or released weights"),
-    image=dict(required=True, nargs="+", help="image file, or several"),
-    prompt=dict(required=True, help='such as "caption en" or "detect cat"'),
+    image=dict(nargs="+", help="files, folders, patterns, videos"),
+    data=dict(metavar="FILE", help="JSON lines with image and prefix"),
+    prompt=dict(nargs="+", help='such as "caption en" or "detect cat"'),
+    num_images=dict(type=int, help="images of an example; frames of a video"),
     tokenizer=dict(help="SentencePiece file; default the run's own"),
     dtype=dict(
       choices=("float32", "bfloat16"), help="default: float32 on a CPU"
     ),
     res=dict(type=int, help="pixels per side; default the model's own"),
     pp=dict(help="how it sees images: bv, hf or ops; default as trained"),
-    out=dict(help="file to draw the boxes into"),
-    json=dict(action="store_true", help="print one JSON object"),
+    mask_codec=dict(metavar="FILE", help="what mask codes mean"),
+    out=dict(metavar="FILE", help="a picture to draw, or answers.jsonl"),
+    json=dict(action="store_true", help="print a JSON object an answer"),
+    batch_size=dict(type=int, default=model.BATCH_SIZE, help="at most"),
     max_len=dict(type=int, help="tokens in the answer"),
+    beams=dict(type=int, default=1, help="of a beam search"),
+    length_penalty=dict(type=float, help="of beams, as in transformers"),
+    samples=dict(type=int, default=1, help="answers to draw of each"),
     temperature=dict(type=float, default=0.0, help="0 is greedy"),
     top_k=dict(type=int, default=0, help="0 keeps all"),
     top_p=dict(type=float, default=1.0, help="1 keeps all"),
     seed=dict(type=int, default=0, help="of sampling"),
+    start=dict(default="", help="the beginning of the answer"),
+    constrain=dict(choices=("boxes", "masks"), help="what detect names"),
+    options=dict(nargs="+", help="the answers there are"),
+    regex=dict(help="what an answer looks like"),
   )

@@ -1,5 +1,6 @@
 """What the verb `predict` shows a model is what training showed it."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg import convert, pp, predict, train
+import pg
+from pg import answer, convert, pp, train
 from pg.codecs import tokenizer
 from pg.data import pipeline, prefix_lm, stream
 from pg.models import variants
@@ -55,15 +57,18 @@ def shown(model, monkeypatch, prompt="detect cat"):
   The answer is a box: the right quarter of the upper half.
   """
   text = "<loc0000><loc0768><loc0512><loc1023> cat"
-  tokens = np.array([[*model.form.tok.encode(text), model.form.tok.eos]])
-  answer = predict.loop.Answer(tokens, np.zeros(tokens.shape, np.float32))
-  rows, stack = [], stream.stack
+  rows = []
+
+  def answer(rows_, how, _):
+    rows.extend(rows_)
+    tokens = np.array([[[*model.form.tok.encode(text), model.form.tok.eos]]])
+    return tokens, np.zeros(tokens.shape, np.float32), how
+
   with monkeypatch.context() as m:
-    m.setattr(predict.loop, "generate", lambda *_, **__: answer)
-    m.setattr(stream, "stack", lambda x, *ids: stack(rows.append(x) or x, *ids))
-    said = predict.predict(model, [PHOTO], prompt)
-  ((row,),) = rows
-  return row["image"][0], said.boxes
+    m.setattr(model, "_ask", answer)
+    (said,) = model.predict([PHOTO], prompt)
+  ((image,),) = [row.images for row in rows]
+  return image, [(x.label, x.box) for x in said.boxes]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +125,7 @@ def trained_on(string, tmp_path):
 def test_what_check_finds_in_a_prompt_predict_warns_of(
   prompt, said, files, monkeypatch
 ):
-  model = predict.load(str(files / "run"))
+  model = pg.load(str(files / "run"))
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     shown(model, monkeypatch, prompt)
@@ -142,16 +147,16 @@ def test_a_run_sees_an_image_as_in_training(
   string, recorded, tmp_path, monkeypatch
 ):
   spec, wanted = trained_on(string, tmp_path)
-  model = predict.load(recorded(pp=string, data=spec, evals={}))
+  model = pg.load(recorded(pp=string, data=spec, evals={}))
   np.testing.assert_array_equal(shown(model, monkeypatch)[0], wanted)
   assert (wanted != by("decode | resize(48)")).any()
 
 
 def test_a_run_of_before_is_seen_as_its_config_says(recorded, monkeypatch):
   run = recorded()  # images are drawn in the model's size: its pp is "decode"
-  found, boxes = shown(predict.load(run), monkeypatch)
+  found, boxes = shown(pg.load(run), monkeypatch)
   np.testing.assert_array_equal(found, by("decode | resize(48)"))
-  assert boxes == [{"label": "cat", "box": [0.0, 67.6, 30.0, 90.0]}]
+  assert boxes == [("cat", (0.0, 67.6, 30.0, 90.0))]
 
 
 def test_files_without_a_record_have_the_flavour_of_who_released_them(
@@ -160,11 +165,11 @@ def test_files_without_a_record_have_the_flavour_of_who_released_them(
   shutil.copytree(files / "hf", tmp_path / "hf")
   (tmp_path / "hf/preprocessor_config.json").unlink()
   for name, string in ((files / "a.npz", BV), (tmp_path / "hf", HF)):
-    model = predict.load(name, tokenizer_path=tokenizer.NANO)
+    model = pg.load(name, tokenizer=tokenizer.NANO)
     found, boxes = shown(model, monkeypatch)
     np.testing.assert_array_equal(found, by(string))
     # Upright: 90 pixels high and 60 wide.
-    assert boxes == [{"label": "cat", "box": [0.0, 45.0, 45.0, 60.0]}]
+    assert boxes == [("cat", (0.0, 45.0, 45.0, 60.0))]
 
 
 @pytest.mark.parametrize("name", ["preprocessor_config", "processor_config"])
@@ -176,7 +181,7 @@ def test_a_folder_is_seen_as_its_processor_says(
   known = json.loads(path.read_text())
   assert known["resample"] == 3 and "pp" not in known
   np.testing.assert_array_equal(
-    shown(predict.load(tmp_path / "hf"), monkeypatch)[0], by(HF)
+    shown(pg.load(tmp_path / "hf"), monkeypatch)[0], by(HF)
   )
   path.unlink()
   known["resample"] = 2
@@ -187,37 +192,37 @@ def test_a_folder_is_seen_as_its_processor_says(
   upright = Image.open(io.BytesIO(PHOTO)).transpose(Image.ROTATE_270)
   wanted = np.array(upright.resize((48, 48), Image.BILINEAR))
   np.testing.assert_array_equal(
-    shown(predict.load(tmp_path / "hf"), monkeypatch)[0], wanted
+    shown(pg.load(tmp_path / "hf"), monkeypatch)[0], wanted
   )
   path.write_text(path.read_text().replace('"resample": 2', '"resample": 0'))
   with pytest.raises(ValueError, match=f"{name}.json: resample is 0; wanted"):
-    predict.load(tmp_path / "hf")
+    pg.load(tmp_path / "hf")
 
 
 def test_another_way_to_see_images_is_named(files, monkeypatch, tmp_path):
   coarse = "decode | resize(48, antialias=False)"
   for name, string in (("bv", BV), ("hf", HF), (coarse, coarse)):
     for file in ("hf", "a.npz"):
-      model = predict.load(files / file, tokenizer_path=tokenizer.NANO, pp=name)
+      model = pg.load(files / file, tokenizer=tokenizer.NANO, pp=name)
       found, _ = shown(model, monkeypatch)
       np.testing.assert_array_equal(found, by(string))
   with pytest.raises(ValueError, match="wanted bv or hf, or ops"):
-    predict.load(files / "hf", pp="bw")
+    pg.load(files / "hf", pp="bw")
 
 
 def test_another_resolution_is_seen_in_the_same_way(recorded, monkeypatch):
   run = recorded(pp="decode | resize(48, antialias=False)", data={"a": {}})
-  found, _ = shown(predict.load(run, res=96), monkeypatch)
+  found, _ = shown(pg.load(run, res=96), monkeypatch)
   wanted = by("decode | resize(96, antialias=False)")
   np.testing.assert_array_equal(found, wanted)
 
 
 def test_boxes_of_a_crop_are_in_pixels_of_what_was_seen(recorded, monkeypatch):
   way = "decode(exif=True) | central_crop(40) | resize(48)"
-  model = predict.load(recorded(pp=way, data={"a": {}}))
+  model = pg.load(recorded(pp=way, data={"a": {}}))
   _, boxes = shown(model, monkeypatch)
-  assert boxes == [{"label": "cat", "box": [0.0, 30.0, 20.0, 40.0]}]
-  (image,), _ = predict.seen(model, [PHOTO])
+  assert boxes == [("cat", (0.0, 30.0, 20.0, 40.0))]
+  _, (image,) = model._look(PHOTO)
   np.testing.assert_array_equal(image, by(way.rpartition(" | ")[0]))
 
 
@@ -236,15 +241,20 @@ def test_a_photo_is_upright_in_forkme_and_in_predict(
 
   monkeypatch.setattr(train, "update", update)
   train.fit(c, out)
-  model = predict.load(out)
+  model = pg.load(out)
   found, boxes = shown(model, monkeypatch)
   np.testing.assert_array_equal(found, by(BV))
   np.testing.assert_array_equal(found, np.asarray(batches[0])[0, 0])
-  assert boxes == [{"label": "cat", "box": [0.0, 45.0, 45.0, 60.0]}]
-  (image,), _ = predict.seen(model, [PHOTO])
-  drawn = predict.draw_boxes(image, boxes)
+  assert boxes == [("cat", (0.0, 45.0, 45.0, 60.0))]
+  _, (image,) = model._look(PHOTO)
+  scene = answer.Answer(
+    "", [], [], [answer.Box(*boxes[0], 1)], [None], 0, image
+  )
+  drawn = np.asarray(scene.draw())
   assert drawn.shape[0] > drawn.shape[1]
-  y, x, _ = np.nonzero(drawn != predict.draw_boxes(image, []))
+  y, x, _ = np.nonzero(
+    drawn != np.asarray(dataclasses.replace(scene, boxes=[], masks=[]).draw())
+  )
   scale = drawn.shape[0] / 90
   assert x.min() >= 44 * scale and y.max() <= 46 * scale
 
@@ -298,13 +308,13 @@ def test_a_weight_that_is_no_number_is_no_answer(files, tmp_path):
 def test_a_probability_that_is_no_number_is_no_answer(
   files, monkeypatch, wrong
 ):
-  model = predict.load(str(files / "run"))
-  tokens = np.array([[7, model.form.tok.eos, 0]])
+  model = pg.load(str(files / "run"))
+  tokens = np.array([[[7, model.form.tok.eos, 0]]])
   for logp, fine in (((-1, -1, wrong), True), ((-1, wrong, 0), False)):
-    answer = predict.loop.Answer(tokens, np.array([logp], np.float32))
-    monkeypatch.setattr(predict.loop, "generate", lambda *_, a=answer, **__: a)
+    said = tokens, np.array([[logp]], np.float32)
+    monkeypatch.setattr(model, "_ask", lambda _, how, *__, x=said: (*x, how))
     if fine:
-      assert predict.predict(model, [PHOTO], "caption").logp == [-1, -1]
+      assert model.predict(PHOTO, "caption")[0].logp == [-1, -1]
       continue
     with pytest.raises(ValueError, match="inf or nan: activations overflow"):
-      predict.predict(model, [PHOTO], "caption")
+      model.predict(PHOTO, "caption")

@@ -1,6 +1,7 @@
 """What a user does: train, evaluate, predict, fine-tune on their own files."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pg
 from pg import config, convert, evaluate, experiment, predict, train
 from pg.codecs import masks
 from pg.weights import checkpoint
@@ -84,32 +86,31 @@ def test_predict_prints_one_json_object(run, photo):
   done = verb("predict", *args, "--json", "--max-len", "4")
   assert done.returncode == 0, done.stderr
   answer = json.loads(done.stdout)
-  assert set(answer) == {"text", "tokens", "logp", "boxes"}
+  keys = {"image", "prompt", "text", "score", "tokens", "logp", "boxes"}
+  assert set(answer) == keys and answer["image"] == [str(photo)]
   assert 1 <= len(answer["tokens"]) == len(answer["logp"]) <= 4
   assert all(x <= 0 for x in answer["logp"])
 
 
 def test_predict_finds_boxes_in_pixels_and_draws_them(run, photo, monkeypatch):
-  model = predict.load(run)
+  model = pg.load(run)
   text = "<loc0000><loc0256><loc0512><loc1023> red ring"
   tokens = [*model.form.tok.encode(text), model.form.tok.eos]
-  padded = np.array([tokens + [0, 0]])
-  answer = predict.loop.Answer(padded, np.zeros(padded.shape, np.float32))
-  monkeypatch.setattr(predict.loop, "generate", lambda *_, **__: answer)
-  said = predict.predict(model, [predict.read(photo)], "detect red ring")
-  found = said.boxes
-  assert said.tokens == tokens and len(said.logp) == len(tokens)
+  padded = np.array([[tokens + [0, 0]]])
+  said = padded, np.zeros(padded.shape, np.float32)
+  monkeypatch.setattr(model, "_ask", lambda _, how, *__: (*said, how))
+  (answer,) = model.predict(photo, "detect red ring")
+  assert answer.tokens == tokens and len(answer.logp) == len(tokens)
   # 60 pixels high, 90 wide.
-  assert found == [{"label": "red ring", "box": [0.0, 22.5, 30.0, 90.0]}]
-  assert "22.5" in predict.table(found)
-  (image,), _ = predict.seen(model, [predict.read(photo)])
-  plain = predict.draw_boxes(image, [])
-  assert (predict.draw_boxes(image, found) != plain).any()
+  assert answer.boxes == [("red ring", (0.0, 22.5, 30.0, 90.0), 1.0)]
+  assert "22.5" in predict.table(answer.boxes)
+  empty = dataclasses.replace(answer, boxes=[], masks=[])
+  assert (np.asarray(answer.draw()) != np.asarray(empty.draw())).any()
 
 
 def test_the_token_log_probabilities_are_those_of_the_model(run, photo):
-  model = predict.load(run)
-  answer = predict.predict(model, [predict.read(photo)], "ocr", max_len=3)
+  model = pg.load(run)
+  (answer,) = model.predict(photo, "ocr", max_len=3)
   sure = np.exp(answer.logp)
   assert np.all((sure > 0) & (sure <= 1))
   # Greedy: no other token is likelier than one over the vocabulary's size.
@@ -120,19 +121,19 @@ def test_the_token_log_probabilities_are_those_of_the_model(run, photo):
   "args, message",
   [
     (("--checkpoint", "nowhere"), "no file or folder .*nowhere"),
-    (("--image", "nowhere.png"), "No such file .*nowhere.png"),
+    (("--image", "nowhere.png"), "there is no image nowhere.png"),
     (("--image", __file__), "test_verbs.py: cannot decode an image"),
     (("--out", "/dev/null/a.png"), "'/dev/null"),
     (("--out", "a.text"), "a.text: the name of a picture ends in"),
     (
-      ("--prompt", "where" + " where" * 59),
-      "tokens and the model was trained with",
+      ("--prompt", "where" + " where" * 1200),
+      "the prompt has .* tokens, and 1024 fit",
     ),
   ],
 )
 def test_predict_explains_what_is_wrong(run, photo, args, message):
   waited = [f"loading {dict([args]).get('--checkpoint', run)}"]
-  waited += ["compiling for this prompt's answer"]
+  waited += ["compiling and answering"]
   waited = waited[: {"--checkpoint": 1, "--prompt": 2}.get(args[0], 0)]
   given = {"--checkpoint": run, "--image": photo, "--prompt": "caption en"}
   given |= dict([args])
