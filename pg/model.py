@@ -280,7 +280,8 @@ class Model:
       raise ValueError("num_samples without a temperature: all would be equal")
     if how.num_beams > 1 and how.sampler.temperature:
       raise ValueError("num_beams or a temperature: beams are not sampled")
-    limit = how.max_len or min(self.form.text_len, MAX_LEN)
+    limit = how.max_len
+    limit = min(self.form.text_len, MAX_LEN) if limit is None else limit
     if not 1 <= limit <= SIZES[-1]:
       raise ValueError(f"max_len is {limit}; wanted 1 to {SIZES[-1]}")
     stop = [self.form.tok.encode(text) for text in how.stop]

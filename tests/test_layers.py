@@ -77,7 +77,7 @@ LAYERS = (
   ),
   (PAGES, f"{GROUND}|{CODECS}|{INSPECT}|{LOG}|{PAGES}", ANY),
   (LOG, f"{GROUND}|{SPINE}|{PAGES}|{LOG}", ANY),
-  (r"pg", r"", r""),
+  (r"pg", r"pg\.model", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
