@@ -28,12 +28,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pg import answer as answer_lib
-from pg import config, pp
+from pg import config, limits, pp
 from pg.codecs import boxes as box_codec
 from pg.codecs import masks as mask_codec
 from pg.codecs import tokenizer as tokenizer_lib
 from pg.data import prefix_lm
-from pg.data.storage import files, whole
+from pg.data.storage import files
 from pg.decode import beam, constraint, loop, sampling
 from pg.evals import records
 from pg.inspect import findings
@@ -567,7 +567,7 @@ def read(image, *, urls=False):
   name = os.fspath(image)
   if "://" in name and not urls:
     raise ValueError(f"{name}: URLs are not read; load with urls=True")
-  return files.read(name, "") if "://" in name else whole.read(name)
+  return files.read(name, "") if "://" in name else limits.read(name)
 
 
 @functools.lru_cache(maxsize=64)
