@@ -103,6 +103,7 @@ def steps_per_second(ahead, mesh, num=20):
       break
   seconds = time.perf_counter() - start
   items.close()
+  jax.block_until_ready(state)  # its callback must not meet the end of Python
   return num / seconds
 
 
