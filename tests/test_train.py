@@ -169,7 +169,7 @@ def test_a_checkpoint_of_another_model_is_refused(whole):
     c.model.variant = "nano2"
   with pytest.raises(ValueError, match="variant was 'nano', is 'nano2'"):
     train.fit(c, whole[0])
-  other = "(?s)of another model, optimizer or choice of what is frozen, .*"
+  other = "(?s)of another model, optimizer or choice of what is frozen; .*"
   with pytest.raises(ValueError, match=f"{other}missing .*post_ffw_norm"):
     train.fit(c, whole[0], accept=True)
   c = tiny.nano(schedule=(("img/.*", None), (".*", "cosine")))

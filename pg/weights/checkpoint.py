@@ -415,7 +415,7 @@ def _check(wanted, stored, folder, *, dtypes):
   if report:
     what = "of another model"
     if dtypes:
-      what += ", optimizer or choice of what is frozen, which stay in a run"
+      what += ", optimizer or choice of what is frozen; use another workdir"
     raise ValueError(f"{folder} is {what}:\n{report}")
 
 
