@@ -228,7 +228,8 @@ def ask(asked, args, loaded, how, lines=None):
     for (names, prompt), answer in zip(asked, answers, strict=True):
       bar.update()
       if isinstance(answer, Exception):
-        failed.append(f"{name(names)}: {answer}")
+        known = any(x in str(answer) for x in names)
+        failed.append(str(answer) if known else f"{name(names)}: {answer}")
         continue
       row = {"image": names, "prompt": prompt, **answer.to_json()}
       if args.json:

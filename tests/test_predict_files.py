@@ -1,0 +1,167 @@
+"""The verb `predict` on folders, files of questions, and in conversation."""
+
+import io
+import json
+import types
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from pg import model as model_lib
+from pg import predict
+from tests import test_model
+
+pytestmark = pytest.mark.usefixtures("one_device")
+photo = test_model.photo
+
+
+@pytest.fixture
+def ask(monkeypatch):
+  """Runs the verb with a small model: (image=..., prompt=..., ...)."""
+  names = "image data prompt num_images tokenizer dtype res pp mask_codec out"
+  names += " max_len length_penalty constrain options regex"
+  defaults = dict.fromkeys(names.split())
+  defaults |= dict(json=True, batch_size=2, beams=1, samples=1, seed=0)
+  defaults |= dict(temperature=0.0, top_k=0, top_p=1.0, start="")
+  monkeypatch.setattr(model_lib, "load", lambda *_, **__: test_model.model())
+
+  def run(**options):
+    args = dict(defaults, checkpoint="x", **options)
+    return predict.main(types.SimpleNamespace(**args))
+
+  return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+  """Three photos, and what is no image between them."""
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  for name, seed in (("a.png", 0), ("c.png", 1), ("d.JPG.png", 2)):
+    Image.fromarray(photo(seed)).save(folder / name)
+  (folder / "b.jpg").write_bytes(b"no image")
+  (folder / "notes.txt").write_text("nothing to see")
+  return folder
+
+
+def rows(text):
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_folder_is_answered_but_for_what_is_no_image(ask, photos, capsys):
+  with pytest.raises(ValueError, match="2 of 8 have no answer:\n  .*b.jpg: c"):
+    ask(image=[str(photos)], prompt=["ocr", "detect cat"])
+  found = rows(capsys.readouterr().out)
+  names = [str(photos / x) for x in ("a.png", "c.png", "d.JPG.png")]
+  asked = [(row["image"], row["prompt"]) for row in found]
+  assert asked == [([n], p) for n in names for p in ("ocr", "detect cat")]
+  (want,) = test_model.model().predict(photo(1), "ocr")
+  assert found[2]["text"] == want.text
+  ask(image=[str(photos / "?.png")], prompt=["ocr"])
+  assert len(rows(capsys.readouterr().out)) == 2
+  for name, error in (
+    ("*.gif", "no images in"),
+    ("x.png", "there is no image"),
+  ):
+    with pytest.raises((ValueError, OSError), match=error):
+      ask(image=[str(photos / name)], prompt=["ocr"])
+
+
+def test_a_file_of_answers_is_continued(ask, photos, tmp_path, capsys):
+  out = tmp_path / "answers.jsonl"
+  how = dict(image=[str(photos)], prompt=["ocr"], out=str(out), json=False)
+  with pytest.raises(ValueError, match="1 of 4 have no answer"):
+    ask(**how)
+  complete = out.read_bytes()
+  assert [row["image"] for row in rows(complete.decode())] == [
+    [str(photos / x)] for x in ("a.png", "c.png", "d.JPG.png")
+  ]
+  lines = complete.splitlines(keepends=True)
+  out.write_bytes(lines[0] + lines[1][:40])  # as a kill leaves it
+  Image.fromarray(photo(3)).save(photos / "b.jpg")
+  ask(**how)
+  again = rows(out.read_text())
+  assert len(again) == 4 and out.read_bytes().startswith(lines[0])
+  assert sorted(map(str, again))[1:] != sorted(
+    map(str, rows(complete.decode()))
+  )
+  before = out.read_bytes()
+  capsys.readouterr()
+  ask(**how)
+  assert out.read_bytes() == before
+  assert "4 of 4 are in" in capsys.readouterr().err
+  out.write_text('{"prefix": "ocr"}\n')
+  with pytest.raises(ValueError, match="holds other lines than answers"):
+    ask(**how)
+
+
+def test_a_file_of_questions(ask, photos, tmp_path, capsys):
+  data = tmp_path / "q.jsonl"
+  questions = [
+    {"image": "photos/a.png", "prefix": "ocr"},
+    {"image": ["photos/a.png", "photos/c.png"], "prefix": "what differs?"},
+    {"prefix": "hello"},
+  ]
+  data.write_text("".join(json.dumps(q) + "\n" for q in questions))
+  ask(data=str(data))
+  found = rows(capsys.readouterr().out)
+  assert [row["prompt"] for row in found] == [q["prefix"] for q in questions]
+  two = [[photo(0), photo(1)]]
+  (want,) = test_model.model().predict(two, "what differs?")
+  assert found[1]["text"] == want.text
+  data.write_text('{"image": "photos/a.png", "prefix": 3}\n')
+  with pytest.raises(ValueError, match='q.jsonl:1: wanted {"image"'):
+    ask(data=str(data))
+
+
+def test_several_images_are_one_example_if_one_says_so(ask, photos, capsys):
+  names = [str(photos / x) for x in ("a.png", "c.png")]
+  ask(image=names, prompt=["what differs?"], num_images=2)
+  (row,) = rows(capsys.readouterr().out)
+  assert row["image"] == names
+  (want,) = test_model.model().predict([[photo(0), photo(1)]], row["prompt"])
+  assert row["text"] == want.text
+
+
+def test_of_a_video_frames_are_seen(ask, tmp_path, capsys):
+  path = tmp_path / "a.mkv"
+  with av.open(str(path), "w") as video:
+    stream = video.add_stream("ffv1", rate=5)
+    stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv444p"
+    for level in range(0, 250, 25):
+      image = np.full((16, 32, 3), level, np.uint8)
+      video.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+    video.mux(stream.encode())
+  found = [int(frame.mean()) for frame in predict.frames(str(path), 4)]
+  np.testing.assert_allclose(found, [0, 75, 150, 225], atol=2)
+  ask(image=[str(path)], prompt=["what happens?"], num_images=3)
+  (row,) = rows(capsys.readouterr().out)
+  want = [predict.frames(str(path), 3)]
+  assert row["text"] == test_model.model().predict(want, row["prompt"])[0].text
+
+
+def test_without_a_prompt_lines_are_answered(ask, photos, monkeypatch, capsys):
+  prompts = "ocr\n\n" + "where" + " where" * 1200 + "\ndetect cat\n"
+  monkeypatch.setattr("sys.stdin", io.StringIO(prompts))
+  ask(image=[str(photos / "a.png")])
+  said = capsys.readouterr()
+  assert [row["prompt"] for row in rows(said.out)] == ["ocr", "detect cat"]
+  assert "error: the prompt has" in said.err
+  with pytest.raises(ValueError, match="a --prompt is wanted for several"):
+    ask(image=[str(photos / "a.png"), str(photos / "c.png")])
+
+
+def test_one_picture_is_drawn_and_several_are_refused(ask, photos, tmp_path):
+  out = str(tmp_path / "out.png")
+  how = dict(prompt=["detect cat"], constrain="boxes", out=out, max_len=12)
+  ask(image=[str(photos / "a.png")], **how)
+  assert Image.open(out).size[0] >= 384
+  with pytest.raises(ValueError, match="is one picture, and there are 2"):
+    ask(image=[str(photos / "a.png"), str(photos / "c.png")], **how)
+
+
+def test_what_is_said_cannot_work_the_terminal(ask, photos, capsys):
+  ask(image=[str(photos / "a.png")], prompt=["a\x1b[2Jb"], json=False)
+  assert "\x1b" not in capsys.readouterr().out
