@@ -51,7 +51,9 @@ def rows(text):
 
 
 def test_a_folder_is_answered_but_for_what_is_no_image(ask, photos, capsys):
-  with pytest.raises(ValueError, match="2 of 8 have no answer:\n  .*b.jpg: c"):
+  with pytest.raises(
+    ValueError, match="2 of 8 have no answer:\n  /[^:]*/b.jpg: decode"
+  ):
     ask(image=[str(photos)], prompt=["ocr", "detect cat"])
   found = rows(capsys.readouterr().out)
   names = [str(photos / x) for x in ("a.png", "c.png", "d.JPG.png")]
@@ -61,10 +63,8 @@ def test_a_folder_is_answered_but_for_what_is_no_image(ask, photos, capsys):
   assert found[2]["text"] == want.text
   ask(image=[str(photos / "?.png")], prompt=["ocr"])
   assert len(rows(capsys.readouterr().out)) == 2
-  for name, error in (
-    ("*.gif", "no images in"),
-    ("x.png", "there is no image"),
-  ):
+  bad = {"*.gif": "no images in", "x.png": "there is no image"}
+  for name, error in bad.items():
     with pytest.raises((ValueError, OSError), match=error):
       ask(image=[str(photos / name)], prompt=["ocr"])
 
@@ -84,9 +84,6 @@ def test_a_file_of_answers_is_continued(ask, photos, tmp_path, capsys):
   ask(**how)
   again = rows(out.read_text())
   assert len(again) == 4 and out.read_bytes().startswith(lines[0])
-  assert sorted(map(str, again))[1:] != sorted(
-    map(str, rows(complete.decode()))
-  )
   before = out.read_bytes()
   capsys.readouterr()
   ask(**how)
