@@ -3,7 +3,9 @@ import multiprocessing
 import os
 import random
 import resource
+import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -244,13 +246,17 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
 
 def fill_the_disk(workdir):
   os.dup2(os.open(workdir / "stderr", os.O_CREAT | os.O_WRONLY), 2)
-  many = lambda step: {str(i): loop_state(step) for i in range(30)}
+  # Whether TensorStore complains of this is luck, so it is done here, too.
+  closed = types.SimpleNamespace(exc_value=RuntimeError("Event loop is closed"))
+  sys.unraisablehook(closed)
+  noise = np.random.default_rng(0).normal(size=(300, 1000))
+  many = {str(i): jax.device_put(row) for i, row in enumerate(noise)}
   with checkpoint.Manager(workdir) as manager:
-    manager.save(1, jax.device_put(many(1)), {})
+    manager.save(1, many, {})
     manager.wait()
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     with pytest.raises(OSError, match="could not .*\n.* step 1 is intact"):
-      manager.save(2, jax.device_put(many(2)), {})
+      manager.save(2, many, {})
       manager.wait()
 
 
