@@ -7,6 +7,8 @@ work; once it has asked, a signal only sets what it asks for. A second signal
 ends the program at once. Its worker processes hear of none, and end with it.
 """
 
+import ctypes
+import functools
 import multiprocessing
 import os
 import select
@@ -21,6 +23,7 @@ GRACE = 5.0  # seconds from the first signal to the end, if nobody asks
 
 _signal = 0  # the number of the first one; 0: there was none
 _is_asked = False
+_is_lost = False  # whether Stopped is to be raised again
 
 
 class Stopped(SystemExit):
@@ -40,6 +43,7 @@ def watch():
   for number in SIGNALS:
     if signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, _handle)
+  sys.unraisablehook = functools.partial(_note, sys.unraisablehook)
   threading.Thread(target=_guard, args=(reader,), daemon=True).start()
 
 
@@ -88,17 +92,35 @@ def _handle(number, frame):
       raise Stopped
 
 
+def _note(usual, found):
+  """Notes that Stopped came up in a callback that cannot raise.
+
+  JAX has one at each garbage collection, the first Python after a compilation.
+  """
+  global _is_lost
+  if found.exc_type is not Stopped:
+    return usual(found)
+  _is_lost = True
+
+
 def _guard(reader):
   """Ends the program where it does not by itself.
 
   A handler in Python waits for the main thread, which may be compiling for
   minutes; this thread hears of signals at once.
   """
+  global _is_lost
   status = 128 + os.read(reader, 1)[0]
+  main = ctypes.c_ulong(threading.main_thread().ident)
   left, again = GRACE, False
   while left > 0 and not again:
     again = select.select([reader], [], [], 0.1)[0]
     left -= 0 if _is_asked else 0.1
+    if _is_lost:
+      _is_lost = False
+      ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        main, ctypes.py_object(Stopped)
+      )
   os.write(2, b"stopped at once\n" if again else b"stopped\n")
   for child in multiprocessing.active_children():
     child.kill()

@@ -48,7 +48,24 @@ def end(work, *signals):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_program_with_its_status_and_one_line(number):
-  assert end("time.sleep(60)", number) == (128 + number, "stopped\n")
+  work = """
+  try: time.sleep(60)
+  finally: print("closes", file=sys.stderr)
+  """
+  assert end(work, number) == (128 + number, "closes\nstopped\n")
+
+
+def test_a_signal_during_a_callback_ends_a_program():
+  work = """
+  import gc, os
+  once = [15]
+  gc.callbacks.append(lambda *_: once and os.kill(os.getpid(), once.pop()))
+  try:
+    gc.collect()
+    while True: time.sleep(0.1)
+  finally: print("closes", file=sys.stderr)
+  """
+  assert end(work) == (143, "closes\nstopped\n")
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -139,6 +156,7 @@ def watched(monkeypatch):
   monkeypatch.setattr(stop, "_signal", 0)
   monkeypatch.setattr(stop, "_is_asked", False)
   monkeypatch.setattr(stop, "_guard", int)
+  monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
   stop.watch()
   yield
   os.close(signal.set_wakeup_fd(-1))
@@ -150,7 +168,7 @@ def watched(monkeypatch):
 def fit(one_device, monkeypatch):
   """Returns a function that trains a few steps with an evaluation at 4."""
   numbers_run.register(monkeypatch)
-  c = numbers_run.config(max_checkpoints=None)
+  c = numbers_run.config(max_checkpoints=0)
   with c.unlocked():
     c.evals.caption.every = c.evals.nll.every = 4
     c.evals.caption.batch_size = 4  # three batches
