@@ -1,15 +1,15 @@
-"""Trains as pg.train does, and notes which rows each step has read."""
+"""Trains as `python -m pg.train` does, and notes which rows a step has read."""
 
 import json
 import os
 import runpy
-
-from pg.evals import blind
-from pg.log import run
+import sys
 
 
 def note_order(path):
   """Makes training append a line `[step, sources, rows]` per step."""
+  from pg.log import run
+
   step = run.Log.step
 
   def noted(log, number, measured, rows, *rest):
@@ -22,6 +22,9 @@ def note_order(path):
 
 
 if __name__ == "__main__":
+  sys.argv[0] = "-m"  # as it is while Python looks for pg.train
+  from pg.evals import blind
+
   blind.NUM_TEXTS = 64  # seconds less at each start
   note_order(os.environ["CHAOS_ORDER"])
   runpy.run_module("pg.train", run_name="__main__", alter_sys=True)
