@@ -237,8 +237,9 @@ def plain(state):
 def restored(workdir):
   """Returns the newest state and its meta, read as training reads it."""
   with checkpoint.Manager(workdir) as manager:
-    state, meta = manager.restore(manager.latest(), abstract())
-  return plain(state), meta
+    step = manager.latest()
+    meta = manager.meta(step)
+    return plain(manager.restore(step, abstract())), meta
 
 
 def order(path):
