@@ -443,4 +443,4 @@ def _others(group, name, sizes, only):
     else:
       fine = not value or key in _NESTED or _INERT.fullmatch(key)
     if not fine:
-      yield f"{name}{key}={value}"
+      yield f"{name}{key}={str(value)[:80]}"
