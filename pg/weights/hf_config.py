@@ -86,6 +86,11 @@ _ONLY = {
   "vision": dict(hidden_act=_GELU, layer_norm_eps=(1e-6,), num_channels=(3,)),
   "paligemma": dict(vision_feature_layer=(-1,)),
 }
+_FRACTIONS = (  # the other sizes are counts
+  "query_pre_attn_scalar",
+  "attn_logit_softcapping",
+  "final_logit_softcapping",
+)
 _OPTIONAL = (  # sizes whose null is a value
   "sliding_window",
   "attn_logit_softcapping",
@@ -149,13 +154,14 @@ def read(folder, tower=None):
 
 def _check_kinds(raw, path):
   """Raises ValueError where a value is of another kind than it has to be."""
-  kinds = dict.fromkeys(_GROUPS, dict) | dict(
+  kinds = dict.fromkeys((*_GROUPS, *_NESTED), dict) | dict(
     model_type=str, image_token_index=int
   )
   groups = [raw, *(raw[k] for k in _GROUPS if isinstance(raw.get(k), dict))]
   for group in groups:
     for key, kind in kinds.items():
-      if key in group and not isinstance(group[key], kind):
+      null = key in _NESTED and group.get(key) is None
+      if key in group and not (null or isinstance(group[key], kind)):
         raise ValueError(
           f"{path}: wanted {kind.__name__} as {key}, got"
           f" {str(group[key])[:80]!r}"
@@ -181,6 +187,15 @@ def config_of(raw):
   if generation == "gemma2":
     llm |= _second_generation(text)
   img = {ours: vision[theirs] for ours, theirs in _IMG.items()}
+  for sizes, large, small in (
+    (llm, "num_heads", "num_kv_heads"),
+    (img, "width", "num_heads"),
+  ):
+    if sizes[large] % sizes[small]:
+      raise ValueError(
+        f"config.json: {large} {sizes[large]} is no multiple of {small}"
+        f" {sizes[small]}"
+      )
   return paligemma.Config(
     siglip.Config(**img), gemma.Config(**llm, vocab_size=_vocab_size(raw))
   )
@@ -353,7 +368,8 @@ def _vocab_size(raw):
   """
   rows = num_rows(raw)
   image = raw.get("image_token_index", rows)
-  return image if 0 <= rows - image < len(tokenizer.ADDED) else rows
+  is_end = image > 0 and 0 <= rows - image < len(tokenizer.ADDED)
+  return image if is_end else rows
 
 
 def _second_generation(text):
@@ -435,9 +451,8 @@ def _others(group, name, sizes, only):
   for key, value in found:
     if key in sizes:
       most = _MOST_LAYERS if key == "num_hidden_layers" else _MOST
-      fine = value is None or (
-        isinstance(value, (int, float)) and 0 < value <= most
-      )
+      kinds = (int, float) if key in _FRACTIONS else int
+      fine = value is None or isinstance(value, kinds) and 0 < value <= most
     elif key in only:
       fine = value is None or value in only[key]
     else:

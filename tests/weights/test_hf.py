@@ -510,6 +510,8 @@ def test_every_released_name_has_a_place(tmp_path):
     ("hidden_size", 10**12),
     ("vocab_size", 1e300),
     ("head_dim", float("inf")),
+    ("intermediate_size", 1.5),
+    ("num_attention_heads", "8"),
   ],
 )
 def test_a_size_that_no_model_has_is_an_error(key, value):
@@ -520,6 +522,20 @@ def test_a_size_that_no_model_has_is_an_error(key, value):
 
 
 @pytest.mark.parametrize(
+  "group, change",
+  [
+    ("text_config", dict(num_attention_heads=8, num_key_value_heads=3)),
+    ("vision_config", dict(hidden_size=16, num_attention_heads=32)),
+    ("vision_config", dict(image_size=8, patch_size=16)),
+  ],
+)
+def test_sizes_that_do_not_go_together_are_an_error(group, change):
+  raw = dict(model_type="paligemma", text_config={}, vision_config={})
+  with pytest.raises(ValueError, match=r"is (no|not a) multiple of"):
+    hf_config.config_of(raw | {group: change})
+
+
+@pytest.mark.parametrize(
   "text, message",
   [
     ("[" * 100_000, "is not JSON"),
@@ -527,6 +543,7 @@ def test_a_size_that_no_model_has_is_an_error(key, value):
     ('{"text_config": [1]}', "wanted dict as text_config"),
     ('{"text_config": {"model_type": {}}}', "wanted str as model_type"),
     ('{"image_token_index": "7"}', "wanted int as image_token_index, got '7'"),
+    ('{"text_config": {"rope_scaling": [1]}}', "wanted dict as rope_scaling"),
   ],
 )
 def test_a_config_of_other_values_is_an_error(tmp_path, text, message):

@@ -292,7 +292,10 @@ def test_a_group_that_swells_when_it_is_read_is_refused(tmp_path, monkeypatch):
     options = dict(compression="zstd", use_dictionary=dictionary)
     pq.write_table(made, path, **options)
     assert path.stat().st_size < 10_000
-    with pytest.raises(ValueError, match="row 0: its group .* has 1,200,"):
-      parquet.Parquet(path)[0]
+    with monkeypatch.context() as patch:
+      if not dictionary:  # what the file says of itself is enough
+        patch.setattr(pq.ParquetFile, "iter_batches", None)
+      with pytest.raises(ValueError, match="row 0: its group .* has 1,200,"):
+        parquet.Parquet(path)[0]
     pq.write_table(made, path, **options, row_group_size=4)
     assert len(parquet.Parquet(path)[0]["x"]) == 200_000
