@@ -139,7 +139,7 @@ def _run(path, arg):
     lines = [f.lineno for f in frames if f.filename == path]
     where = f"{path}:{lines[-1]}" if lines else path
     if isinstance(error, SyntaxError):
-      where = f"{error.filename}:{error.lineno}"
+      where = f"{error.filename or path}:{error.lineno or 1}"
     raise ValueError(f"{where}: {_complaint(error)}") from error
 
 

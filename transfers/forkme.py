@@ -36,31 +36,40 @@ def get_config(arg=None):
   nano = arg.model.startswith("nano")
 
   # Everything random follows from it: order, dropout, first parameters.
-  c.seed = 0
+  c.seed = 0  # int in [0, 2^63)
   # The model takes square images of `res` pixels, `num_images` per example, and
   # runs on `text_len` text positions. Longer texts are counted and reported.
-  c.res, c.num_images, c.text_len = arg.res, 1, arg.text_len
+  c.res = arg.res  # int in [1, 8192] pixels
+  c.num_images = 1  # int in [1, 4096]
+  c.text_len = arg.text_len  # int in [2, 2^17] tokens
   # True hides all images: what does text alone achieve?
-  c.blind = False
+  c.blind = False  # bool
   # A SentencePiece file; "" is the tokenizer of the run in `init`.
-  c.tokenizer = ""
+  c.tokenizer = ""  # str
   # The parameters to start from; "" draws them.
-  c.init = arg.init
+  c.init = arg.init  # str
 
   c.model = dict(
-    variant=arg.model,
-    dropout=0.0,  # after attention and mlp of the decoder
-    final_softcap=0.0,  # Gemma 2 was pre-trained with 30; transfers do without
-    window=None,  # 4096 to narrow Gemma 2's local layers, as some ports do
-    dtype="auto",  # of activations: bfloat16, float32 on a CPU
-    remat="nothing" if not nano else "everything",  # what backward may keep
+    variant=arg.model,  # str
+    # After attention and mlp of the decoder.
+    dropout=0.0,  # float in [0, 1) or None
+    # Gemma 2 was pre-trained with 30; transfers do without.
+    final_softcap=0.0,  # float >= 0 or None
+    # 4096 to narrow Gemma 2's local layers, as some ports do.
+    window=None,  # int >= 1 tokens or None
+    # Of activations; "auto" is bfloat16, or float32 on a CPU.
+    # "auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32" or "f32"
+    # or None
+    dtype="auto",
+    # What backward may keep: "nothing" or "dots" or "everything".
+    remat="nothing" if not nano else "everything",
   )
 
   # What goes in, what should come out. The ops of `pp` make `image`, `prefix`
   # and `suffix` from a row; see pg/pp. Photos are turned upright by their EXIF
   # data; `predict` sees images as these ops make them.
   c.data = dict(source="jsonl", path=arg.train)
-  c.pp = f"decode(exif=True) | resize({c.res})"
+  c.pp = f"decode(exif=True) | resize({c.res})"  # str
   # A dataset of Hugging Face's hub with columns image, question, answer: these
   # two lines, and :train=hf://datasets/owner/name/data/train-*,val=... like it.
   #   c.data = dict(source="parquet", path=arg.train)
@@ -68,52 +77,65 @@ def get_config(arg=None):
 
   # How rows are read; none of it changes which ones, or their order.
   c.input = dict(
-    num_workers=0,  # processes; 0: this one. Each takes seconds to start
-    num_threads=4,  # in each process; decoding images scales over threads
-    prefetch=8,  # batches that are ready before they are wanted
-    cache="",  # of training: rows as read ("raw"), or ("examples") after the pp
+    # Processes; 0: this one. Each takes seconds to start.
+    num_workers=0,  # int in [0, 1024]
+    # In each process; decoding images scales over threads.
+    num_threads=4,  # int in [1, 1024]
+    # What is ready before it is wanted.
+    prefetch=8,  # int in [1, 2^16] batches
+    # Of training: rows as read ("raw"), or ("examples") after the pp.
+    cache="",  # "" or "raw" or "examples"
     # Memory for that in each process, rows beyond are read again; and as much
     # for evaluators, whose rows are kept if all of one fit.
-    cache_gb=1.0,
+    cache_gb=1.0,  # float >= 0 GiB
     # What one row may ask for; what is beyond is a bad row. Of an image file or
     # a record, and of an image or video frame (268 MB of RGB):
-    max_bytes=2**28,
-    max_pixels=89_478_485,
+    max_bytes=2**28,  # int >= 1 bytes
+    max_pixels=89_478_485,  # int >= 1 pixels
     # True lets rows name URLs of this machine and its network. Those in the
     # config (path, image_root) are not asked.
-    private_hosts=False,
+    private_hosts=False,  # bool
   )
   # A row that cannot be read or that an op objects to ends the run ("raise"),
   # or ("skip") is named in bad_examples.jsonl, and another row of its dataset
   # trains instead; evaluators leave it out. More than that share ends the run.
-  c.bad = dict(policy="raise", max_fraction=0.01)
+  c.bad = dict(
+    policy="raise",  # "raise" or "skip"
+    max_fraction=0.01,  # float in [0, 1]
+  )
 
-  # The recipe. Durations: 500 (steps), "15ep", "25%" (of the run), "64k ex".
-  c.total = base.duration("15ep")
-  c.batch_size = 32
-  c.lr = 5e-4 if nano else 1e-5
-  c.wd = 3e-7  # follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms
-  c.label_smoothing = 0.0  # of the labels
-  c.warmup = base.duration("5%")
+  # The recipe. A duration is 500 (steps), "15ep", "25%" (of the run) or
+  # "64k ex"; a total of 0 only evaluates.
+  c.total = base.duration("15ep")  # duration
+  c.batch_size = 32  # int in [1, 2^20] examples
+  c.lr = 5e-4 if nano else 1e-5  # float > 0
+  # Follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms.
+  c.wd = 3e-7  # float >= 0
+  c.label_smoothing = 0.0  # float in [0, 1)
+  c.warmup = base.duration("5%")  # duration, at most total
   # First match wins; None freezes. The whole name must match the regex.
+  # rules of "cosine" or "linear" or "rsqrt" or "constant" or None
   c.schedule = (
     ("img/.*", None if arg.freeze_img else "cosine"),
     ("llm/.*", None if arg.freeze_llm else "cosine"),
   )
-  c.lr_mult = ((".*", 1.0),)
-  c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
-  c.grad_clip = 1.0
-  c.optimizer = "adam"  # "sgd" keeps nothing but the parameters
-  c.b1, c.b2 = 0.9, 0.999
+  c.lr_mult = ((".*", 1.0),)  # rules of float >= 0
+  c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))  # rules of float >= 0
+  c.grad_clip = 1.0  # float >= 0, the norm; 0 is off
+  # "sgd" keeps nothing but the parameters.
+  c.optimizer = "adam"  # "adam" or "sgd"
+  c.b1, c.b2 = 0.9, 0.999  # float in [0, 1)
 
   # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.
-  c.mesh = dict(fsdp=-1)
-  c.sharding = ((".*", "fsdp"),)
+  c.mesh = dict(
+    fsdp=-1,  # int in [1, 2^20] devices or -1
+  )
+  c.sharding = ((".*", "fsdp"),)  # rules of "fsdp" or "replicate" or axes
 
   # What is written, and when.
-  c.log_every = 10
-  c.save_every = base.duration("25%")
-  c.max_checkpoints = 1
+  c.log_every = 10  # int >= 1 steps
+  c.save_every = base.duration("25%")  # duration; 0: only at the end
+  c.max_checkpoints = 1  # int >= 1 or None, which keeps all
 
   # An evaluator inherits data and pp and states only the difference. Captions
   # are scored by CIDEr, rows of one image together; short answers: "exact".

@@ -1,5 +1,6 @@
 """What the comments of forkme.py say of other data is so."""
 
+import ast
 import io
 import re
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pg import config, pp
+from pg import config, pp, schema
 from pg.data import pipeline, stream
 from pg.evals import task
 from tests.support import hub, paths, records
@@ -70,3 +71,42 @@ def test_a_dataset_of_the_hub_takes_two_lines(server, tmp_path):
     ("GET", "data/train-00001-of-00002.parquet"),
     ("GET", "data/validation-00000-of-00001.parquet"),
   ]
+
+
+def comments():
+  """Returns {key: what is said above it and on its lines} of forkme."""
+  text = FORKME.read_text()
+  lines = ["", *text.splitlines()]
+  said = {}
+
+  def note(key, first, last):
+    above = first - 1
+    while lines[above].lstrip().startswith("#"):
+      above -= 1
+    near = lines[above + 1 : last + 1]
+    parts = (line.partition("# ")[2].rstrip(".:") for line in near)
+    said[key] = " ".join(parts)
+
+  for node in ast.walk(ast.parse(text)):
+    if not isinstance(node, ast.Assign):
+      continue
+    (target,) = node.targets
+    for x in getattr(target, "elts", [target]):
+      if isinstance(x, ast.Attribute):
+        note(x.attr, node.lineno, node.end_lineno)
+        for word in getattr(node.value, "keywords", ()):
+          note(f"{x.attr}.{word.arg}", word.lineno, word.value.end_lineno)
+  return said
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    k
+    for k in schema.KEYS
+    if "*" not in k and k not in ("arg", "mesh.replica", "mesh.tensor")
+  ],
+)
+def test_the_comment_of_a_key_has_its_type_and_range(key):
+  kind = re.escape(schema.KEYS[key])
+  assert re.search(rf"(^|[\s(]){kind}($|[\s,;.)])", comments()[key])
