@@ -58,6 +58,18 @@ def check(path):
     pass
 
 
+def check_folder(path):
+  """Sees that results can go into a folder, which need not be there yet.
+
+  Raises:
+    ValueError: no name, or that of a file.
+  """
+  if not path.strip():
+    raise ValueError(f"--workdir {path!r}: wanted the name of a folder")
+  if os.path.exists(path) and not os.path.isdir(path):
+    raise ValueError(f"--workdir {path} is a file: wanted a folder")
+
+
 def write(path, content, *, sync=True):
   """Writes a file of text (in UTF-8) or bytes; the rest is as `replacing`."""
   with replacing(path, sync=sync) as partial, open(partial, "wb") as f:

@@ -63,6 +63,7 @@ def evaluate(c, path, workdir, pp=None):
   Raises:
     ValueError: nothing to evaluate, or a checkpoint of another model.
   """
+  atomic.check_folder(workdir)
   c = c.copy_and_resolve_references()
   with c.unlocked():
     c.init = path

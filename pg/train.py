@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pg import command, experiment, stop
+from pg import atomic, command, experiment, stop
 from pg.data import stream
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
@@ -159,6 +159,7 @@ def fit(c, workdir, *, accept=False):
     FloatingPointError: the loss is not finite.
     stop.Stopped: a signal came; all that was done is saved.
   """
+  atomic.check_folder(workdir)
   run = experiment.open(c)
   now = history.describe(c, run)
   with lock.hold(workdir), contextlib.ExitStack() as stack:

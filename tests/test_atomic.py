@@ -107,3 +107,15 @@ def test_two_who_write_the_same_file_do_not_mix(tmp_path):
     thread.join()
   assert path.read_text() in ("a" * 1000, "b" * 1000)
   assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("name", ("", " ", "file"))
+def test_a_folder_without_a_name_or_that_is_a_file_is_refused(
+  name, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ValueError, match="^--workdir .*: wanted"):
+    atomic.check_folder(name)
+  atomic.check_folder("new")
+  atomic.check_folder(".")

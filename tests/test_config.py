@@ -190,6 +190,43 @@ def test_a_wrong_line_in_a_file_is_an_error_of_one_line(
   assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 
+@pytest.mark.parametrize(
+  "code, message",
+  (
+    ("def get_config(arg):\n  return (", ":2: SyntaxError: '.' was never"),
+    ("x = 1\0", ":1: SyntaxError: source code .* null bytes"),
+    ("\nimport nosuch", ":2: ModuleNotFoundError: No module named 'nosuch'"),
+    ("x = {}['k']", ":1: KeyError: k"),
+    ("def get_config(arg):\n  return {}['k']", ":2: KeyError: k"),
+    ("def get_config(arg):\n  return int('x')", ":2: ValueError: invalid"),
+    (
+      "import re\ndef get_config(arg):\n  re.compile('(')",
+      ":3: error: missing|:3: PatternError: missing",
+    ),
+    ("def get_config(arg):\n  exit(3)", ":2: SystemExit: 3"),
+    ("x = 1", ": AttributeError: .*'get_config'"),
+    ("def get_config(): pass", r": TypeError: get_config\(\) takes 0"),
+    ("def get_config(arg): pass", ": get_config returned None: wanted an ml_"),
+    ("def get_config(arg): return dict(lr=1)", ": get_config returned {'lr'"),
+  ),
+)
+def test_a_broken_file_is_an_error_with_its_line(code, message, tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text(code)
+  with pytest.raises(ValueError, match=f"^{file}({message})") as error:
+    config.load(str(file))
+  assert "\n" not in str(error.value)
+
+
+def test_what_we_say_of_an_argument_stays_as_it_is(tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text(
+    "from transfers import base\ndef get_config(arg): return base.get(arg)"
+  )
+  with pytest.raises(ValueError, match='^unknown config argument "rez"'):
+    config.load(f"{file}:rez=3")
+
+
 def test_the_nano_config_loads_without_jax_from_anywhere(tmp_path):
   code = (
     "import sys; sys.path.insert(0, sys.argv[1]); from pg import config;"

@@ -186,7 +186,11 @@ def params(weights, cfg, abstract, draw):
     ValueError: a file that cannot be read, of another model, or with a value
       that is inf or nan.
   """
-  weights = at_resolution(weights, cfg.img.res)
+  with _naming(weights):
+    return _params(at_resolution(weights, cfg.img.res), cfg, abstract, draw)
+
+
+def _params(weights, cfg, abstract, draw):
   reader = weights.reader
   tensors.check(reader.specs, cfg, weights.name, weights.tower)
   if weights.run and not weights.resampled:
@@ -216,7 +220,11 @@ def unrolled(weights, cfg):
     ValueError: a file that cannot be read, of another model, or with a value
       that is inf or nan.
   """
-  weights = at_resolution(weights, cfg.img.res)
+  with _naming(weights):
+    return _unrolled(at_resolution(weights, cfg.img.res), cfg)
+
+
+def _unrolled(weights, cfg):
   reader = weights.reader
   tensors.check(reader.specs, cfg, weights.name)
   flat, layers = {}, [{} for _ in range(cfg.llm.depth)]
@@ -236,6 +244,15 @@ def unrolled(weights, cfg):
     for _ in range(cfg.llm.depth)
   )
   return nested
+
+
+@contextlib.contextmanager
+def _naming(weights):
+  """Says of values that are not finite whose they are."""
+  try:
+    yield
+  except tensors.NotFinite as error:
+    raise ValueError(f"{weights.name}: {error}") from error
 
 
 class _Resampled:

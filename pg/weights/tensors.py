@@ -128,10 +128,14 @@ def read_finite(reader, name, layer=None):
   return array
 
 
+class NotFinite(ValueError):
+  """Weights have a value that is inf or nan."""
+
+
 def not_finite(name, layer=None, what="a value is"):
-  """Returns the ValueError of a tensor that no answer can come from."""
+  """Returns the error of a tensor that no answer can come from."""
   where = name if layer is None else f"{name}, layer {layer}"
-  return ValueError(
+  return NotFinite(
     f"{where}: {what} inf or nan, so the model can answer nothing. Weights are"
     " mostly broken so when they are saved as float16: take, or export again,"
     " those of bfloat16 or float32"
