@@ -60,11 +60,6 @@ def _open(name, spec, pp):
     raise ValueError(f'dataset "{name}" has no source: {spec}')
   make = config.lookup(source_lib.SOURCES, spec["source"], "source")
   spec = {"pp": pp, "weight": 1.0, **spec}
-  if not isinstance(spec["weight"], int | float) or spec["weight"] <= 0:
-    raise ValueError(
-      f'dataset "{name}" has weight {spec["weight"]!r}; give it a number above'
-      " 0, or leave the dataset out"
-    )
   try:
     source = make(**{k: v for k, v in spec.items() if k not in _NOT_SOURCE})
     size = len(source)

@@ -161,18 +161,6 @@ def test_the_check_leaves_skipped_rows_out(form):
     numbers.check(numbers.datasets(spec), form)
 
 
-@pytest.mark.parametrize(
-  "policy, message",
-  [
-    (("ignore",), 'unknown bad.policy "ignore"'),
-    (("skip", 1.5), "is from 0 to 1, got 1.5"),
-  ],
-)
-def test_a_policy_that_there_is_not_is_refused(policy, message):
-  with pytest.raises(ValueError, match=message):
-    bad.policy(*policy)
-
-
 def test_the_file_of_bad_rows_can_be_looked_at_and_sent(tmp_path):
   row = bad.Bad("a", 7, "http://me:secret@h/x.jsonl:8", "\x1b[2J no \u202ekey")
   for _ in range(2):

@@ -95,9 +95,3 @@ def test_each_dataset_has_its_own_pp_or_that_of_all():
   turn = pp.Turn(seed=(3,))
   assert stream.read(a, 4, turn, dict)["suffix"] == "4"
   assert stream.read(b, 4, turn, dict)["suffix"] not in "0123456789"
-
-
-@pytest.mark.parametrize("weight", (0, -1, "much"))
-def test_a_weight_that_is_no_share_is_refused(weight):
-  with pytest.raises(ValueError, match=f'"a" has weight {weight!r}; give it'):
-    numbers.datasets(dict(a=dict(source="numbers", weight=weight)))

@@ -381,23 +381,6 @@ def test_examples_that_are_drawn_anew_are_not_cached(form):
     )
 
 
-@pytest.mark.parametrize(
-  "change, message",
-  [
-    (dict(cache="rows"), 'unknown input.cache "rows"'),
-    (dict(num_workers=-1), "input.num_workers is -1; it is at least 0"),
-    (dict(prefetch=0), "input.prefetch is 0; it is at least 1"),
-  ],
-)
-def test_options_that_there_are_not_are_refused(change, message):
-  from transfers import base
-
-  c = base.get()
-  c.input.update(change)
-  with pytest.raises(ValueError, match=message):
-    options.from_config(c)
-
-
 def test_batches_of_an_evaluation_are_read_once_if_all_of_them_fit():
   read = []
 
