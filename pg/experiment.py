@@ -14,6 +14,7 @@ from pg.codecs import tokenizer
 from pg.data import options as options_lib
 from pg.data import pipeline, prefix_lm
 from pg.evals import blind
+from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import optim
 from pg.models import paligemma, variants
@@ -54,8 +55,13 @@ def open(c):  # noqa: A001, it is experiment.open
     config.steps, batch_size=c.batch_size, num_examples=num_examples
   )
   total = steps(c.total)
+  if total and not data:
+    raise ValueError(f"config.data has no dataset to train {total} steps on")
   period = functools.partial(steps, total=total)
   tasks = evals_task.tasks(c)
+  for task in tasks:
+    for text in task.settings["forbid"]:
+      evals_run.piece(tok, text)
   shapes = paligemma.shapes(cfg)
   return Experiment(
     mesh=mesh,

@@ -277,14 +277,15 @@ def _compiled(settings, cfg, form):
   """
   names = ("temperature", "top_k", "top_p", "seed")
   sampler = sampling.Sampler(**{k: settings[k] for k in names})
-  forbidden = tuple(_piece(form.tok, text) for text in settings["forbid"])
+  forbidden = tuple(piece(form.tok, text) for text in settings["forbid"])
   max_len = settings["max_len"] or form.text_len
   return _generate(
     cfg, form.tok.eos, max_len, settings["num_beams"], sampler, forbidden
   )
 
 
-def _piece(tok, text):
+def piece(tok, text):
+  """Returns the token that a text is; raises ValueError if it is not one."""
   ids = [tok.eos] if text == "<eos>" else tok.encode(text)
   if len(ids) != 1:
     raise ValueError(

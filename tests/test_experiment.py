@@ -1,0 +1,31 @@
+"""What a config opens fits together, or is refused before it is read."""
+
+import pytest
+
+from pg import experiment
+from tests.support import tiny
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
+@pytest.mark.parametrize(
+  "key, value, message",
+  (
+    ("data", {}, "config.data has no dataset to train 24 steps on"),
+    ("warmup", "0.001 ep", "^config.warmup is .* wanted at most total, 24"),
+    ("evals.caption.forbid", ("a red bus",), "forbid: 'a red bus' is . tokens"),
+    ("data.caption.size", 1.5, "'float' object cannot be"),
+    ("lr", -1.0, "config.lr is -1.0: wanted float > 0"),
+  ),
+)
+def test_nonsense_that_only_who_opens_it_can_see_is_refused(
+  key, value, message
+):
+  c = tiny.nano()
+  node, (*groups, leaf) = c, key.split(".")
+  for name in groups:
+    node = node[name]
+  with c.unlocked(), c.ignore_type():
+    node[leaf] = value
+  with pytest.raises(ValueError, match=message):
+    experiment.open(c)
