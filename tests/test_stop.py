@@ -168,7 +168,7 @@ def watched(monkeypatch):
 def fit(one_device, monkeypatch):
   """Returns a function that trains a few steps with an evaluation at 4."""
   numbers_run.register(monkeypatch)
-  c = numbers_run.config(max_checkpoints=0)
+  c = numbers_run.config(max_checkpoints=None)
   with c.unlocked():
     c.evals.caption.every = c.evals.nll.every = 4
     c.evals.caption.batch_size = 4  # three batches

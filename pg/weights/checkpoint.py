@@ -64,25 +64,25 @@ class Manager:
       manager.save(500, state, dict(step=500))
   """
 
-  def __init__(self, workdir, *, max_checkpoints=0):
+  def __init__(self, workdir, *, max_checkpoints=None):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
 
     Those that are damaged and newer than the newest good one are renamed.
 
     Args:
       workdir: str or path.
-      max_checkpoints: int, how many of the newest to keep, 0 is all of them.
+      max_checkpoints: int, how many of the newest to keep, None is all of them.
         One more is there until the next save.
 
     Raises:
       ValueError: there are checkpoints, but not a good one, or max_checkpoints
-        is below 0.
+        is below 1.
       OSError: the folder cannot be made.
     """
-    if max_checkpoints < 0:
+    if max_checkpoints is not None and max_checkpoints < 1:
       raise ValueError(
         f"max_checkpoints is {max_checkpoints}; wanted how many to keep, 1 or"
-        " more, or 0 for all"
+        " more, or None for all"
       )
     self._folder = epath.Path(workdir).resolve() / "checkpoints"
     self._max_checkpoints = max_checkpoints
