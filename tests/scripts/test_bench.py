@@ -8,6 +8,7 @@ import pytest
 
 from scripts import bench
 from scripts.bench import __main__ as entry
+from scripts.bench import decode
 from tests.support import paths
 
 
@@ -58,3 +59,26 @@ def test_jobs_take_turns_and_ratios_are_of_rounds(capsys):
     "b      4.0 s (from 2.0 to 6.0)",
     "b is 1.33 x a",
   ]
+
+
+MODULE = """HloModule jit_advance
+
+%fused_computation.1 (p: bf16[8,2048,256]) -> f32[8,2048,256] {
+  %convert.1 = f32[8,2048,256]{2,1,0} convert(%p)
+}
+
+%region_0.174 (state: (s32[], bf16[4,64,4,256])) -> (s32[], bf16[4,64,4,256]) {
+  %copy.7 = bf16[4,512,4,256]{3,2,1,0} copy(%get-tuple-element.3)
+  %copy.8 = bf16[4,64]{1,0} copy(%get-tuple-element.4)
+  %fusion.2 = f32[8,2048,256]{2,1,0} fusion(%p), calls=%fused_computation.1
+}
+
+ENTRY %main.177 (params: bf16[8,2048,256]) -> s32[] {
+  %copy.9 = bf16[8,2048,256]{2,1,0} copy(%params)
+}
+"""
+
+
+def test_copies_are_found_in_loops_and_nowhere_else():
+  assert decode.copies(MODULE) == ["copy bf16[4,512,4,256]"]
+  assert decode.copies(MODULE, 2**23) == []
