@@ -11,7 +11,7 @@ import functools
 import os
 import tempfile
 
-from pg.data.storage import lines
+from pg.data.formats import jsonl
 from scripts import bench
 
 _PIECE = 100_000  # lines that are written together
@@ -39,7 +39,7 @@ def main(args):
     os.environ["PG_CACHE"] = folder
     path = os.path.join(folder, "train.jsonl")
     write(path, num)
-    read = functools.partial(lines.Lines, path, _LIMIT)
+    read = functools.partial(jsonl.Lines, path, _LIMIT)
     loop(path)  # so that the file is in memory for all of them
     before = bench.peak_gib()
     first, again = bench.seconds(read), bench.seconds(read)

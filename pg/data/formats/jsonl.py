@@ -11,20 +11,15 @@ pg/data/storage/files.py says how a line may name its images. A video stays the
 path of its file; the op `video` reads the frames it needs.
 """
 
-import itertools
+import functools
 import json
 import os
 import re
 
-from pg.data.formats import rows, shards, splits
-from pg.data.storage import files, lines
+import numpy as np
 
-# What a row has, and what the beginnings of other files have.
-_ROW = re.compile(rb'^\{.*"(image|video)"\s*:')
-_COCO = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[\s*\{')
-_OBJECT = re.compile(rb'\{[ \t\r]*\n\s*"')
-_ARRAY = re.compile(rb"\[\s*\{")
-SUFFIXES = (".jsonl", ".jsonlines", ".json", ".ndjson")
+from pg.data.formats import jsonl_files, rows
+from pg.data.storage import files, index, lines
 
 
 class Jsonl(rows.Rows):
@@ -61,7 +56,8 @@ class Jsonl(rows.Rows):
     self.image_root = image_root
     # Pieces of files: name, lines, which of them is the first.
     self._pieces, sizes = [], []
-    for name, found, start, stop in _pieces(path, split, max_line_bytes):
+    opened = functools.partial(Lines, max_bytes=max_line_bytes)
+    for name, found, start, stop in jsonl_files.pieces(path, split, opened):
       self._pieces.append((name, found, start))
       sizes.append(stop - start)
     self._rows = rows.Concatenation(sizes)
@@ -137,70 +133,52 @@ def _check_types(row):
     )
 
 
-def _pieces(path, split, max_line_bytes):
-  """Yields name, Lines, first line and last + 1 of the pieces of a split."""
-  if hasattr(path, "items"):
-    names = {k: _names(p) for k, p in path.items()}
-  else:
-    names = {"all": _names(path)}
-    if split is not None:
-      names = shards.find(names["all"], SUFFIXES)
-  opened = {
-    k: [(name, _open(name, max_line_bytes)) for name in found]
-    for k, found in names.items()
-  }
-  sizes = {k: sum(len(x) for _, x in pairs) for k, pairs in opened.items()}
-  for part in splits.parse("all" if split is None else split, sizes):
-    start, stop = part.start, part.stop
-    for name, found in opened[part.split]:
-      if max(start, 0) < min(stop, len(found)):
-        yield name, found, max(start, 0), min(stop, len(found))
-      start, stop = start - len(found), stop - len(found)
+class Lines:
+  """The lines of a file that are not blank; cheap to pickle and to share.
 
+  Each is read when it is asked for.
+  """
 
-def _names(path):
-  """Returns the names of files that a path, pattern or list stands for."""
-  if not isinstance(path, str | os.PathLike):
-    return [name for p in path for name in _names(p)]
-  path = os.fspath(path)
-  wild = "*" if "://" in path else "*?["
-  if os.path.isdir(path) or (
-    set(wild) & set(path) and not os.path.exists(path)
-  ):
-    found = shards.find(path, SUFFIXES)
-    return sorted(itertools.chain(*found.values()))
-  return [path]
+  def __init__(self, path, max_bytes):
+    """Finds the lines, or what an earlier process found.
 
+    Args:
+      path: str, a local file.
+      max_bytes: int, longer lines are not read.
 
-def _open(name, max_line_bytes):
-  try:
-    path = files.local(name)
-    with open(path, "rb") as f:
-      head = f.read(1 << 16)
-    encoding = json.detect_encoding(head[:4])
-    if not encoding.startswith("utf-8"):
-      raise ValueError(f"{name} is in {encoding.upper()}: save it as UTF-8")
-    _refuse_other_json(name, head)
-    return lines.Lines(path, max_line_bytes)
-  except OSError as e:
-    raise ValueError(f"cannot read {name}: {e.strerror or e}") from e
+    Raises:
+      OSError: it cannot be read.
+    """
+    self._path, self._max_bytes = path, max_bytes
+    self._index = index.Index(lines.write, path)
 
+  def __len__(self):
+    return int(self._index.data[-8:].view(np.int64)[0])
 
-def _refuse_other_json(name, head):
-  """Raises ValueError for a file that is JSON as a whole, by its beginning."""
-  head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-  first = head.split(b"\n", 1)[0].strip()
-  if _ROW.match(first):
-    return
-  if first.startswith(b"{") and _COCO.search(head):
-    raise ValueError(f'{name} is a COCO file, no JSON lines: use source="coco"')
-  if _OBJECT.match(head):
-    raise ValueError(
-      f"{name} is a JSON object over several lines; JSON lines have one on each"
-    )
-  if _ARRAY.match(head):
-    code = "[print(json.dumps(row)) for row in json.load(open(0))]"
-    raise ValueError(
-      f"{name} is a JSON array, no JSON lines; write one item on each line:"
-      f' python -c "import json; {code}" < {name} > rows.jsonl'
-    )
+  def parts(self):
+    """Returns what the lines are made of: the path, and where they start."""
+    return self._path, self._index.data
+
+  def __getitem__(self, i):
+    """Returns the bytes of line i of those that are not blank.
+
+    Raises:
+      ValueError: it is too long.
+      OSError: it cannot be read.
+    """
+    with open(self._path, "rb") as f:
+      f.seek(int(self._numbers(0, len(self))[i]))
+      line = f.readline(self._max_bytes + 1)
+    if len(line) > self._max_bytes:
+      raise ValueError(
+        f"the line has more than max_line_bytes = {self._max_bytes} bytes"
+      )
+    return line
+
+  def number(self, i):
+    """Returns the number of line i in the file, from 1."""
+    blanks = self._numbers(len(self), -1)
+    return i + 1 + int(np.searchsorted(blanks, i, side="right"))
+
+  def _numbers(self, start, stop):
+    return self._index.data.view(np.int64)[start:stop]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pg import limits
+from pg.data.formats import jsonl
 from pg.data.storage import files, index, lines, lookup, remote, tar, text
 from pg.pp import image
 from tests.support import web
@@ -81,7 +82,7 @@ def test_lines_and_their_numbers_are_those_of_python(
     pieces = [b"\n", b"\n", b" ", b"\t\r", b"x", b"yz", b"\0", "é".encode()]
     data = b"".join(rng.choices(pieces, k=rng.randrange(40)))
     path = written(tmp_path / f"{n}.txt", data)
-    assert read_all(lines.Lines(path, 99)) == expected(data), data
+    assert read_all(jsonl.Lines(path, 99)) == expected(data), data
 
 
 def test_a_line_over_the_limit_is_not_read(tmp_path):
@@ -89,7 +90,7 @@ def test_a_line_over_the_limit_is_not_read(tmp_path):
   path = written(tmp_path / "x.txt", data)
   del data
   tracemalloc.start()
-  found = lines.Lines(path, 11)
+  found = jsonl.Lines(path, 11)
   assert found[0] == b"1\n" and found[2] == b"y" * 10 + b"\n"
   assert found[3] == b"2" and found.number(3) == 5
   with pytest.raises(ValueError, match="more than max_line_bytes = 11"):
@@ -102,7 +103,7 @@ def test_a_line_over_the_limit_is_not_read(tmp_path):
 def test_an_index_is_made_once_and_kept(tmp_path, cache, always, reads):
   path = written(tmp_path / "x.txt")
   for _ in range(2):
-    assert read_all(lines.Lines(path, 99)) == [(1, b"a\n"), (3, b"b\n")]
+    assert read_all(jsonl.Lines(path, 99)) == [(1, b"a\n"), (3, b"b\n")]
   assert reads == [path]
   (kept,) = (cache / "index").iterdir()
   assert kept.stat().st_size == 8 * (2 + 1 + 1 + 1)
@@ -112,24 +113,24 @@ def test_the_index_of_a_file_that_has_changed_is_made_again(
   tmp_path, always, reads
 ):
   path = written(tmp_path / "x.txt", b"a\nb")
-  assert len(lines.Lines(path, 99)) == 2
+  assert len(jsonl.Lines(path, 99)) == 2
   written(tmp_path / "x.txt", b"a\n ")
   os.utime(path, ns=(1, 1))
-  assert len(lines.Lines(path, 99)) == 1
+  assert len(jsonl.Lines(path, 99)) == 1
   written(tmp_path / "x.txt", b"a\nb\nc")
   os.utime(path, ns=(1, 1))
-  assert len(lines.Lines(path, 99)) == 3
+  assert len(jsonl.Lines(path, 99)) == 3
   assert len(reads) == 3
 
 
 @pytest.mark.parametrize("broken", [b"", b"12345", bytes(32), bytes(400)])
 def test_a_broken_index_is_made_again(broken, tmp_path, cache, always, reads):
   path = written(tmp_path / "x.txt")
-  wanted = read_all(lines.Lines(path, 99))
+  wanted = read_all(jsonl.Lines(path, 99))
   (kept,) = (cache / "index").iterdir()
   kept.write_bytes(broken)
   for _ in range(2):
-    assert read_all(lines.Lines(path, 99)) == wanted
+    assert read_all(jsonl.Lines(path, 99)) == wanted
   assert len(reads) == 2
 
 
@@ -139,7 +140,7 @@ def test_without_a_cache_that_can_be_written_the_index_is_in_memory(
   path = written(tmp_path / "x.txt")
   for folder in (path, "/proc/nothing", "/dev/null"):
     monkeypatch.setenv("PG_CACHE", folder)
-    found = pickle.loads(pickle.dumps(lines.Lines(path, 99)))
+    found = pickle.loads(pickle.dumps(jsonl.Lines(path, 99)))
     assert read_all(found) == [(1, b"a\n"), (3, b"b\n")]
 
 
@@ -150,7 +151,7 @@ def test_a_full_disk_is_no_error_and_leaves_nothing(
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(index.os, "replace", full)
-  found = lines.Lines(written(tmp_path / "x.txt"), 99)
+  found = jsonl.Lines(written(tmp_path / "x.txt"), 99)
   assert read_all(found) == [(1, b"a\n"), (3, b"b\n")]
   assert list((cache / "index").iterdir()) == []
 
@@ -163,15 +164,15 @@ def test_what_cannot_be_indexed_leaves_nothing(tmp_path, cache, always):
 
 
 def test_small_files_have_no_index_on_disk(tmp_path, cache):
-  assert len(lines.Lines(written(tmp_path / "x.txt"), 99)) == 2
+  assert len(jsonl.Lines(written(tmp_path / "x.txt"), 99)) == 2
   assert not cache.exists()
   big = written(tmp_path / "y.txt", b"x" * index.SMALL)
-  assert len(lines.Lines(big, 99)) == 1
+  assert len(jsonl.Lines(big, 99)) == 1
   assert len(list((cache / "index").iterdir())) == 1
 
 
 def test_lines_are_cheap_to_pickle(tmp_path, always):
-  found = lines.Lines(written(tmp_path / "x.txt", b"a\n" * 1000), 99)
+  found = jsonl.Lines(written(tmp_path / "x.txt", b"a\n" * 1000), 99)
   data = pickle.dumps(found)
   assert len(data) < 500
   assert read_all(pickle.loads(data)) == read_all(found)
