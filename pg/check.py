@@ -22,7 +22,7 @@ import numpy as np
 
 from pg import atomic, command, config, limits, pp, progress
 from pg.codecs import tokenizer
-from pg.data import mixture, options, pipeline, prefix_lm, stream
+from pg.data import options, pipeline, prefix_lm, stream
 from pg.evals import metrics as metrics_lib
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
@@ -245,10 +245,9 @@ def first_rows(seed, data, count):
 
   A dataset is read to its end before a row of it comes again.
   """
-  mix = mixture.Mixture([d.weight for d in data])
-  for number, before in map(mix.__getitem__, range(count)):
-    epoch, place = divmod(before, n := len(data[number].source))
-    yield number, mixture.shuffled(place, n, seed, number, epoch)
+  order = stream.Stream(data, None, seed)
+  for number, visits in map(order.visits, range(count)):
+    yield number, next(visits)[0]
 
 
 def read_samples(form, datasets, seed, rows):

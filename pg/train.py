@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from pg import atomic, command, experiment, stop
-from pg.data import stream
+from pg.data import pipeline, stream
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
@@ -180,7 +180,7 @@ def fit(c, workdir, *, accept=False):
       first = min(run.save_every, run.total)
       log_run.check_new(c, workdir, first, interrupted=manager.interrupted)
       state = init_state(c, run.cfg, run.tx, run.mesh)
-    record = stream.record(run.data, run.options, workdir)
+    record = pipeline.bad_record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)
     log.start(state["params"], cut, changes)
     stack.callback(log.close)

@@ -28,7 +28,7 @@ CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"
 FORMATS = r"pg\.data\.formats(\..+)?"
 SYNTHETIC = r"pg\.data\.synthetic(\..+)?"
-SPINE = r"pg\.data(\.(source|prefix_lm|mixture|bad|cache|options|fingerprint))?"
+SPINE = r"pg\.data(\.(source|prefix_lm|bad|cache|options|fingerprint))?"
 BATCHES = r"pg\.data\.(pipeline|stream|evaluation)"
 INSPECT = r"pg\.inspect(\..+)?"
 METRICS = r"pg\.evals\.metrics(\..+)?"
@@ -76,14 +76,14 @@ LAYERS = (
     ANY,
   ),
   (PAGES, f"{GROUND}|{CODECS}|{INSPECT}|{LOG}|{PAGES}", ANY),
-  (LOG, f"{GROUND}|{SPINE}|{PAGES}|{LOG}", ANY),
+  (LOG, f"{GROUND}|{SPINE}|{BATCHES}|{PAGES}|{LOG}", ANY),
   (r"pg", r"pg\.model", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = (
-  r"pg\.(data\.stream|log\.(run|lock|pages\.predictions)|weights\.checkpoint"
-  r"|evals\.run)"
+  r"pg\.(data\.(pipeline|stream)|log\.(run|lock|pages\.predictions)"
+  r"|weights\.checkpoint|evals\.run)"
 )
 
 

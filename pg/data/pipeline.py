@@ -1,13 +1,17 @@
 """The datasets of a config, opened and checked before a run starts."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from pg import config, pp
 from pg import limits as limits_lib
+from pg.data import bad as bad_lib
 from pg.data import prefix_lm, stream
 from pg.data import source as source_lib
 from pg.pp import parse
@@ -83,6 +87,15 @@ def num_examples(data):
   return sum(len(d.source) for d in data)
 
 
+def bad_record(data, options, workdir, num_examples=None):
+  """Returns the bad.Record of datasets that are read, for this host."""
+  host = jax.process_index()
+  name = bad_lib.FILE.replace(".", f"-host{host}.") if host else bad_lib.FILE
+  most = sys.maxsize if num_examples is None else num_examples
+  sizes = {d.name: min(len(d.source), most) for d in data}
+  return bad_lib.Record(sizes, options.bad, os.path.join(workdir, name))
+
+
 def check(data, make, options, workdir, limit=200):
   """Reads a few examples of every dataset before training wastes time.
 
@@ -99,7 +112,7 @@ def check(data, make, options, workdir, limit=200):
   Raises:
     ValueError: the first broken row, named, or more of them than are allowed.
   """
-  record = stream.record(data, options, workdir)
+  record = bad_record(data, options, workdir)
   cut = {}
   for number, d in enumerate(data):
     if hasattr(d.source, "check") and not options.bad.skips:

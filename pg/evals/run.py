@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pg import sharding, stop
-from pg.data import evaluation, stream
+from pg.data import evaluation, pipeline, stream
 from pg.decode import beam, loop, sampling
 from pg.evals import interval, records, submit
 from pg.evals import metrics as metrics_lib
@@ -110,7 +110,7 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
     ValueError: a bad row, more of them than are allowed, or no other ones.
   """
   n = task.settings["num_examples"]
-  record = stream.record((task.data,), task.options, workdir, n)
+  record = pipeline.bad_record((task.data,), task.options, workdir, n)
   if task.generates:
     result = _run_generate(task, cfg, params, form, mesh, record, baseline)
   else:

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from pg import atomic
 from pg import progress as progress_lib
 from pg import table as table_lib
-from pg.data import bad, mixture, prefix_lm
+from pg.data import bad, prefix_lm, stream
 from pg.log import history, metrics, progress
 from pg.log.pages import report
 
@@ -122,7 +122,7 @@ class Log:
     self._since = now, step
     counts = self.counts()
     values |= {**counts, "speed/examples_per_s": speed}
-    values |= mixture.seen(self._run.data, step * self._c.batch_size)
+    values |= seen(self._run.data, step * self._c.batch_size)
     self._say_bad(sum(n for k, n in counts.items() if k.endswith("/bad")))
     self._writer.write(step, values)
 
@@ -225,6 +225,21 @@ def finish(workdir, results):
           " within text_len"
         )
     print(f"report: {report.write(workdir)}")
+
+
+def seen(data, num_examples):
+  """Returns metrics of how far the datasets are after the first examples.
+
+  Args:
+    data: tuple of pipeline.Dataset.
+    num_examples: int, examples of the stream.
+  """
+  metrics = {}
+  counts = stream.Mixture([d.weight for d in data]).counts(num_examples)
+  for d, count in zip(data, counts):
+    metrics[f"data/{d.name}/examples"] = count
+    metrics[f"data/{d.name}/epoch"] = count / len(d.source)
+  return metrics
 
 
 def _write_scores(workdir, results):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pg.data import bad, evaluation, options, prefix_lm, stream
+from pg.data import bad, evaluation, options, pipeline, prefix_lm
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -133,7 +133,7 @@ def test_without_bad_rows_there_is_no_file(tmp_path):
 
 def test_hosts_write_files_of_their_own():
   data = numbers.datasets(dict(source="numbers"))
-  paths = numbers.hosts(2, lambda: stream.record(data, SKIP, "run").path)
+  paths = numbers.hosts(2, lambda: pipeline.bad_record(data, SKIP, "run").path)
   assert paths == ["run/bad_examples.jsonl", "run/bad_examples-host1.jsonl"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pg.data import bad as bad_lib
-from pg.data import options, stream
+from pg.data import options, pipeline
 from pg.evals import run as evals_run
 from pg.log import metrics
 from pg.log import run as log_run
@@ -85,7 +85,7 @@ def test_counts_go_on_from_those_in_the_checkpoint(form, tmp_path):
   run = types.SimpleNamespace(total=10, data=data, form=form)
 
   def log(step, counts):
-    record = stream.record(data, SKIP, tmp_path)
+    record = pipeline.bad_record(data, SKIP, tmp_path)
     return log_run.Log(c, run, str(tmp_path), step, record, counts)
 
   def batch(tokens, bad):
@@ -117,7 +117,7 @@ def test_scores_on_the_way_are_printed_and_those_of_the_end_only_once(
   data = numbers.datasets(MIX)
   c = numbers_run.config(total=10)
   run = types.SimpleNamespace(total=10, data=data, form=form)
-  record = stream.record(data, SKIP, tmp_path)
+  record = pipeline.bad_record(data, SKIP, tmp_path)
   log = log_run.Log(c, run, str(tmp_path), 0, record, {})
   scores = {"exact": 0.5, "exact/dots": 0.25}
   result = evals_run.Result(scores, {}, {}, {}, [], 11)

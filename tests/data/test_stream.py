@@ -12,7 +12,8 @@ import pytest
 
 from pg import pp, sharding
 from pg.data import bad as bad_lib
-from pg.data import cache, evaluation, mixture, options, prefix_lm, stream
+from pg.data import cache, evaluation, options, prefix_lm, stream
+from pg.log import run
 from tests.support import numbers
 
 form, registered = numbers.form, numbers.registered
@@ -77,7 +78,7 @@ def test_draws_differ_between_rows_and_epochs():
 
 @pytest.mark.parametrize("n", (1, 2, 3, 5, 16, 17, 100, 1000))
 def test_an_order_has_every_row_once(n):
-  order = [mixture.shuffled(place, n, 7) for place in range(n)]
+  order = [stream.shuffled(place, n, 7) for place in range(n)]
   assert sorted(order) == list(range(n))
   assert n < 5 or order != sorted(order)
 
@@ -87,7 +88,7 @@ def test_every_row_is_equally_often_at_every_place_and_behind_every_other(n):
   at, behind = np.zeros((n, n)), np.zeros((n, n))
   num = 1000
   for key in range(num):
-    order = [mixture.shuffled(place, n, 0, key) for place in range(n)]
+    order = [stream.shuffled(place, n, 0, key) for place in range(n)]
     at[np.arange(n), order] += 1
     behind[order[:-1], order[1:]] += 1
   # Chi-squared has n * n degrees of freedom, about.
@@ -114,7 +115,7 @@ def test_orders_of_neighbouring_seeds_are_not_shifted_epochs():
   "weights", [(3, 1), (0.35, 0.13, 0.05, 0.47), (1, 1.005), (1e-3, 1), (2,)]
 )
 def test_each_dataset_has_its_share_of_every_beginning_of_the_stream(weights):
-  mixed = mixture.Mixture(weights)
+  mixed = stream.Mixture(weights)
   counts = [0] * len(weights)
   for k in range(2500):
     number, before = mixed[k]
@@ -126,9 +127,9 @@ def test_each_dataset_has_its_share_of_every_beginning_of_the_stream(weights):
 
 
 def test_shares_are_exact_where_they_are_whole_numbers():
-  mixed = mixture.Mixture([0.35, 0.13, 0.05, 0.47])
+  mixed = stream.Mixture([0.35, 0.13, 0.05, 0.47])
   assert mixed.counts(10**12 * 100) == [n * 10**12 for n in (35, 13, 5, 47)]
-  assert mixture.Mixture([1, 1.005]).counts(401) == [200, 201]
+  assert stream.Mixture([1, 1.005]).counts(401) == [200, 201]
 
 
 def test_rows_that_are_left_out_do_not_change_the_weights():
@@ -164,7 +165,7 @@ def test_a_replacement_does_not_repeat_what_is_near():
 
 def test_no_place_is_next_to_its_replacement_and_all_are_met():
   for n in range(1, 300):
-    step = mixture.stride(n)
+    step = stream.stride(n)
     assert len({step * r % n for r in range(n)}) == n
     assert n < 50 or n // 4 < step < n - n // 4
 
@@ -182,7 +183,7 @@ def test_counts_and_epochs_follow_from_the_position():
   data = numbers.datasets(HOLES)
   found = numbers.items(data, skip_bad=True, stop=37)
   a = sum(number == 0 for number, _, _ in found)
-  assert mixture.seen(data, 37) == {
+  assert run.seen(data, 37) == {
     "data/a/examples": a,
     "data/a/epoch": a / 10,
     "data/b/examples": 37 - a,

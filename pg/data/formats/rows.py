@@ -5,11 +5,9 @@ import contextlib
 import itertools
 import operator
 
+from pg.data.formats import checks
 from pg.data.storage import files
 from pg.pp import image as image_ops
-
-# Rows that `check` looks at, at most.
-_LOOKED_AT = 50_000
 
 
 class Concatenation:
@@ -34,7 +32,7 @@ class Concatenation:
     return number, i - (self._ends[number - 1] if number else 0)
 
 
-class Rows:
+class Rows(checks.Checked):
   """The base of sources whose rows name their images.
 
   A source of this kind has `len()` and `where(i)`, and two methods more:
@@ -56,7 +54,7 @@ class Rows:
     with self._named(i):
       row, root = self._located(i)
       if "video" in row:
-        return {**row, "video": _clip(row["video"], root)}
+        return {**row, "video": files.clip(row["video"], root)}
       read = lambda name: self._read(name, root)
       image = image_ops.each(row["image"], read)
       return {**row, "image": image, **self._size(row, image)}
@@ -68,34 +66,6 @@ class Rows:
     inside = files.is_inline
     ref = lambda name: None if inside(name) else files.resolve(name, root)
     return image_ops.each(names, ref)
-
-  def check(self, limit=100):
-    """Validates rows, that their images are there, and that some decode.
-
-    Up to 50,000 rows are looked at, evenly spread. Images at URLs are not
-    downloaded for that.
-
-    Args:
-      limit: int, of how many rows to decode the images, evenly spread; None is
-        all that are looked at.
-
-    Raises:
-      ValueError: names the first row with a problem, and says how many have
-        one.
-    """
-    rows = _spread(len(self), _LOOKED_AT)
-    decoded = {rows[k] for k in _spread(len(rows), limit)}
-    problems = []
-    for i in rows:
-      try:
-        with self._named(i):
-          self._check(i, decode=i in decoded)
-      except ValueError as e:
-        problems.append(e)
-    if problems:
-      raise ValueError(
-        f"{problems[0]} (rows with a problem: {len(problems)} of {len(rows)})"
-      ) from problems[0]
 
   def _size(self, row, image):
     """Returns what a row has of its image's size, where boxes need it."""
@@ -113,23 +83,6 @@ class Rows:
       return row, root
     find = lambda name: files.beside(name, folder, root)
     return {**row, key: image_ops.each(row[key], find)}, root
-
-  def _check(self, i, *, decode):
-    row, root = self._located(i)
-    if "video" in row:
-      _clip(row["video"], root)
-      return
-    names = row["image"]
-    for name in names if isinstance(names, list) else [names]:
-      files.check(name, root)
-      if not decode or files.is_url(name, root):
-        continue
-      try:
-        encoded = self._read(name, root)
-        image_ops.to_rgb(encoded)
-        self._size(row, encoded)
-      except ValueError as e:
-        raise ValueError(f"{files.short(name)}: {e}") from e
 
   def _read(self, name, root):
     return read(name, root, self.timeout)
@@ -156,25 +109,9 @@ def read(name, root, timeout=20.0):
 
 def kept(name):
   """Returns the name of an image for messages; of a URL, where it is kept."""
-  path = files.kept(name) if files.is_url(name) else ""
-  if path and path.exists():
-    return f"{name} (kept in {path}: delete that to ask for it again)"
+  if files.is_url(name):
+    from pg.data.storage import remote  # it takes long to load
+
+    if (path := remote.kept(name)).exists():
+      return f"{name} (kept in {path}: delete that to ask for it again)"
   return name
-
-
-def _clip(name, root):
-  """Returns the path of a video.
-
-  Raises:
-    ValueError: it is not there, or somewhere else.
-  """
-  if files.is_url(name, root):
-    raise ValueError(f"the video {files.short(name)} is at a URL: download it")
-  files.check(name, root)
-  return files.resolve(name, root)
-
-
-def _spread(num, limit):
-  """Returns up to `limit` numbers below `num`, evenly spread."""
-  count = num if limit is None else min(limit, num)
-  return [k * num // count for k in range(count)]

@@ -20,15 +20,13 @@ somebody gave, "../images/7.jpg" is beside the folder of the file that says so
 
 import base64
 import binascii
-import contextlib
 import functools
-import hashlib
 import os
 import posixpath
 import re
 
-from pg import atomic, limits, progress
-from pg.data.storage import index, lookup, tar
+from pg import limits, progress
+from pg.data.storage import lookup, tar
 
 # Rows of strangers name URLs too: nothing here reads files of this machine.
 SCHEMES = ("http", "https", "gs", "gcs", "s3", "hf", "memory")
@@ -53,10 +51,13 @@ def read(name, root, timeout=20.0, check=lambda data: None):
   data = _inline(name)
   if data is None:
     path = resolve(name, root)
-    if place := _member(path, public=_is_foreign(name, root)):
+    if place := _member(path, public=_is_limited(name, root)):
       data = tar.read(*place)
     elif _URL.match(path):
-      data = _download(path, timeout, check, public=_is_foreign(name, root))
+      from pg.data.storage import remote  # it takes long to load
+
+      public = _is_limited(name, root)
+      data = remote.image(path, check, timeout=timeout, public=public)
     else:
       data = limits.read(path)
   if not data:
@@ -72,13 +73,25 @@ def check(name, root):
       raise _empty(name)
     return
   path = resolve(name, root)
-  if place := _member(path, public=_is_foreign(name, root)):
+  if place := _member(path, public=_is_limited(name, root)):
     tar.find(*place)
   elif not _URL.match(path):
     if not os.path.isfile(path):
       raise ValueError(f"there is no image {path}")
     if not os.path.getsize(path):
       raise _empty(path)
+
+
+def clip(name, root):
+  """Returns the path of a video in a root.
+
+  Raises:
+    ValueError: it is not there, or somewhere else.
+  """
+  if is_url(name, root):
+    raise ValueError(f"the video {short(name)} is at a URL: download it")
+  check(name, root)
+  return resolve(name, root)
 
 
 def resolve(name, root):
@@ -165,10 +178,13 @@ def is_url(name, root=""):
   return isinstance(name, str) and any(map(_URL.match, where))
 
 
-def _is_foreign(name, root):
-  """Says whether a row names a URL that is not in the root somebody gave."""
-  start = os.fspath(root).rstrip("/") + "/"
-  return is_url(name) and not name.startswith(start)
+def _is_limited(name, root):
+  """Says whether a row names a URL whose host has to be public.
+
+  That is one which is not in the root that somebody gave.
+  """
+  foreign = not str(name).startswith(os.fspath(root).rstrip("/") + "/")
+  return is_url(name) and foreign and not limits.current().private_hosts
 
 
 def is_image(value):
@@ -226,9 +242,8 @@ def _member(path, *, public=False):
 
   Args:
     path: str, path or URL.
-    public: bool, whether a row names the URL, so that its host is limited.
+    public: bool, whether the host of a URL has to be public.
   """
-  public = public and not limits.current().private_hosts
   for match in re.finditer(r"\.tar(?=/)", path):
     outer, inner = path[: match.end()], path[match.end() + 1 :]
     if _URL.match(path):
@@ -243,30 +258,3 @@ def _local(url, public):
   from pg.data.storage import remote  # it takes long to load
 
   return remote.fetch(url, public=public)
-
-
-def kept(url):
-  """Returns the path of the file that keeps the image at a URL."""
-  key = hashlib.sha256(url.encode()).hexdigest()
-  return index.folder() / "images" / key[:2] / key
-
-
-def _download(url, timeout, check, *, public):
-  """Returns the image at a URL, from the cache if it is there."""
-  target = kept(url)
-  with contextlib.suppress(OSError):
-    return limits.read(target)
-  from pg.data.storage import remote  # it takes long to load
-
-  public = public and not limits.current().private_hosts
-  data = remote.read(url, timeout=timeout, public=public)
-  if data:
-    try:
-      check(data)
-    except ValueError as e:
-      raise ValueError(
-        f"{url} answered with no image but what begins with {data[:40]!r}: {e}"
-      ) from e
-    with contextlib.suppress(OSError):  # a cache that cannot be written
-      atomic.write(target, data, sync=False)
-  return data

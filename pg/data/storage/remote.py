@@ -18,7 +18,7 @@ from fsspec import asyn
 from fsspec.implementations import http
 from huggingface_hub import utils
 
-from pg import limits, progress
+from pg import atomic, limits, progress
 from pg.data.storage import index
 
 # What tells one version of a remote file from another, in all of fsspec.
@@ -67,6 +67,37 @@ def read(url, *, timeout, public=False):
     raise
   except Exception as e:  # every file system has its own
     raise ValueError(f"cannot read {url}: {type(e).__name__} {e}") from e
+
+
+def kept(url):
+  """Returns the path of the file that keeps the image at a URL."""
+  key = hashlib.sha256(url.encode()).hexdigest()
+  return index.folder() / "images" / key[:2] / key
+
+
+def image(url, check, **options):
+  """Returns the image at a URL, from the cache if it is there.
+
+  Args:
+    url: str.
+    check: function that raises ValueError unless bytes are an image, before
+      they are kept.
+    **options: of `read`.
+  """
+  target = kept(url)
+  with contextlib.suppress(OSError):
+    return limits.read(target)
+  data = read(url, **options)
+  if data:
+    try:
+      check(data)
+    except ValueError as e:
+      raise ValueError(
+        f"{url} answered with no image but what begins with {data[:40]!r}: {e}"
+      ) from e
+    with contextlib.suppress(OSError):  # a cache that cannot be written
+      atomic.write(target, data, sync=False)
+  return data
 
 
 async def _read_http(fs, url):

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from pg.data import source
+from pg.data.formats import checks
 from pg.data.formats import jsonl as jsonl_lib
-from pg.data.formats import rows
 from pg.data.storage import index
 from tests.support import web
 
@@ -349,7 +349,7 @@ def test_a_line_that_is_too_long_is_named(folder):
 
 
 def test_check_looks_at_a_part_of_a_long_file(folder, monkeypatch):
-  monkeypatch.setattr(rows, "_LOOKED_AT", 10)
+  monkeypatch.setattr(checks, "_LOOKED_AT", 10)
   lines = [row(i % 3) for i in range(50)] + ["{oops"] * 50
   with pytest.raises(ValueError, match="l:51 is not .*problem: 5 of 10"):
     jsonl(folder, *lines).check(limit=2)
