@@ -88,7 +88,9 @@ class _Options(NamedTuple):
 class Model:
   """A model with its tokenizer and the way it sees images; see `load`."""
 
-  def __init__(self, cfg, params, form, pp, *, codec="nano", urls=False):
+  def __init__(
+    self, cfg, params, form, pp, *, codec="nano", urls=False, int8_keys=False
+  ):
     """Takes what `load` found.
 
     Args:
@@ -98,9 +100,10 @@ class Model:
       pp: str, the pipeline that makes its images.
       codec: str, what mask codes mean: a path or URL, or "nano".
       urls: bool, whether an image may be a URL.
+      int8_keys: bool, whether keys and values of prompts are kept in 8 bits.
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
-    self.codec, self.urls = codec, urls
+    self.codec, self.urls, self.int8_keys = codec, urls, int8_keys
 
   def predict(self, images, prompts, **options):
     """Answers prompts about images.
@@ -382,7 +385,9 @@ class Model:
     batch = {k: np.stack([text[k] for text in texts]) for k in texts[0]}
     shown = np.array([[len(row.shown)] for row in rows])
     batch |= dict(image=image, mask_image=np.arange(M)[None] < shown)
-    logits, prompt = program.prefill(self.cfg, self.params, batch)
+    logits, prompt = program.prefill(
+      self.cfg, self.params, batch, int8=self.int8_keys
+    )
     return logits, prompt, np.array([row.number for row in rows], np.int32)
 
   def _tokens(self, row):
@@ -509,6 +514,7 @@ def load(
   pp=None,
   codec=None,
   urls=False,
+  int8_keys=False,
 ):
   """Loads a model and how it sees images.
 
@@ -525,6 +531,8 @@ def load(
     codec: str or None, what mask codes mean: a path or URL of a mask codec, or
       "nano"; None is the one it was trained with.
     urls: bool, whether images may be URLs.
+    int8_keys: bool, whether keys and values of prompts are kept in 8 bits, half
+      of their memory: worth it where images are many or large.
 
   Returns:
     Model.
@@ -544,7 +552,8 @@ def load(
   rows = dict(num_images=1, text_len=MAX_LEN) | weights.rows
   form = prefix_lm.Form(tok, cfg.img.res, **rows)
   codec = codec or weights.codec or _codec_of(tok)
-  return Model(cfg, params, form, pp, codec=codec, urls=urls)
+  how = dict(codec=codec, urls=urls, int8_keys=int8_keys)
+  return Model(cfg, params, form, pp, **how)
 
 
 def _codec_of(tok):
@@ -606,7 +615,7 @@ def _programs():
   jit = functools.partial(jax.jit, compiler_options=options)
   return types.SimpleNamespace(
     embed=jit(loop.embed_images, static_argnums=0),
-    prefill=jit(loop.prefill, static_argnums=0),
+    prefill=jit(loop.prefill, static_argnums=0, static_argnames="int8"),
     begin=jit(loop.begin, static_argnums=(0, 4), static_argnames="num"),
     advance=jit(loop.advance, static_argnums=0, donate_argnums=3),
     beams=jit(beam.of_prompt, static_argnums=(0, 5, 6)),

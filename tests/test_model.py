@@ -190,6 +190,17 @@ def test_one_of_a_list_and_its_ranking():
     model().rank(photo(0), "is it?", [])
 
 
+def test_keys_in_8_bits_change_an_answer_little():
+  small = model_lib.Model(
+    *(getattr(model(), x) for x in ("cfg", "params", "form", "pp")),
+    int8_keys=True,
+  )
+  (answer,) = small.predict(photo(0), PROMPTS[0], constrain=["yes"])
+  (want,) = model().predict(photo(0), PROMPTS[0], constrain=["yes"])
+  assert answer.score != want.score
+  assert answer.score == pytest.approx(want.score, rel=0.05)
+
+
 def test_a_stream_grows_to_the_answer():
   texts = list(model().stream(photo(1), PROMPTS[1], every=3))
   assert texts[-1] == alone()[1].text
