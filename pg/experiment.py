@@ -96,7 +96,8 @@ def check_data(run, workdir):
   cut = {}
   for data, make_row in groups:
     make = functools.partial(make_row, run.form)
-    cut |= pipeline.check(data, make, run.options, workdir)
+    targets = make_row is prefix_lm.train_row
+    cut |= pipeline.check(data, make, run.options, workdir, targets=targets)
   return cut
 
 

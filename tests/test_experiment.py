@@ -29,3 +29,12 @@ def test_nonsense_that_only_who_opens_it_can_see_is_refused(
     node[leaf] = value
   with pytest.raises(ValueError, match=message):
     experiment.open(c)
+
+
+def test_a_text_len_that_leaves_no_target_is_refused(tmp_path):
+  c = tiny.nano()
+  with c.unlocked():
+    c.text_len, c.evals = 2, {}
+  message = "rows tried has a target left: their prompts fill all of text_len"
+  with pytest.raises(ValueError, match=message):
+    experiment.check_data(experiment.open(c), str(tmp_path))

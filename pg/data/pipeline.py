@@ -96,7 +96,7 @@ def bad_record(data, options, workdir, num_examples=None):
   return bad_lib.Record(sizes, options.bad, os.path.join(workdir, name))
 
 
-def check(data, make, options, workdir, limit=200):
+def check(data, make, options, workdir, limit=200, *, targets=False):
   """Reads a few examples of every dataset before training wastes time.
 
   Args:
@@ -105,6 +105,7 @@ def check(data, make, options, workdir, limit=200):
     options: Options; under the policy `skip` bad rows are written down.
     workdir: str, where to.
     limit: int, examples per dataset.
+    targets: bool, whether a dataset needs a row with a target.
 
   Returns:
     dict from dataset name to (rows that are cut, rows that could be used).
@@ -133,6 +134,11 @@ def check(data, make, options, workdir, limit=200):
       raise ValueError(
         f"dataset {d.name}: none of the {n} rows tried could be used; its pp"
         " skips all of them"
+      )
+    if targets and not any(row["mask_loss"].any() for row in rows):
+      raise ValueError(
+        f"dataset {d.name}: none of the {len(rows)} rows tried has a target"
+        " left: their prompts fill all of text_len; raise it"
       )
     cut[d.name] = sum(map(int, map(prefix_lm.is_cut, rows))), len(rows)
   return cut
