@@ -207,6 +207,7 @@ def fit(c, workdir, *, accept=False):
         check_finite(*pending, manager)
       step += 1
       pending = step, measured
+      stop.requested()  # so that a signal waits: what is logged is saved
       log.step(step, measured, rows, bad, waited)
       due = any(s.due(step) for s in run.schedules.values())
       save = step == run.total or step % run.save_every == 0

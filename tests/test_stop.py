@@ -218,13 +218,21 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 @pytest.mark.parametrize(
   "owner, name, when, step, number",
   [
-    (log_run.Log, "step", lambda _, step, *rest: step == 3, 3, signal.SIGINT),
+    (log_run.Log, "step", lambda _, i, *rest: i == 1, 1, signal.SIGINT),
     (evals_run, "run", lambda task, *rest: True, 4, signal.SIGTERM),
+    slow(log_run.Log, "step", lambda _, i, *rest: i == 3, 3, signal.SIGINT),
     slow(log_run.Log, "step", lambda _, i, *rest: i == 4, 4, signal.SIGTERM),
     slow(evals_run, "run", lambda t, *rest: t.name == "nll", 4, signal.SIGINT),
     slow(checkpoint.Manager, "save", lambda *rest: True, 3, signal.SIGTERM),
   ],
-  ids=["step", "evaluator", "step before one", "next evaluator", "save"],
+  ids=[
+    "first step",
+    "evaluator",
+    "step",
+    "step before one",
+    "next evaluator",
+    "save",
+  ],
 )
 def test_a_stopped_run_continues_as_if_it_had_not_been(
   owner, name, when, step, number, fit, whole, watched, tmp_path, monkeypatch

@@ -178,7 +178,8 @@ def check_new(c, workdir, first, *, interrupted):
   """Sees that a run may start from step 0: nothing of an earlier one is lost.
 
   A run that was killed before its first checkpoint starts over by the same
-  command, and says so: it writes the same lines again.
+  command, and says so: it writes the same lines again. That of the checkpoint's
+  own step is there before the checkpoint is.
 
   Args:
     c: the config.
@@ -196,7 +197,8 @@ def check_new(c, workdir, first, *, interrupted):
     return
   config = pathlib.Path(workdir, "config.json")
   same = config.exists() and config.read_text() == c.to_json(indent=2)
-  if same and (last < first or interrupted):
+  ended = os.path.exists(os.path.join(workdir, "scores.json"))
+  if same and (last < first or interrupted or last == first and not ended):
     progress_lib.say(
       f"{path} goes to step {last}, and nothing was saved before that run"
       " ended: starting over"

@@ -35,6 +35,8 @@ from pg.weights import checksums, tensors
 
 # Orbax logs a dozen lines per save; its failures arrive as exceptions.
 logging.getLogger("absl").addFilter(lambda r: "/orbax/" not in r.pathname)
+# What it leaves under way when one file cannot be written complains by itself.
+logging.getLogger("asyncio").addFilter(lambda r: "never retrieved" not in r.msg)
 
 CHUNK = 1 << 26  # bytes
 _PARTIAL = ".orbax-checkpoint-tmp"  # in a name, Orbax's mark of a partial one

@@ -126,8 +126,8 @@ def _answer(process, moment, got, code, *, twice):
     return f"a traceback, exit {got}"
   if got == 0 and _complete(process):
     return ""  # it was over
-  # What Python does before there is anything to save.
-  if moment == "opening" and got == -(code - 128):
+  # What Python does where there is nothing to save, yet or any more.
+  if got == 128 - code and (moment == "opening" or _complete(process)):
     return ""
   if got != code:
     return f"another exit: {got}, wanted {code}"

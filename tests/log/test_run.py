@@ -71,8 +71,14 @@ def check_new(c, workdir, interrupted=False):
 
 
 def test_a_run_that_has_lost_its_checkpoints_does_not_start_over(tmp_path):
+  c = stopped_run(tmp_path, 11)
+  said = (
+    r"metrics.jsonl goes to step 1[01], but there is no checkpoint .* another"
+  )
+  with pytest.raises(ValueError, match=said):
+    check_new(c, tmp_path)
   c = stopped_run(tmp_path, 10)
-  said = r"metrics.jsonl goes to step 10, but there is no checkpoint .* another"
+  (tmp_path / "scores.json").write_text("{}")  # it was complete
   with pytest.raises(ValueError, match=said):
     check_new(c, tmp_path)
 
@@ -81,9 +87,10 @@ def test_what_ended_before_its_first_checkpoint_says_that_it_starts_over(
   tmp_path, capsys
 ):
   check_new(stopped_run(tmp_path, 9), tmp_path)
+  check_new(stopped_run(tmp_path, 10), tmp_path)
   check_new(stopped_run(tmp_path, 12), tmp_path, interrupted=True)
   said = capsys.readouterr().err.splitlines()
-  assert len(said) == 2 and said[0].endswith("ended: starting over")
+  assert len(said) == 3 and said[0].endswith("ended: starting over")
   c = stopped_run(tmp_path, 9)
   c.lr = 2e-3
   with pytest.raises(ValueError, match="goes to step 9"):

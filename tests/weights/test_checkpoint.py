@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -267,6 +269,14 @@ def test_a_full_disk_is_reported_and_spares_the_last_checkpoint(tmp_path):
   with checkpoint.Manager(tmp_path) as manager:
     assert manager.latest() == 1 and manager.interrupted
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
+
+
+def test_what_is_under_way_when_a_save_fails_does_not_complain(caplog):
+  loop = asyncio.new_event_loop()
+  loop.create_future().set_exception(OSError(28, "No space left on device"))
+  gc.collect()
+  loop.close()
+  assert caplog.records == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
