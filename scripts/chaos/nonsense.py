@@ -54,7 +54,7 @@ _ZERO += ("dropout", "final_softcap", "save_every", "every", "start", "end")
 _ZERO += ("max_checkpoints", "num_workers", "cache_gb", "max_fraction", "b1")
 _ZERO += ("b2", "temperature", "top_k", "window")
 _BELOW_ONE = ("label_smoothing", "dropout", "b1", "b2")
-_NULLABLE = ("max_len", "num_examples", "batch_size", "pp", "grad_clip")
+_NULLABLE = ("max_len", "num_examples", "batch_size", "pp", "max_checkpoints")
 
 
 def rows(lab, tries, seed):

@@ -31,8 +31,10 @@ class Digits:
       res: int, height and width in pixels of the enlarged images.
 
     Raises:
-      ValueError: an unknown split.
+      ValueError: an unknown split, or a resolution out of reach.
     """
+    if not 1 <= res <= 8192:
+      raise ValueError(f"res={res}: wanted 1 to 8192 pixels")
     self.split, self.res = split, res
     self._rows = _rows(config.lookup(SPLITS, split, "split"))
 

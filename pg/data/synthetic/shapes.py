@@ -49,9 +49,10 @@ class Shapes:
     """
     config.lookup(TASKS, task, "task")
     default = config.lookup(SPLITS, split, "split")
-    if res < scenes.STEP or res % scenes.STEP:
+    if res % scenes.STEP or not scenes.STEP <= res <= 8192:
       raise ValueError(
-        f"res={res} is not a multiple of {scenes.STEP}; try 48, 64, 96 or 224"
+        f"res={res} is not a multiple of {scenes.STEP} up to 8192; try 48, 64,"
+        " 96 or 224"
       )
     self.task, self.split, self.res = task, split, res
     self._size = default if size is None else size

@@ -66,6 +66,9 @@ def test_a_larger_image_shrinks_back_to_the_scan(res):
 def test_what_is_not_there_is_refused():
   with pytest.raises(ValueError, match='did you mean "test"'):
     digits.Digits("tests")
+  for res in (0, 2**70):
+    with pytest.raises(ValueError, match="1 to 8192 pixels"):
+      digits.Digits(res=res)
   source = digits.Digits("test")
   with pytest.raises(IndexError, match=f"row {len(source)} of {len(source)}"):
     source[len(source)]

@@ -134,6 +134,8 @@ def test_what_cannot_be_made_is_refused_with_a_hint():
     shapes.Shapes("caption", "tests")
   with pytest.raises(ValueError, match="50 is not a multiple of 16"):
     shapes.Shapes("caption", res=50)
+  with pytest.raises(ValueError, match="up to 8192"):
+    shapes.Shapes("caption", res=2**70)
   source = shapes.Shapes("ocr", "test", size=3)
   assert len(list(source)) == len(source) == 3
   assert source.where(2) == "shapes:ocr/test[2]"
