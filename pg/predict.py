@@ -22,6 +22,7 @@ Face's (hf); both see photos upright. --pp names another way: bv, hf, or ops
 such as "decode | resize(224, antialias=False)" (see pg/pp/flavours.py).
 """
 
+import errno
 import functools
 import glob
 import itertools
@@ -40,6 +41,7 @@ from pg.pp import image as image_ops
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 NUM_FRAMES = 16  # of a video, where --num-images does not say
+BEGIN = b'{"image": ['  # of a line of answers
 
 
 def table(boxes):
@@ -97,8 +99,12 @@ def questions(args):
     groups = groups or [[]]
     return list(itertools.product(groups, args.prompt or [None]))
   found, root = [], os.path.dirname(args.data)
-  with open(args.data, encoding="utf-8") as lines:
+  if args.image:
+    raise ValueError("--image or --data, whose lines name their images")
+  with open(args.data, "rb") as lines:
     for number, line in enumerate(lines, start=1):
+      if not line.strip():
+        continue
       try:
         row = json.loads(line)
         names = row.get("image") or []
@@ -111,6 +117,8 @@ def questions(args):
           f'{args.data}:{number}: wanted {{"image": "a.jpg", "prefix": "caption'
           f' en"}}, or a --prompt for lines without; got {line[:80]!r}'
         ) from error
+  if not found:
+    raise ValueError(f"{args.data} has no lines, or only blank ones")
   return found
 
 
@@ -130,30 +138,51 @@ class Lines:
   """A file of answers, a JSON line each, that a later start continues."""
 
   def __init__(self, path):
-    """Opens it, and cuts off a line that a kill left half written."""
-    self._file = open(path, "ab+")  # noqa: SIM115, closed by `close`
-    self._file.seek(0)
-    self.known, end = set(), 0
-    for line in self._file:
-      try:
-        row = json.loads(line)
-        self.known.add((tuple(row["image"]), row["prompt"]))
-      except (ValueError, KeyError, TypeError) as error:
-        if line.endswith(b"\n"):
+    """Opens it, and cuts off a line that a kill left half written.
+
+    Raises:
+      ValueError: it holds other lines than answers, and stays as it is.
+    """
+    self._path, self.known, end, line = path, set(), 0, b"\n"
+    with open(path, "ab+") as file:
+      file.seek(0)
+      for line in file:
+        try:
+          row = json.loads(line)
+          self.known.add((tuple(row["image"]), row["prompt"]))
+        except (ValueError, KeyError, TypeError) as error:
+          begins = BEGIN.startswith(line[: len(BEGIN)])
+          if begins and isinstance(error, ValueError) and line[-1:] != b"\n":
+            file.truncate(end)
+            line = b"\n"
+            break
           raise ValueError(
             f"{path} holds other lines than answers: {line[:60]!r}; name"
             " another --out"
           ) from error
-        break
-      end += len(line)
-    self._file.truncate(end)
+        end += len(line)
+    if line[-1:] != b"\n":  # all of an answer but its end
+      self._append(b"\n")
 
   def write(self, row):
-    self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    self._file.flush()
+    self._append(_json(row).encode() + b"\n")
 
-  def close(self):
-    self._file.close()
+  def _append(self, data):
+    # Unbuffered: of a full disk it is said once, and not again at the end.
+    with open(self._path, "ab", buffering=0) as file:
+      try:
+        num = file.write(data)
+      except OSError as error:
+        error.filename = self._path
+        raise
+      if num < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+
+
+def _json(row):
+  """Returns a row as JSON; of a file's name, bytes that are no UTF-8, too."""
+  text = json.dumps(row, ensure_ascii=False)
+  return text.encode(errors="backslashreplace").decode()
 
 
 def check_out(path):
@@ -187,6 +216,8 @@ def options(args, tok):
   sampler = sampling.Sampler(
     args.temperature, args.top_k, args.top_p, args.seed
   )
+  if sum(map(bool, (args.constrain, args.options, args.regex))) > 1:
+    raise ValueError("--constrain, --options or --regex: one of them")
   constrain = args.constrain or args.options
   if args.regex:
     constrain = constraint.regex(tok, args.regex)
@@ -233,7 +264,7 @@ def ask(asked, args, loaded, how, lines=None):
         continue
       row = {"image": names, "prompt": prompt, **answer.to_json()}
       if args.json:
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        print(_json(row), flush=True)
       if lines:
         lines.write(row)
         continue
@@ -245,9 +276,8 @@ def ask(asked, args, loaded, how, lines=None):
   return failed
 
 
-def converse(args, loaded, how):
+def converse(names, args, loaded, how, lines=None):
   """Answers prompts from standard input; images are looked at once."""
-  ((names, _),) = questions(args)[:1]
   seen = loaded.see(look(names, args.num_images))
   while True:
     try:
@@ -261,21 +291,23 @@ def converse(args, loaded, how):
     except ValueError as error:
       progress.say(f"error: {error}")
       continue
+    row = {"image": names, "prompt": prompt, **answer.to_json()}
     if args.json:
-      row = {"image": names, "prompt": prompt, **answer.to_json()}
-      print(json.dumps(row, ensure_ascii=False), flush=True)
+      print(_json(row), flush=True)
     show(answer, args)
-    if args.out:
+    if lines:
+      lines.write(row)
+    elif args.out:
       answer.draw().save(args.out)
 
 
 def main(args):
-  if not args.data and not args.prompt and len(args.image or []) > 1:
-    raise ValueError("a --prompt is wanted for several images")
   asked, lines = questions(args), None
+  if len(asked) > 1 and asked[0][1] is None:
+    raise ValueError("a --prompt is wanted for several images")
   if args.out:
     check_out(args.out)
-    if args.out.endswith(".jsonl"):
+    if args.out.lower().endswith(".jsonl"):
       lines = Lines(args.out)
       before = len(asked)
       asked = [x for x in asked if (tuple(x[0]), x[1]) not in lines.known]
@@ -286,6 +318,8 @@ def main(args):
         f"--out {args.out} is one picture, and there are {len(asked)} answers;"
         " name a file of answers, such as answers.jsonl"
       )
+    elif asked and not asked[0][0]:
+      raise ValueError(f"--out {args.out}: there is no image to draw on")
   if len(asked) == 1:  # else the others are answered
     check_images(look(asked[0][0], args.num_images) or ())
   progress.say(f"loading {args.checkpoint}")
@@ -300,7 +334,7 @@ def main(args):
   )
   how = options(args, loaded.form.tok)
   if asked and asked[0][1] is None:
-    return converse(args, loaded, how)
+    return converse(asked[0][0], args, loaded, how, lines)
   progress.say("compiling and answering")
   failed = ask(asked, args, loaded, how, lines)
   if len(asked) == 1 and failed:

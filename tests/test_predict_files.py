@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import resource
 import types
 
 import av
@@ -101,7 +103,7 @@ def test_a_file_of_questions(ask, photos, tmp_path, capsys):
     {"image": ["photos/a.png", "photos/c.png"], "prefix": "what differs?"},
     {"prefix": "hello"},
   ]
-  data.write_text("".join(json.dumps(q) + "\n" for q in questions))
+  data.write_text("".join(json.dumps(q) + "\n\n" for q in questions))
   ask(data=str(data))
   found = rows(capsys.readouterr().out)
   assert [row["prompt"] for row in found] == [q["prefix"] for q in questions]
@@ -111,6 +113,14 @@ def test_a_file_of_questions(ask, photos, tmp_path, capsys):
   data.write_text('{"image": "photos/a.png", "prefix": 3}\n')
   with pytest.raises(ValueError, match='q.jsonl:1: wanted {"image"'):
     ask(data=str(data))
+  data.write_bytes('\n{"prefix": "café"}\n'.encode("latin-1"))
+  with pytest.raises(ValueError, match='q.jsonl:2: wanted {"image"'):
+    ask(data=str(data))
+  data.write_text("\n")
+  with pytest.raises(ValueError, match="q.jsonl has no lines"):
+    ask(data=str(data))
+  with pytest.raises(ValueError, match="--image or --data"):
+    ask(data=str(data), image=["a.png"])
 
 
 def test_several_images_are_one_example_if_one_says_so(ask, photos, capsys):
@@ -162,3 +172,78 @@ def test_one_picture_is_drawn_and_several_are_refused(ask, photos, tmp_path):
 def test_what_is_said_cannot_work_the_terminal(ask, photos, capsys):
   ask(image=[str(photos / "a.png")], prompt=["a\x1b[2Jb"], json=False)
   assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_file_of_answers_loses_nothing_that_was_there(ask, photos, tmp_path):
+  out = tmp_path / "answers.jsonl"
+  how = dict(image=[str(photos / "a.png")], prompt=["ocr"], out=str(out))
+  for other in ("a note of mine", '{"image": ["a.png"], "prefix": "ocr"}'):
+    out.write_text(other)  # without the end of a line
+    with pytest.raises(ValueError, match="holds other lines than answers"):
+      ask(**how)
+    assert out.read_text() == other
+  out.unlink()
+  ask(**how)
+  complete = out.read_text()
+  out.write_text(complete.rstrip("\n"))
+  ask(**how | dict(prompt=["ocr", "detect cat"]))
+  assert out.read_text().startswith(complete)
+  assert [row["prompt"] for row in rows(out.read_text())] == [
+    "ocr",
+    "detect cat",
+  ]
+
+
+def test_a_full_disk_names_the_file_of_answers(tmp_path):
+  out = tmp_path / "answers.jsonl"
+  lines, limits = (
+    predict.Lines(str(out)),
+    resource.getrlimit(resource.RLIMIT_FSIZE),
+  )
+  row = {"image": ["a.png"], "prompt": "ocr", "text": "x" * 100}
+  lines.write(row)
+  size = out.stat().st_size
+  for more in (0, 20):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + more, limits[1]))
+    try:
+      with pytest.raises(OSError, match="answers.jsonl"):
+        lines.write(row)
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert len(out.read_bytes()) == size + 20
+  predict.Lines(str(out))
+  assert len(out.read_bytes()) == size
+
+
+def test_a_name_that_is_no_utf_8_is_in_the_answers(
+  ask, photos, tmp_path, capsys
+):
+  name = os.fsdecode(os.fsencode(photos) + b"/caf\xe9 'a\" \x1b.png")
+  os.rename(photos / "a.png", name)
+  out = tmp_path / "answers.jsonl"
+  for _ in range(2):
+    ask(image=[name], prompt=["ocr"], out=str(out))
+  (row,) = rows(capsys.readouterr().out)
+  assert row["image"] == [name] == rows(out.read_text())[0]["image"]
+
+
+def test_answers_of_a_conversation_are_written(
+  ask, photos, tmp_path, monkeypatch
+):
+  out = tmp_path / "answers.jsonl"
+  monkeypatch.setattr("sys.stdin", io.StringIO("ocr\ndetect cat\n"))
+  ask(image=[str(photos / "a.png")], out=str(out))
+  assert [x["prompt"] for x in rows(out.read_text())] == ["ocr", "detect cat"]
+
+
+def test_what_cannot_be_is_said_before_the_model_is_loaded(
+  ask, photos, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(model_lib, "load", None)
+  with pytest.raises(ValueError, match="a --prompt is wanted for several"):
+    ask(image=[str(photos)])
+  with pytest.raises(ValueError, match="there is no image to draw on"):
+    ask(prompt=["ocr"], out=str(tmp_path / "a.png"))
+  monkeypatch.setattr(model_lib, "load", lambda *_, **__: test_model.model())
+  with pytest.raises(ValueError, match="--regex: one of them"):
+    ask(prompt=["ocr"], options=["yes"], constrain="boxes")
