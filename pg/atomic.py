@@ -76,6 +76,29 @@ def write(path, content, *, sync=True):
     f.write(content.encode() if isinstance(content, str) else content)
 
 
+def append(path, lines):
+  """Appends lines to a file: all of them or, on an error, none.
+
+  Its folder is made. They begin a line of their own after a torn one.
+
+  Args:
+    path: str or path.
+    lines: bytes.
+  """
+  os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+  with open(path, "ab+", buffering=0) as f:
+    if end := f.seek(0, os.SEEK_END):
+      f.seek(-1, os.SEEK_END)
+      lines = lines if f.read(1) == b"\n" else b"\n" + lines
+    try:
+      # A nearly full disk takes a part of them before it refuses the rest.
+      while lines:
+        lines = lines[f.write(lines) :]
+    except OSError:
+      f.truncate(end)
+      raise
+
+
 def _sync_all(path):
   for folder, _, files in os.walk(path):
     for name in files:

@@ -12,7 +12,6 @@ Ends with 1 if something would hurt training, else with 0.
 import concurrent.futures
 import functools
 import inspect
-import math
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from pg import atomic, command, config, limits, pp, progress
 from pg.codecs import tokenizer
 from pg.data import options, pipeline, prefix_lm, stream
+from pg.data.formats import checks
 from pg.evals import metrics as metrics_lib
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
@@ -72,7 +72,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   datasets += evaluation_datasets(evals_task.tasks(c), c.text_len)
   wanted = [*rows_of_run(c, data), *[None] * len(datasets)]
   rows = [
-    evenly_spread(stats.size, n if num_examples is None else num_examples)
+    checks.spread(stats.size, n if num_examples is None else num_examples)
     for stats, n in zip(datasets, wanted)
   ]
   found = inspection.Inspection(datasets, c.text_len, judged=not missing)
@@ -160,17 +160,9 @@ def evaluation_datasets(tasks, text_len):
 
 def rows_of_run(c, data):
   """Returns how many rows of each dataset the run reads, repeats included."""
-  n = pipeline.num_examples(data)
-  steps = config.steps(c.total, c.batch_size, n)
-  shares = np.array([d.weight for d in data]) / sum(d.weight for d in data)
-  return [math.ceil(steps * c.batch_size * share) for share in shares]
-
-
-def evenly_spread(size, limit):
-  """Returns rows, all or `limit` of them evenly spread, in order."""
-  if limit is None or limit >= size:
-    return range(size)
-  return np.linspace(0, size - 1, limit).astype(np.int64)
+  steps = config.steps(c.total, c.batch_size, pipeline.num_examples(data))
+  mixture = stream.Mixture([d.weight for d in data])
+  return mixture.counts(steps * c.batch_size)
 
 
 def row_reports(datasets, rows, form, seed, pool):
@@ -178,8 +170,7 @@ def row_reports(datasets, rows, form, seed, pool):
   for number, (stats, indices) in enumerate(zip(datasets, rows)):
     report_of = functools.partial(inspect_row, stats, form, (seed, number))
     for start in range(0, len(indices), CHUNK):
-      chunk = map(int, indices[start : start + CHUNK])
-      for report in pool.map(report_of, chunk):
+      for report in pool.map(report_of, indices[start : start + CHUNK]):
         yield number, report
 
 

@@ -194,17 +194,8 @@ def _compare(written, reader, specs, read):
 
 
 def main(args):
-  convert(
-    args.src,
-    args.dst,
-    args.to,
-    dtype=args.dtype,
-    res=args.res,
-    seed=args.seed,
-    model=args.tokenizer,
-    check=args.check,
-    quiet=False,
-  )
+  given = dict(vars(args))
+  convert(model=given.pop("tokenizer"), quiet=False, **given)
   print(f"{args.dst}: written{' and compared' if args.check else ''}")
 
 

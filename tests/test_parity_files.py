@@ -17,6 +17,7 @@ from pg.decode import loop
 from pg.models import paligemma, siglip, variants
 from pg.pp import parse
 from pg.weights import hf, hf_config, load, npz
+from tests.support import toy
 from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
 torch = pytest.importorskip("torch")
@@ -78,9 +79,7 @@ def ours(cfg, params):
   )
   model, p = paligemma.PaliGemma(cfg), jax.tree.map(jnp.asarray, params)
   logits = jax.jit(
-    lambda p: model.apply(
-      {"params": p}, model.apply({"params": p}, **rows), method="logits"
-    )
+    lambda p: toy.logits(cfg, p, model.apply({"params": p}, **rows))
   )(p)
   answer = loop.generate(cfg, loop.unroll(p), rows, max_len=8, eos=-1)
   return np.asarray(logits[0]), np.asarray(answer.tokens[0])
@@ -276,7 +275,7 @@ def test_the_decoder_of_a_gemma_reads_alike(tmp_path, model):
   )
   net = paligemma.PaliGemma(weights.cfg)
   hidden = net.apply({"params": params}, **rows)
-  mine = net.apply({"params": params}, hidden, method="logits")
+  mine = toy.logits(weights.cfg, params, hidden)
   with torch.no_grad():
     want = made(torch.from_numpy(tokens).long()).logits.numpy()
   assert want.std() > 0.2

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pg import progress
+from pg import atomic, progress
 
 FILE = "bad_examples.jsonl"
 # The share of bad rows means little before that many were read.
@@ -114,7 +114,7 @@ class Record:
     self._written |= new.keys()
     lines = [json.dumps(b, ensure_ascii=False) + "\n" for b in new.values()]
     if lines:
-      append(self.path, "".join(lines).encode())
+      atomic.append(self.path, "".join(lines).encode())
 
 
 def _key(line):
@@ -140,13 +140,3 @@ def read(path):
       except ValueError:
         pass
   return found
-
-
-def append(path, data):
-  """Appends lines to a file in one system call, after a torn one too."""
-  os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-  with open(path, "a+b", buffering=0) as f:
-    if f.seek(0, os.SEEK_END):
-      f.seek(-1, os.SEEK_END)
-      data = data if f.read(1) == b"\n" else b"\n" + data
-    f.write(data)

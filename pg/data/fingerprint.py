@@ -14,6 +14,7 @@ import zlib
 import numpy as np
 
 from pg import limits
+from pg.data.formats import checks
 
 NUM_ROWS = 64  # of a dataset that are read, evenly spread
 # Of its files together: 16 MiB are read as a whole, of more this many blocks.
@@ -49,10 +50,8 @@ def take(data):
 
 
 def _rows(dataset):
-  source = dataset.source
-  num = min(NUM_ROWS, len(source))
-  found = {}
-  for i in np.linspace(0, len(source) - 1, num).astype(int).tolist():
+  source, found = dataset.source, {}
+  for i in checks.spread(len(source), NUM_ROWS):
     with (
       contextlib.suppress(ValueError, OSError),
       limits.within(dataset.limits),

@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 
-from pg import progress, tree
+from pg import atomic, progress, tree
 from pg.data import fingerprint
 
 FILE = "history.jsonl"
@@ -150,5 +150,4 @@ def write(workdir, step, found):
   if any(found.values()):
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     line = progress.safe(json.dumps({"step": step, "time": time, **found}))
-    with open(os.path.join(workdir, FILE), "a", encoding="utf-8") as f:
-      f.write(f"{line}\n")
+    atomic.append(os.path.join(workdir, FILE), f"{line}\n".encode())

@@ -14,7 +14,6 @@ back as floats.
 import json
 import math
 import numbers
-import os
 import pathlib
 import time
 
@@ -47,8 +46,7 @@ class MetricWriter:
     self.path = pathlib.Path(workdir) / "metrics.jsonl"
     self.path.parent.mkdir(parents=True, exist_ok=True)
     _restore(self.path, resume_step)
-    # Unbuffered and in append mode: one line is one system call.
-    self._file = open(self.path, "ab", buffering=0)
+    self.path.touch()
     self._events = _open_events(self.path.parent / "tensorboard", resume_step)
 
   def write(self, step, values):
@@ -70,7 +68,7 @@ class MetricWriter:
     values = {name: _number(name, value) for name, value in values.items()}
     line = {"step": int(step)} | {k: _to_json(v) for k, v in values.items()}
     try:
-      _append(self._file, json.dumps(line).encode() + b"\n")
+      atomic.append(self.path, json.dumps(line).encode() + b"\n")
       _write_events(self._events, step, values)
     except OSError as error:
       raise OSError(
@@ -84,7 +82,6 @@ class MetricWriter:
     """Closes the files; a second call does nothing."""
     if self._enabled:
       self._enabled = False
-      self._file.close()
       self._events.close()
 
   def __enter__(self):
@@ -157,18 +154,6 @@ def _number(name, value):
 
 def _to_json(value):
   return value if math.isfinite(value) else str(value)
-
-
-def _append(file, data):
-  """Writes all of `data` or, on an error, none of it."""
-  end = file.seek(0, os.SEEK_END)
-  try:
-    # A nearly full disk takes a part of the line before it refuses the rest.
-    while data:
-      data = data[file.write(data) :]
-  except OSError:
-    file.truncate(end)
-    raise
 
 
 # tensorboardX's SummaryWriter hands events to a thread through a queue of ten:

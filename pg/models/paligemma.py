@@ -107,10 +107,6 @@ class PaliGemma(nn.Module):
     masks = attention_masks(valid, ar, positions, self.cfg.llm.window)
     return self.llm(x, positions, masks)[:, -L:]
 
-  def logits(self, hidden):
-    """Maps hidden states [..., D] to f32[..., V]."""
-    return self.llm.logits(hidden)
-
 
 def init(cfg, rng):
   """Initialises parameters, f32; jit or `eval_shape` it.

@@ -73,11 +73,8 @@ def scores():
 
   @jax.jit
   def forward(batch):
-    apply = functools.partial(
-      paligemma.PaliGemma(CFG).apply, {"params": scanned()}
-    )
-    logits = apply(apply(**batch), method="logits")
-    return jax.nn.log_softmax(logits)
+    hidden = paligemma.PaliGemma(CFG).apply({"params": scanned()}, **batch)
+    return jax.nn.log_softmax(toy.logits(CFG, scanned(), hidden))
 
   def score(batch, answers):
     num_rows, num_new = answers.shape

@@ -10,6 +10,7 @@ from pg import check as check_verb
 from pg import pp
 from pg.codecs import tokenizer
 from pg.data import pipeline, stream
+from pg.data.formats import checks as checks_lib
 from pg.inspect import inspection, terminal
 from tests.support import checks, tiny
 
@@ -71,7 +72,7 @@ def test_no_more_rows_are_read_than_the_run_reads(folder):
   report = check_verb.check(c, "nano")
   read = {part.name: part.num_read for part in report.inspection.datasets}
   # The weights of the two are 0.35 and 0.15; evaluators have 12 rows.
-  assert read == {"caption": 17, "digits": 8, "evals.caption+evals.nll": 12}
+  assert read == {"caption": 17, "digits": 7, "evals.caption+evals.nll": 12}
 
 
 def test_some_examples_are_spread_over_a_dataset(folder):
@@ -79,8 +80,8 @@ def test_some_examples_are_spread_over_a_dataset(folder):
   result = folder.train(*lines, row(" "), examples=5)
   assert result.report.inspection.datasets[0].num_read == 5
   assert result.found == {"empty": ("warning", 1, ["train.jsonl:44"])}
-  assert check_verb.evenly_spread(9, 3).tolist() == [0, 4, 8]
-  assert list(check_verb.evenly_spread(3, 9)) == [0, 1, 2]
+  assert checks_lib.spread(9, 3) == [0, 4, 8]
+  assert list(checks_lib.spread(3, 9)) == [0, 1, 2]
 
 
 def test_an_input_slower_than_the_steps_is_a_warning(folder):

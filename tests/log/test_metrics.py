@@ -91,7 +91,7 @@ def test_a_kill_while_resuming_leaves_the_old_file(tmp_path, monkeypatch):
   def die(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(metrics.os, "replace", die)
+  monkeypatch.setattr("os.replace", die)
   with pytest.raises(KeyboardInterrupt):
     metrics.MetricWriter(tmp_path, resume_step=1)
   assert steps(tmp_path) == [1, 2]

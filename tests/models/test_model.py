@@ -341,9 +341,8 @@ def program(cfg):
   model = paligemma.PaliGemma(cfg, train=True)
 
   def run(params, batch, rng):
-    p = {"params": params}
-    hidden = model.apply(p, **batch, rngs={"dropout": rng})
-    return model.apply(p, hidden, method="logits")
+    hidden = model.apply({"params": params}, **batch, rngs={"dropout": rng})
+    return toy.logits(cfg, params, hidden)
 
   shapes = paligemma.shapes(cfg)
   batch = jax.tree.map(shape, toy.inputs(rows))

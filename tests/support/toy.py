@@ -71,6 +71,12 @@ def batch(rows, num_images=1, text_len=8, vocab_size=24, seed=0):
   )
 
 
+def logits(cfg, params, hidden):
+  """Maps hidden states [..., D] to f32[..., V], as all of the program does."""
+  table = params["llm"]["embedder"]["input_embedding"]
+  return gemma.vocabulary_logits(hidden, table, cfg.llm.final_softcap)
+
+
 def inputs(batch):
   """Returns what the model takes of a batch."""
   keys = ("image", "mask_image", "tokens", "mask_input", "mask_ar")

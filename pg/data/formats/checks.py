@@ -1,5 +1,7 @@
 """Looks at rows and their images before a run depends on them."""
 
+import numpy as np
+
 from pg.data.storage import files
 from pg.pp import image as image_ops
 
@@ -24,8 +26,8 @@ class Checked:
       ValueError: names the first row with a problem, and says how many have
         one.
     """
-    rows = _spread(len(self), _LOOKED_AT)
-    decoded = {rows[k] for k in _spread(len(rows), limit)}
+    rows = spread(len(self), _LOOKED_AT)
+    decoded = {rows[k] for k in spread(len(rows), limit)}
     problems = []
     for i in rows:
       try:
@@ -56,7 +58,8 @@ class Checked:
         raise ValueError(f"{files.short(name)}: {e}") from e
 
 
-def _spread(num, limit):
-  """Returns up to `limit` numbers below `num`, evenly spread."""
-  count = num if limit is None else min(limit, num)
-  return [k * num // count for k in range(count)]
+def spread(size, limit):
+  """Returns numbers below `size`, all or `limit` of them evenly spread."""
+  if limit is None or limit >= size:
+    return range(size)
+  return np.linspace(0, size - 1, limit).astype(int).tolist()

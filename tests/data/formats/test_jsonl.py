@@ -351,7 +351,7 @@ def test_a_line_that_is_too_long_is_named(folder):
 def test_check_looks_at_a_part_of_a_long_file(folder, monkeypatch):
   monkeypatch.setattr(checks, "_LOOKED_AT", 10)
   lines = [row(i % 3) for i in range(50)] + ["{oops"] * 50
-  with pytest.raises(ValueError, match="l:51 is not .*problem: 5 of 10"):
+  with pytest.raises(ValueError, match="l:56 is not .*problem: 5 of 10"):
     jsonl(folder, *lines).check(limit=2)
 
 

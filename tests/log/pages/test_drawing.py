@@ -61,5 +61,5 @@ def test_plates_do_not_cover_each_other():
 
 
 def test_as_many_labels_as_boxes_are_wanted():
-  with pytest.raises(ValueError, match="1 boxes and 2 labels"):
+  with pytest.raises(ValueError, match="1 boxes, 2 labels"):
     drawing.boxes(GREY, [(0, 0, 1, 1)], ["a", "b"])
