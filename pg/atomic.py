@@ -30,18 +30,26 @@ def replacing(path, *, sync=True):
   # Processes and threads may write the same file at the same time.
   partial = os.path.join(folder, f".{name[:200]}.{uuid.uuid4().hex}.partial")
   try:
-    yield partial
-    if sync:
-      _sync_all(partial)
-    os.replace(partial, path)
-    if sync:
-      _sync(folder)
-  except OSError as error:  # a full disk's knows no name
+    with named(path):
+      yield partial
+      if sync:
+        _sync_all(partial)
+      os.replace(partial, path)
+      if sync:
+        _sync(folder)
+  finally:
+    _remove(partial)
+
+
+@contextlib.contextmanager
+def named(path):
+  """Names a file in an OSError that has no name, as that of a full disk."""
+  try:
+    yield
+  except OSError as error:
     if error.errno and not error.filename:
       error.filename = os.fspath(path)
     raise
-  finally:
-    _remove(partial)
 
 
 def check(path):
@@ -86,7 +94,7 @@ def append(path, lines):
     lines: bytes.
   """
   os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-  with open(path, "ab+", buffering=0) as f:
+  with named(path), open(path, "ab+", buffering=0) as f:
     if end := f.seek(0, os.SEEK_END):
       f.seek(-1, os.SEEK_END)
       lines = lines if f.read(1) == b"\n" else b"\n" + lines

@@ -64,6 +64,7 @@ def evaluate(c, path, workdir, pp=None):
     ValueError: nothing to evaluate, or a checkpoint of another model.
   """
   atomic.check_folder(workdir)
+  path, step = pinned(path)
   c = c.copy_and_resolve_references()
   with c.unlocked():
     c.init = path
@@ -78,7 +79,6 @@ def evaluate(c, path, workdir, pp=None):
   params = load.read(path, run.cfg, abstract["params"], _no_draw)
   baseline = experiment.baseline(run)
   model = run.cfg, params, run.form, run.mesh
-  step = step_of(path)
   names = ", ".join(task.name for task in run.tasks)
   progress.say(f"compiling and running {names}")
   results = evals_run.evaluate(run.tasks, *model, step, workdir, baseline)
@@ -115,12 +115,17 @@ def see_as(c, pp):
       print(f"{name} sees images by {way}; the config has {seen}")
 
 
-def step_of(path):
-  """Returns the step of a checkpoint of ours, 0 of other weights."""
+def pinned(path):
+  """Returns the newest checkpoint of a run, and its step.
+
+  The run may train on, and save another one meanwhile. Other weights are
+  returned as they are, with step 0.
+  """
   try:
-    return int(checkpoint.find(path).name)
+    folder = checkpoint.find(path)
   except ValueError:
-    return 0
+    return path, 0
+  return str(folder), int(folder.name)
 
 
 def _no_draw():

@@ -22,7 +22,6 @@ Face's (hf); both see photos upright. --pp names another way: bv, hf, or ops
 such as "decode | resize(224, antialias=False)" (see pg/pp/flavours.py).
 """
 
-import errno
 import functools
 import glob
 import itertools
@@ -143,7 +142,7 @@ class Lines:
     Raises:
       ValueError: it holds other lines than answers, and stays as it is.
     """
-    self._path, self.known, end, line = path, set(), 0, b"\n"
+    self._path, self.known, end = path, set(), 0
     with open(path, "ab+") as file:
       file.seek(0)
       for line in file:
@@ -154,29 +153,15 @@ class Lines:
           begins = BEGIN.startswith(line[: len(BEGIN)])
           if begins and isinstance(error, ValueError) and line[-1:] != b"\n":
             file.truncate(end)
-            line = b"\n"
             break
           raise ValueError(
             f"{path} holds other lines than answers: {line[:60]!r}; name"
             " another --out"
           ) from error
         end += len(line)
-    if line[-1:] != b"\n":  # all of an answer but its end
-      self._append(b"\n")
 
   def write(self, row):
-    self._append(_json(row).encode() + b"\n")
-
-  def _append(self, data):
-    # Unbuffered: of a full disk it is said once, and not again at the end.
-    with open(self._path, "ab", buffering=0) as file:
-      try:
-        num = file.write(data)
-      except OSError as error:
-        error.filename = self._path
-        raise
-      if num < len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+    atomic.append(self._path, _json(row).encode() + b"\n")
 
 
 def _json(row):

@@ -5,8 +5,11 @@ import functools
 import io
 import json
 import os
+import pathlib
 import re
+from unittest import mock
 
+import jax.numpy as jnp
 import ml_collections
 import pytest
 
@@ -17,7 +20,7 @@ from pg.evals import records, task
 from pg.evals import run as evals_run
 from pg.models import variants
 from pg.pp import flavours
-from pg.weights import load
+from pg.weights import checkpoint, load
 from tests.support import paths
 
 
@@ -246,3 +249,35 @@ def test_a_way_that_is_named_is_that_of_all_evaluators(seen):
   }
   assert set(seen("vqav2", None, BICUBIC).values()) == {BICUBIC}
   assert seen("vqav2", BICUBIC, "config") == seen("vqav2", None)
+
+
+def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
+  tmp_path, monkeypatch
+):
+  state, used = {"params": {"a": jnp.zeros(2)}}, []
+
+  def save(step):
+    with checkpoint.Manager(tmp_path) as manager:
+      manager.save(step, state, {"step": step})
+
+  def read(path, *_):
+    used.append(pathlib.Path(path).name)
+    save(20)
+
+  def run(tasks, *rest):
+    used.append(rest[-3])
+    return {}
+
+  opened = mock.MagicMock(tasks=[mock.Mock()])
+  opened.tasks[0].name = "val"
+  monkeypatch.setattr(evaluate.experiment, "open", lambda _: opened)
+  monkeypatch.setattr(evaluate.experiment, "baseline", lambda _: None)
+  monkeypatch.setattr(evaluate.state_lib, "abstract", mock.MagicMock())
+  monkeypatch.setattr(evaluate, "see_as", lambda *_: None)
+  monkeypatch.setattr(load, "read", read)
+  monkeypatch.setattr(evals_run, "evaluate", run)
+  c = config()
+  c.sharding = ()
+  save(10)
+  evaluate.evaluate(c, str(tmp_path), str(tmp_path))
+  assert used == ["10", 10]

@@ -82,11 +82,16 @@ def schedule(task, period, total):
     total: int, steps in the run.
 
   Raises:
-    ValueError: not a duration.
+    ValueError: not a duration, or a start after the end.
   """
   every, start, end = (
     period(task.settings[k]) for k in ("every", "start", "end")
   )
+  if start > end and total:
+    raise ValueError(
+      f"config.evals.{task.name} starts at step {start} and ends at step {end},"
+      f" so it would never run in {total} steps; change its start or its end"
+    )
   return Schedule(every, start, end, total)
 
 

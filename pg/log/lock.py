@@ -17,7 +17,7 @@ import time
 
 import jax
 
-from pg import progress
+from pg import atomic, progress
 
 FILE = ".lock"
 BEAT, PATIENCE = 5.0, 60.0  # seconds
@@ -52,8 +52,9 @@ def hold(workdir):
       raise ValueError(_refusal(path))
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     mine = f"{_here()}process {os.getpid()}, since {since}"
-    file.truncate(0)
-    os.pwrite(file.fileno(), mine.encode(), 0)
+    with atomic.named(path):
+      file.truncate(0)
+      os.pwrite(file.fileno(), mine.encode(), 0)
     ended = threading.Event()
     args = path, mine, ended
     threading.Thread(target=_beat, args=args, daemon=True).start()

@@ -370,7 +370,7 @@ def _verify(folder):
   elif not (folder / checksums.FILE).exists():
     _stored(folder), _meta(folder)
   if found:
-    raise ValueError(f"{folder} is damaged ({'; '.join(tree.some(found))})")
+    raise ValueError(_damaged(folder, "; ".join(tree.some(found))))
 
 
 @contextlib.contextmanager
@@ -382,9 +382,17 @@ def _reading(folder):
     raise
   except Exception as error:
     said = str(error).strip().partition("\n")[0]
-    raise ValueError(
-      f"{folder} is damaged ({type(error).__name__}: {said})"
-    ) from error
+    said = _damaged(folder, f"{type(error).__name__}: {said}")
+    raise ValueError(said) from error
+
+
+def _damaged(folder, found):
+  if folder.exists():
+    return f"{folder} is damaged ({found})"
+  return (
+    f"{folder} was removed while it was read: its run saved a newer one; try"
+    " again"
+  )
 
 
 def _flat(state):

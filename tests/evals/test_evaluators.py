@@ -53,6 +53,14 @@ def test_an_evaluator_runs_when_its_schedule_says(how, want):
   assert steps(**how) == want
 
 
+def test_an_evaluator_that_would_never_run_is_refused():
+  with pytest.raises(ValueError, match="evals.val starts at step 60 and ends"):
+    steps(start=60, end="50%")
+  with pytest.raises(ValueError, match="never run in 100 steps"):
+    steps(start=200)
+  assert steps(total=0, start=200) == []
+
+
 def test_a_run_evaluates_by_the_schedule_of_each(tmp_path):
   c = numbers_run.config()
   with c.unlocked():

@@ -1,5 +1,6 @@
 """A second run on a workdir is refused, and a dead one is in nobody's way."""
 
+import errno
 import fcntl
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -105,5 +107,16 @@ def test_where_there_are_no_locks_the_beat_is_looked_at(tmp_path, monkeypatch):
   with lock.hold(tmp_path):
     assert f"process {os.getpid()}," in refused(tmp_path)
   (tmp_path / lock.FILE).write_text(f"{lock._here()}process 7, since 2026")
+  with lock.hold(tmp_path):
+    pass
+
+
+def test_a_full_disk_names_the_lock_and_leaves_it_free(tmp_path, monkeypatch):
+  with monkeypatch.context() as m:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    m.setattr(os, "pwrite", mock.Mock(side_effect=full))
+    with pytest.raises(OSError, match="No space left on device: .*.lock"):
+      with lock.hold(tmp_path):
+        pass
   with lock.hold(tmp_path):
     pass

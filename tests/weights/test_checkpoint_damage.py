@@ -261,3 +261,15 @@ def test_checksums_are_made_in_the_background_and_saves_wait_in_line(
     manager.save(3, small_state(3), {})
     # The one before is there until the next is complete.
     assert written == ["1", "2"] and manager.latest() == 2
+
+
+def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_damaged(
+  workdir, monkeypatch
+):
+  def gone(folder, *, damage=checksums.damage):
+    shutil.rmtree(folder)
+    return damage(folder)
+
+  monkeypatch.setattr(checksums, "damage", gone)
+  with pytest.raises(ValueError, match="20 was removed while it was read: its"):
+    checkpoint.find(workdir / "checkpoints/20")
