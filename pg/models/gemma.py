@@ -314,12 +314,6 @@ class Decoder(nn.Module):
     x, _ = self.layers(x, positions, masks, jnp.arange(self.cfg.depth))
     return self.final_norm(x)
 
-  def logits(self, x):
-    """Maps hidden states [..., D] to f32[..., V]; see `vocabulary_logits`."""
-    return vocabulary_logits(
-      x, self.embedder.input_embedding, self.cfg.final_softcap
-    )
-
 
 def vocabulary_logits(x, embedding, cap):
   """Maps hidden states [..., D] to f32[..., V] with the tied embedding.

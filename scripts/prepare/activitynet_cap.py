@@ -1,7 +1,5 @@
 """ActivityNet Captions: what happens from one second to another of a video.
 
-  python -m scripts.prepare.activitynet_cap --raw DIR --out data/activitynet_cap
-
 From the densevid page of Stanford, captions.zip unpacked into DIR: train.json,
 val_1.json and val_2.json; the videos of ActivityNet as v_<id>.mp4, or <id>.mp4.
 A row is a part of a video with its caption. Splits: train, val (val_1) and test

@@ -1,7 +1,5 @@
 """ActivityNet-QA: questions about videos of some minutes.
 
-  python -m scripts.prepare.activitynet_qa --raw DIR --out data/activitynet_qa
-
 From github.com/MILVLG/activitynet-qa, dataset/ in DIR: {train,val,test}_q.json
 and those with _a; the videos of ActivityNet as v_<id>.mp4, or <id>.mp4. Splits:
 train, val, test. Of these PaliGemma had 27,610, 15,760 and 6,900 questions.

@@ -1,7 +1,5 @@
 """A-OKVQA: questions about photos of COCO that need knowledge, asked twice.
 
-  python -m scripts.prepare.aokvqa --raw DIR --out data/aokvqa
-
 From github.com/allenai/aokvqa aokvqa_v1p0.tar.gz, from cocodataset.org
 train2017.zip, val2017.zip and test2017.zip, unpacked into DIR. Splits: train,
 val, test (without answers). A row has four choices and ten direct answers.

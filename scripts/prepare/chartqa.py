@@ -1,7 +1,5 @@
 """ChartQA: questions about charts, by people and from summaries of charts.
 
-  python -m scripts.prepare.chartqa --raw DIR --out data/chartqa
-
 From github.com/vis-nlp/ChartQA "ChartQA Dataset", unpacked into DIR, with
 {train,val,test}/{split}_{human,augmented}.json and png/. Splits: train_human,
 train_augmented, and the same of val and test.

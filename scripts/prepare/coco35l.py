@@ -1,7 +1,5 @@
 """COCO-35L: captions of COCO, translated from English into 34 languages.
 
-  python -m scripts.prepare.coco35l --raw DIR --out data/coco35l
-
 From google.github.io/crossmodal-3600: coco_mt_train.jsonl.bz2 and
 coco_mt_dev.jsonl.bz2, which may stay packed; from Karpathy's page at Stanford
 (deepimagesent) caption_datasets.zip; from cocodataset.org, unpacked into DIR,

@@ -1,7 +1,5 @@
 """COCO detection of 2017: boxes around things of 80 kinds.
 
-  python -m scripts.prepare.coco_det --raw DIR --out data/coco_det
-
 From cocodataset.org, unpacked into DIR: annotations_trainval2017.zip,
 image_info_test2017.zip, train2017.zip, val2017.zip and test2017.zip. Splits:
 train, val and test (test-dev, without boxes).

@@ -1,7 +1,5 @@
 """COCO captions: photos with five captions each, in the splits of Karpathy.
 
-  python -m scripts.prepare.cococap --raw DIR --out data/cococap
-
 From cocodataset.org, unpacked into DIR: annotations_trainval2014.zip,
 train2014.zip and val2014.zip; from Karpathy's page at Stanford (deepimagesent)
 caption_datasets.zip. Splits: train, restval (of val2014, to train on), val,

@@ -1,7 +1,5 @@
 """CountBenchQA: how many are there, from two to ten? Photos of the web.
 
-  python -m scripts.prepare.countbenchqa --raw DIR --out data/countbenchqa
-
 From the dataset nielsr/countbench on the Hugging Face hub
 train-00000-of-00001-cf54c241ba947306.parquet; from
 github.com/google-research/big_vision countbench_paired_questions.json, in

@@ -1,7 +1,5 @@
 """DOCCI: photos, each described in several sentences.
 
-  python -m scripts.prepare.docci --raw DIR --out data/docci
-
 From google.github.io/docci: docci_descriptions.jsonlines and, unpacked into
 DIR, docci_images.tar.gz. Splits: train, test, qual_dev, qual_test.
 """

@@ -1,7 +1,5 @@
 """DocVQA: questions about pages of scanned documents.
 
-  python -m scripts.prepare.docvqa --raw DIR --out data/docvqa
-
 From challenge 17, task 1, of rrc.cvc.uab.es (registration), unpacked into DIR:
 {train,val}_v1.0_withQT.json and test_v1.0.json (older: {split}_v1.0.json of
 each), and the pages, in {split}/documents/ or spdocvqa_images/. Splits: train,

@@ -1,7 +1,5 @@
 """GQA: questions about photos, made from graphs of what they show.
 
-  python -m scripts.prepare.gqa --raw DIR --out data/gqa
-
 From the GQA page of Stanford, unpacked into DIR: questions1.2.zip and
 images.zip. Splits: train_balanced, val_balanced, testdev_balanced.
 """

@@ -1,7 +1,5 @@
 """InfographicVQA: questions about posters that explain something with images.
 
-  python -m scripts.prepare.infovqa --raw DIR --out data/infovqa
-
 From challenge 17, task 3, of rrc.cvc.uab.es (registration), unpacked into DIR:
 infographicsVQA_train_v1.0.json, infographicsVQA_val_v1.0_withQT.json and
 infographicsVQA_test_v1.0.json (older: infographicVQA_{split}_v1.0.json), and

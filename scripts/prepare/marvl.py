@@ -1,7 +1,5 @@
 """MaRVL: NLVR2 in five languages, with photos from where they are spoken.
 
-  python -m scripts.prepare.marvl --raw DIR --out data/marvl
-
 From the MaRVL dataset (marvl-challenge.github.io), unpacked into DIR:
 marvl-annotations/marvl-<language>.jsonl and
 marvl-images/<language>/images/<concept>/. Splits: test_id, test_sw, test_ta,

@@ -1,7 +1,5 @@
 """MMVP: questions in pairs about photos that CLIP takes for alike.
 
-  python -m scripts.prepare.mmvp --raw DIR --out data/mmvp
-
 From the dataset MMVP/MMVP on the Hugging Face hub: Questions.csv and the folder
 "MMVP Images". Split: test. Question i is about image i; 1 and 2, 3 and 4, ...
 are pairs.

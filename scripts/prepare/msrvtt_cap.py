@@ -1,7 +1,5 @@
 """MSR-VTT: clips of about 15 seconds, twenty captions each.
 
-  python -m scripts.prepare.msrvtt_cap --raw DIR --out data/msrvtt_cap
-
 From the MSR-VTT challenge of 2016 or a mirror, unpacked into DIR:
 train_val_videodatainfo.json, test_videodatainfo.json, and the clips video0.mp4
 to video9999.mp4 in TrainValVideo/ and TestVideo/. Splits: train, val, test. Of

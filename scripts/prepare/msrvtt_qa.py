@@ -1,7 +1,5 @@
 """MSRVTT-QA: questions that were made from the captions of MSR-VTT.
 
-  python -m scripts.prepare.msrvtt_qa --raw DIR --out data/msrvtt_qa
-
 From github.com/xudejing/video-question-answering, unpacked into DIR:
 train_qa.json, val_qa.json and test_qa.json; from the MSR-VTT challenge or a
 mirror the clips video0.mp4 to video9999.mp4. Splits: train, val, test. Of these

@@ -1,7 +1,5 @@
 """MSVD-QA: questions that were made from the captions of 1,970 short clips.
 
-  python -m scripts.prepare.msvd_qa --raw DIR --out data/msvd_qa
-
 From github.com/xudejing/video-question-answering, unpacked into DIR:
 train_qa.json, val_qa.json, test_qa.json and youtube_mapping.txt; from the MSVD
 page of UT Austin YouTubeClips.tar. Splits: train, val, test. Of these PaliGemma

@@ -1,7 +1,5 @@
 """NLVR2: is a sentence true of two photos?
 
-  python -m scripts.prepare.nlvr2 --raw DIR --out data/nlvr2
-
 From github.com/lil-lab/nlvr, nlvr2/data: train.json, dev.json and test1.json;
 their photos after a form, or from their URLs: train/<directory>/, dev/, test1/.
 Splits: train, dev, test (the public one, test1). About one in twenty URLs is

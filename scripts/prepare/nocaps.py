@@ -1,7 +1,5 @@
 """nocaps: photos of things that COCO has no captions of; ten captions each.
 
-  python -m scripts.prepare.nocaps --raw DIR --out data/nocaps
-
 From nocaps.org: nocaps_val_4500_captions.json, nocaps_test_image_info.json;
 from Open Images, unpacked into DIR: validation.tar.gz and test.tar.gz. Splits:
 val, test (without captions).

@@ -1,7 +1,5 @@
 """OCR-VQA: questions about covers of books, such as who wrote it.
 
-  python -m scripts.prepare.ocrvqa --raw DIR --out data/ocrvqa
-
 From ocr-vqa.github.io, in DIR: dataset.json, and the folder images, which its
 loadDataset.py fetches. Splits: train, val, test. Covers that no shop shows any
 more are left out and counted; how many questions each split has was not

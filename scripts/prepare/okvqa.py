@@ -1,7 +1,5 @@
 """OK-VQA: questions about photos of COCO that need knowledge, ten answers each.
 
-  python -m scripts.prepare.okvqa --raw DIR --out data/okvqa
-
 From okvqa.allenai.org, unpacked into DIR:
 OpenEnded_mscoco_{train2014,val2014}_questions.json.zip and
 mscoco_{train2014,val2014}_annotations.json.zip; from cocodataset.org

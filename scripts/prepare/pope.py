@@ -1,7 +1,5 @@
 """POPE: is there such a thing in the photo? Yes or no, about val2014 of COCO.
 
-  python -m scripts.prepare.pope --raw DIR --out data/pope
-
 From github.com/RUCAIBox/POPE, output/coco: coco_pope_random.json and those of
 popular and adversarial; from cocodataset.org val2014.zip. Splits: random,
 popular, adversarial.

@@ -1,7 +1,5 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: sentences that mean one thing in a photo.
 
-  python -m scripts.prepare.refcoco_seg --raw DIR --out data/refcoco_seg
-
 From github.com/lichengunc/refer, unpacked into DIR: refcoco/refs(unc).p,
 refcoco+/refs(unc).p and refcocog/refs(umd).p; from cocodataset.org
 annotations_trainval2017.zip and train2017.zip (or train2014.zip).

@@ -150,7 +150,7 @@ def main(splits, doc, **flags):
     run,
     doc,
     with_config=False,
-    raw=dict(required=True, help="folder of the unpacked release"),
+    raw=dict(required=True, metavar="DIR", help="with the unpacked release"),
     out=dict(required=True, help="folder for the splits, data/<name>"),
     format=dict(
       default="jsonl",

@@ -1,7 +1,5 @@
 """RSVQA-HR: questions about aerial images of 15 cm a pixel.
 
-  python -m scripts.prepare.rsvqa_hr --raw DIR --out data/rsvqa_hr
-
 From zenodo.org record 6344367, in DIR: USGS_split_{train,val,test,test_phili}_
 questions.json and _answers.json, and the folder Data. Splits: train,
 val, test, test_2 (another city), without questions for a number as in the

@@ -1,7 +1,5 @@
 """RSVQA-LR: questions about satellite images of 10 m a pixel.
 
-  python -m scripts.prepare.rsvqa_lr --raw DIR --out data/rsvqa_lr
-
 From zenodo.org record 6344334, in DIR: LR_split_{train,val,test}_questions.json
 and _answers.json, and the folder Images_LR. Splits: train, val, test, without
 questions for a number as in the published recipe; --numbers keeps them, with

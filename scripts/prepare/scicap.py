@@ -1,7 +1,5 @@
 """SciCap: figures of papers on arXiv; the list First-Sentence, No-Subfig.
 
-  python -m scripts.prepare.scicap --raw DIR --out data/scicap
-
 From the link in github.com/tingyaohsu/SciCap, unpacked into DIR:
 scicap_data.zip (18 GB). Splits: train, val, test.
 """

@@ -1,7 +1,5 @@
 """ScienceQA: multiple choice of school science, the questions with an image.
 
-  python -m scripts.prepare.science_qa --raw DIR --out data/science_qa
-
 From scienceqa.github.io, unpacked into DIR: problems.json, and the images in
 train/, val/ and test/. Splits: train, val, test. About half of the questions
 have no image and are left out, as in big_vision.

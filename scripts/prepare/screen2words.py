@@ -1,7 +1,5 @@
 """Screen2Words: what a screen of an app is for, in a few words; five of each.
 
-  python -m scripts.prepare.screen2words --raw DIR --out data/screen2words
-
 From github.com/google-research-datasets/screen2words: screen_summaries.csv and
 split/; from interactionmining.org, unpacked into DIR: unique_uis.tar.gz of
 RICO. Splits: train, dev, test.

@@ -1,7 +1,5 @@
 """ST-VQA: questions about text in photos of streets and things.
 
-  python -m scripts.prepare.stvqa --raw DIR --out data/stvqa
-
 From challenge 11, task 3, of rrc.cvc.uab.es (registration), unpacked into DIR:
 train_task_3.json, test_task_3.json, and the photos in train_images/ and
 test_task3_images/; from cocodataset.org train2014.zip, whose photos replace

@@ -1,7 +1,5 @@
 """TallyQA: how many are there? Simple and complex questions about photos.
 
-  python -m scripts.prepare.tallyqa --raw DIR --out data/tallyqa
-
 From github.com/manoja328/tallyqa tallyqa.zip; from cocodataset.org
 train2014.zip and val2014.zip; from the Visual Genome page images.zip and
 images2.zip, which hold VG_100K and VG_100K_2; unpacked into DIR. Splits: train,

@@ -1,7 +1,5 @@
 """TextCaps: captions of photos that say what is written in them.
 
-  python -m scripts.prepare.textcaps --raw DIR --out data/textcaps
-
 From textvqa.org/textcaps: TextCaps_0.1_{train,val,test}.json; unpacked into
 DIR: train_val_images.zip and test_images.zip. Splits: train, val, test
 (without captions).

@@ -1,7 +1,5 @@
 """TextVQA: questions about text in photos, ten answers each.
 
-  python -m scripts.prepare.textvqa --raw DIR --out data/textvqa
-
 From textvqa.org, in DIR: TextVQA_0.5.1_{train,val,test}.json; unpacked
 train_val_images.zip (train_images) and test_images.zip; from the Open Images
 page of 2018 train-images-boxable-with-rotation.csv and

@@ -1,7 +1,5 @@
 """VATEX: clips of ten seconds, ten English captions each.
 
-  python -m scripts.prepare.vatex_cap --raw DIR --out data/vatex_cap
-
 From eric-xw.github.io/vatex-website, in DIR: vatex_training_v1.0.json,
 vatex_validation_v1.0.json, vatex_public_test_english_v1.1.json and, for the
 test server, vatex_private_test_without_annotations.json; the clips as

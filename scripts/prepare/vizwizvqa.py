@@ -1,7 +1,5 @@
 """VizWiz-VQA: questions that blind people asked about photos they took.
 
-  python -m scripts.prepare.vizwizvqa --raw DIR --out data/vizwizvqa
-
 From vizwiz.org, unpacked into DIR: train.zip, val.zip, test.zip and
 Annotations.zip. Splits: train, val, test (without answers). A few answers of
 train are empty; they are left out here, as in big_vision.

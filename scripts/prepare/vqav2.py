@@ -1,7 +1,5 @@
 """VQAv2: questions about photos of COCO, ten answers each.
 
-  python -m scripts.prepare.vqav2 --raw DIR --out data/vqav2
-
 From visualqa.org, unpacked into DIR: v2_Questions_{Train,Val,Test}_mscoco.zip
 and v2_Annotations_{Train,Val}_mscoco.zip; from cocodataset.org train2014.zip,
 val2014.zip and test2015.zip. Splits: train, val, test (without answers; all of

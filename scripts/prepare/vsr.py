@@ -1,7 +1,5 @@
 """VSR: is a sentence about the places of two things true of a photo?
 
-  python -m scripts.prepare.vsr --raw DIR --out data/vsr
-
 From github.com/cambridgeltl/visual-spatial-reasoning data/splits; from there
 vsr_images.zip, which holds images/, or from cocodataset.org train2017.zip and
 val2017.zip. Splits: zeroshot_train, zeroshot_dev, zeroshot_test, where no thing

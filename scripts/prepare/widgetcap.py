@@ -1,7 +1,5 @@
 """Widget captioning: what a button or the like of an app's screen does.
 
-  python -m scripts.prepare.widgetcap --raw DIR --out data/widgetcap
-
 From github.com/google-research-datasets/widget-caption: widget_captions.csv
 and split/; from interactionmining.org, unpacked into DIR: unique_uis.tar.gz of
 RICO. Splits: train, dev, test.

@@ -1,7 +1,5 @@
 """xGQA: the balanced testdev questions of GQA in eight languages.
 
-  python -m scripts.prepare.xgqa --raw DIR --out data/xgqa
-
 From github.com/e-bug/iglue the files of datasets/xGQA/annotations/zero_shot;
 from the GQA page of Stanford images.zip. Splits: test_zs_bn, test_zs_de, ... of
 bn, de, en, id, ko, pt, ru, zh. Answers are English in all of them.

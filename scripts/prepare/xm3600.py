@@ -1,7 +1,5 @@
 """XM3600 (Crossmodal-3600): 3,600 photos, captions in 36 languages.
 
-  python -m scripts.prepare.xm3600 --raw DIR --out data/xm3600
-
 From google.github.io/crossmodal-3600: captions.zip, and images.tgz unpacked
 into DIR/images. Splits: ar, bn, cs and so on.
 """
