@@ -184,6 +184,8 @@ class Model:
     how = self._checked(_Options(**options))
     if how.num_beams > 1 or how.num_samples > 1:
       raise ValueError("one answer is streamed: no beams and no samples")
+    if every < 1:
+      raise ValueError(f"every is {every}; wanted 1 token or more")
     row = self._row(0, (images, prompt), how)
     if isinstance(row, Exception):
       raise row
@@ -196,7 +198,9 @@ class Model:
     state = program.begin(self.cfg, logits, prompt, rules, size, ids=ids)
     step = 1
     while True:
-      tokens = np.asarray(state.answer.tokens)[0, 0, :step].tolist()
+      tokens, logp = (np.asarray(x)[0, 0, :step] for x in state.answer)
+      self._check_finite(logp)
+      tokens = tokens.tolist()
       yield how.start + self.form.tok.decode(self._cut(tokens, how))
       if bool(state.done.all()) or step >= how.max_len:
         return
@@ -237,6 +241,7 @@ class Model:
       for part in np.array_split(answers, -(-len(answers) // 16)):
         part = jnp.broadcast_to(part[None], (len(logits), *part.shape))
         found = program.score(self.cfg, self.params, logits, prompt, part)
+        self._check_finite(found[: len(rows)])
         logp.append(np.asarray(found).sum(axis=-1))
       for likely in np.concatenate(logp, axis=1)[: len(rows)].tolist():
         pairs = zip(options, likely, strict=True)
@@ -279,6 +284,9 @@ class Model:
 
   def _checked(self, how):
     """Returns options with their defaults, or raises ValueError."""
+    for name in ("num_beams", "num_samples"):
+      if getattr(how, name) < 1:
+        raise ValueError(f"{name} is {getattr(how, name)}; wanted 1 or more")
     if how.num_samples > 1 and not how.sampler.temperature:
       raise ValueError("num_samples without a temperature: all would be equal")
     if how.num_beams > 1 and how.sampler.temperature:
@@ -468,11 +476,7 @@ class Model:
     """Returns an Answer with what its text describes."""
     tokens = self._cut(tokens, how)
     logp = logp[: len(tokens)]
-    if not np.isfinite(logp).all():
-      raise ValueError(
-        "the answer's probabilities are inf or nan: activations overflow in"
-        f" {self.cfg.dtype}; try dtype float32, or other weights"
-      )
+    self._check_finite(logp)
     tok = self.form.tok
     start = tok.encode(how.start)
     tokens, logp = start + tokens, [0.0] * len(start) + logp
@@ -489,6 +493,13 @@ class Model:
         masks.append(self._mask(thing, image.shape[:2]))
     score = math.fsum(logp)
     return answer_lib.Answer(text, tokens, logp, boxes, masks, score, image)
+
+  def _check_finite(self, logp):
+    if not np.isfinite(logp).all():
+      raise ValueError(
+        "the answer's probabilities are inf or nan: activations overflow in"
+        f" {self.cfg.dtype}; try dtype float32, or other weights"
+      )
 
   def _mask(self, thing, size):
     """Returns the mask bool[height, width] of an object, None without one."""
@@ -570,7 +581,7 @@ def read(image, *, urls=False):
       is allowed.
   """
   if isinstance(image, Image.Image):
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return image_ops.pixels(ImageOps.exif_transpose(image))
   if not isinstance(image, str | os.PathLike):
     return image
   name = os.fspath(image)
@@ -596,6 +607,8 @@ def _fit(size, what="the answer has {} tokens"):
 
 
 def _batched(items, size):
+  if size < 1:
+    raise ValueError(f"batch_size is {size}; wanted 1 or more")
   items = iter(items)
   while batch := list(itertools.islice(items, size)):
     yield batch

@@ -256,11 +256,50 @@ def test_beams_are_those_of_beam_search():
     (dict(num_samples=3), "without a temperature"),
     (dict(num_beams=3, sampler=sampling.Sampler(1.0)), "beams are not sampled"),
     (dict(constrain=[]), "no options"),
+    (dict(num_beams=0), "num_beams is 0; wanted 1 or more"),
+    (dict(num_samples=0), "num_samples is 0; wanted 1 or more"),
+    (dict(batch_size=0), "batch_size is 0; wanted 1 or more"),
   ),
 )
 def test_options_that_make_no_sense_are_errors(options, error):
   with pytest.raises(ValueError, match=error):
     model().predict(photo(0), "ocr", **options)
+
+
+def test_what_would_never_end_is_an_error():
+  with pytest.raises(ValueError, match="every is 0; wanted 1 token or more"):
+    next(model().stream(photo(0), "ocr", every=0))
+  with pytest.raises(ValueError, match="batch_size is -1; wanted 1 or more"):
+    model().rank(photo(0), "ocr", ["yes"], batch_size=-1)
+
+
+def test_any_seed_that_a_config_may_have_draws():
+  texts = []
+  for seed in (1, 2**31 + 1, 2**62 + 1):
+    sampler = sampling.Sampler(1.5, seed=seed)
+    (answer,) = model().predict(photo(0), "ocr", sampler=sampler, max_len=4)
+    texts.append(answer.text)
+  assert texts[0] != texts[1]
+
+
+def test_pixels_of_a_pil_image_are_those_of_its_file():
+  deep = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+  shown = model_lib.read(Image.fromarray(deep))
+  np.testing.assert_array_equal(shown[..., 0], deep >> 8)
+  with pytest.raises(ValueError, match="32 bits"):
+    model_lib.read(Image.fromarray(deep.astype(np.float32)))
+
+
+def test_probabilities_that_are_no_numbers_are_no_ranking_and_no_stream():
+  broken = {**model().params, "llm": dict(model().params["llm"])}
+  broken["llm"]["final_norm"] = {
+    "scale": np.full_like(broken["llm"]["final_norm"]["scale"], np.nan)
+  }
+  bad = model_lib.Model(model().cfg, broken, model().form, model().pp)
+  with pytest.raises(ValueError, match="inf or nan: activations overflow"):
+    bad.rank(photo(0), "ocr", ["yes"])
+  with pytest.raises(ValueError, match="inf or nan: activations overflow"):
+    next(bad.stream(photo(0), "ocr"))
 
 
 def test_importing_pg_loads_nothing_heavy():

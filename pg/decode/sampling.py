@@ -1,9 +1,11 @@
 """Sampling the next token from logits: greedy, temperature, top-k, nucleus."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @jax.tree_util.register_pytree_node_class
@@ -21,16 +23,23 @@ class Sampler:
   seed: int = 0
 
   def __post_init__(self):
-    if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+    if (
+      not 0 <= self.temperature < math.inf
+      or self.top_k < 0
+      or not 0 < self.top_p <= 1
+    ):
       raise ValueError(
-        f"{self}: wanted temperature >= 0, top_k >= 0 and 0 < top_p <= 1"
+        f"{self}: wanted 0 <= temperature < inf, top_k >= 0 and 0 < top_p <= 1"
       )
 
   def tree_flatten(self):
     if self.temperature == 0:
       return (), None
     top_p = (self.top_p,) if self.top_p < 1 else ()
-    return (self.temperature, self.seed, *top_p), self.top_k
+    seed = self.seed
+    if isinstance(seed, int):  # else jit takes it for an int32
+      seed = np.uint32(seed % 2**32)
+    return (self.temperature, seed, *top_p), self.top_k
 
   @classmethod
   def tree_unflatten(cls, top_k, leaves):

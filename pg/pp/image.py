@@ -168,14 +168,23 @@ def _jpeg(data, precise):
 def _pillow(data):
   """Returns the pixels of an image file by Pillow."""
   with opening(data) as opened:
-    mode = opened.mode
-    if mode.startswith("I;16") or (mode == "I" and opened.format == "PPM"):
-      # Pillow would clip these to 255, so that nearly all of it is white.
-      high = (np.array(opened) >> 8).astype(np.uint8)
-      return np.repeat(high[..., None], 3, axis=-1)
-    if mode in ("I", "F"):
-      raise ValueError("its values have 32 bits; save it with 8 or 16 bits")
-    return np.array(opened if mode == "RGB" else opened.convert("RGB"))
+    return pixels(opened)
+
+
+def pixels(image):
+  """Returns the pixels of a PIL image as u8[height, width, 3].
+
+  Raises:
+    ValueError: its values have 32 bits.
+  """
+  mode = image.mode
+  if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
+    # Pillow would clip these to 255, so that nearly all of it is white.
+    high = (np.array(image) >> 8).astype(np.uint8)
+    return np.repeat(high[..., None], 3, axis=-1)
+  if mode in ("I", "F"):
+    raise ValueError("its values have 32 bits; save it with 8 or 16 bits")
+  return np.array(image if mode == "RGB" else image.convert("RGB"))
 
 
 @contextlib.contextmanager

@@ -493,10 +493,19 @@ def test_a_draw_depends_on_seed_id_and_step_only():
 
 @pytest.mark.parametrize(
   "options",
-  (dict(temperature=-1), dict(top_k=-1), dict(top_p=0), dict(top_p=2)),
+  (
+    dict(temperature=-1),
+    dict(temperature=np.nan),
+    dict(temperature=np.inf),
+    dict(top_k=-1),
+    dict(top_p=0),
+    dict(top_p=2),
+  ),
 )
 def test_a_sampler_that_makes_no_sense_is_an_error(options):
-  with pytest.raises(ValueError, match="wanted temperature >= 0, top_k >= 0"):
+  with pytest.raises(
+    ValueError, match="wanted 0 <= temperature < inf, top_k >="
+  ):
     sampling.Sampler(**options)
 
 
