@@ -81,6 +81,7 @@ class Lab:
       "predictions": {
         path.name: path.read_bytes()
         for path in sorted((folder / "predictions").iterdir())
+        if path.suffix != ".partial"  # of a killed write; nobody reads it
       },
       "scores": {"": (folder / "scores.json").read_text()},
     }
