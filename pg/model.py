@@ -503,17 +503,20 @@ class Model:
 
   def _mask(self, thing, size):
     """Returns the mask bool[height, width] of an object, None without one."""
-    if not thing.codes:
+    if not thing.codes or self._network is None:
       return None
+    decoded = mask_codec.decode(self._network, thing.codes)
+    return mask_codec.paste(decoded, thing.box, *size)
+
+  @functools.cached_property
+  def _network(self):
+    """The codec's network; None, with a warning, where it cannot be had."""
     try:
-      network = mask_ops.network(self.codec)
+      return mask_ops.network(self.codec)
     except (ValueError, OSError, ImportError) as error:
       warnings.warn(
         f"masks are not decoded: {error}; name the codec's file", stacklevel=2
       )
-      return None
-    decoded = mask_codec.decode(network, thing.codes)
-    return mask_codec.paste(decoded, thing.box, *size)
 
 
 def load(

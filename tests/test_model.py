@@ -5,6 +5,7 @@ import functools
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -172,6 +173,17 @@ def test_masks_have_the_size_of_the_image_and_are_drawn():
     masks.run_lengths(row["boxes"][0]["mask"]), mask
   )
   assert 'src="data:image/' in drawn._repr_html_()
+
+
+def test_a_codec_that_cannot_be_had_is_asked_for_once(monkeypatch):
+  own = model_lib.Model(None, None, None, "", codec="gs://nowhere/a.npz")
+  asked = mock.Mock(side_effect=OSError("no network"))
+  monkeypatch.setattr(model_lib.mask_ops, "network", asked)
+  thing = mock.Mock(codes=list(range(16)))
+  with pytest.warns(UserWarning, match="masks are not decoded: no network"):
+    assert own._mask(thing, (20, 30)) is None
+  assert own._mask(thing, (20, 30)) is None
+  asked.assert_called_once()
 
 
 def test_one_of_a_list_and_its_ranking():

@@ -6,6 +6,8 @@ billion rows as for thousands, but for the index of JSON lines.
 """
 
 import contextlib
+import datetime
+import decimal
 import hashlib
 import json
 import os
@@ -19,6 +21,8 @@ from pg.data.formats import checks
 NUM_ROWS = 64  # of a dataset that are read, evenly spread
 # Of its files together: 16 MiB are read as a whole, of more this many blocks.
 NUM_BLOCKS, BLOCK = 256, 1 << 16  # bytes
+# Values of Parquet that JSON does not have, and that a text stands for.
+_TEXTS = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
 # Arguments of sources that say where the data lie, and how they are read.
 PLACES = ("path", "image_root", "captions", "data_dir", "timeout")
 
@@ -53,7 +57,8 @@ def _rows(dataset):
   source, found = dataset.source, {}
   for i in checks.spread(len(source), NUM_ROWS):
     with (
-      contextlib.suppress(ValueError, OSError),
+      # TypeError: a row that JSON cannot say, such as keys that do not sort.
+      contextlib.suppress(ValueError, OSError, TypeError),
       limits.within(dataset.limits),
     ):
       found[str(i)] = _row(source[i])
@@ -71,6 +76,8 @@ def _plain(value):
   """Returns what stands for a value that JSON does not have."""
   if isinstance(value, bytes):
     return _hex(value)
+  if isinstance(value, _TEXTS):
+    return str(value)
   array = np.asarray(value)
   if array.dtype == object:
     return array.tolist()

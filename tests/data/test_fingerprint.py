@@ -1,13 +1,17 @@
 """A fingerprint is that of the bytes of a dataset, wherever they are."""
 
+import datetime
+import decimal
 import functools
 import json
 import random
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from pg.data import fingerprint, pipeline, source
 from pg.data.formats import array_record
@@ -239,3 +243,25 @@ def written(kind, folder, name):
   (folder / "labels" / f"{name}0.txt").write_text("")
   (folder / "classes.txt").write_text("dog\ncat")
   return dict(path=str(folder))
+
+
+def test_rows_with_dates_and_decimals_are_compared(tmp_path):
+  def rows(day, amount):
+    columns = dict(prefix=["say"], suffix=["a"])
+    columns |= dict(day=[datetime.date(2026, 1, day)])
+    columns |= dict(at=[datetime.datetime(2026, 1, 1)])
+    columns |= dict(amount=[decimal.Decimal(amount)])
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    spec = dict(source="parquet", path=str(tmp_path / "a.parquet"))
+    data = pipeline.datasets(dict(a=spec), "decode")
+    return fingerprint.take(data)["a"]["rows"]
+
+  assert set(rows(1, "1.5")) == {"0"}
+  assert len({str(rows(*x)) for x in ((1, "1.5"), (2, "1.5"), (1, "2"))}) == 3
+
+
+def test_a_row_that_json_cannot_say_is_left_out(monkeypatch):
+  rows = [{"prefix": "a"}, {"prefix": "b", "boxes": {1: 2, "a": 3}}]
+  monkeypatch.setitem(source.SOURCES, "odd", lambda: rows)
+  data = pipeline.datasets(dict(a=dict(source="odd")), "decode")
+  assert set(fingerprint.take(data)["a"]["rows"]) == {"0"}
