@@ -228,6 +228,13 @@ def show(answer, args):
     print(table(answer.boxes))
 
 
+def draw(answer, path):
+  """Writes the picture of an answer; one that was there stays on an error."""
+  form = Image.registered_extensions()[os.path.splitext(path)[1].lower()]
+  with atomic.replacing(path) as partial:
+    answer.draw().save(partial, form)
+
+
 def ask(asked, args, loaded, how, lines=None):
   """Answers questions; prints, draws or writes each answer.
 
@@ -257,7 +264,7 @@ def ask(asked, args, loaded, how, lines=None):
         print(progress.plain(f"{name(names)}: {prompt}"))
       show(answer, args)
       if args.out:
-        answer.draw().save(args.out)
+        draw(answer, args.out)
   return failed
 
 
@@ -283,7 +290,7 @@ def converse(names, args, loaded, how, lines=None):
     if lines:
       lines.write(row)
     elif args.out:
-      answer.draw().save(args.out)
+      draw(answer, args.out)
 
 
 def main(args):
@@ -303,8 +310,10 @@ def main(args):
         f"--out {args.out} is one picture, and there are {len(asked)} answers;"
         " name a file of answers, such as answers.jsonl"
       )
-    elif asked and not asked[0][0]:
+    elif not asked[0][0]:
       raise ValueError(f"--out {args.out}: there is no image to draw on")
+  if not asked:
+    return
   if len(asked) == 1:  # else the others are answered
     check_images(look(asked[0][0], args.num_images) or ())
   progress.say(f"loading {args.checkpoint}")
@@ -318,7 +327,7 @@ def main(args):
     urls=True,  # those of a command line are its user's own
   )
   how = options(args, loaded.form.tok)
-  if asked and asked[0][1] is None:
+  if asked[0][1] is None:
     return converse(asked[0][0], args, loaded, how, lines)
   progress.say("compiling and answering")
   failed = ask(asked, args, loaded, how, lines)

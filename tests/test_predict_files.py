@@ -1,5 +1,6 @@
 """The verb `predict` on folders, files of questions, and in conversation."""
 
+import errno
 import io
 import json
 import os
@@ -71,7 +72,9 @@ def test_a_folder_is_answered_but_for_what_is_no_image(ask, photos, capsys):
       ask(image=[str(photos / name)], prompt=["ocr"])
 
 
-def test_a_file_of_answers_is_continued(ask, photos, tmp_path, capsys):
+def test_a_file_of_answers_is_continued(
+  ask, photos, tmp_path, capsys, monkeypatch
+):
   out = tmp_path / "answers.jsonl"
   how = dict(image=[str(photos)], prompt=["ocr"], out=str(out), json=False)
   with pytest.raises(ValueError, match="1 of 4 have no answer"):
@@ -88,7 +91,9 @@ def test_a_file_of_answers_is_continued(ask, photos, tmp_path, capsys):
   assert len(again) == 4 and out.read_bytes().startswith(lines[0])
   before = out.read_bytes()
   capsys.readouterr()
-  ask(**how)
+  with monkeypatch.context() as m:
+    m.setattr(model_lib, "load", None)  # nothing is left to ask
+    ask(**how)
   assert out.read_bytes() == before
   assert "4 of 4 are in" in capsys.readouterr().err
   out.write_text('{"prefix": "ocr"}\n')
@@ -211,6 +216,22 @@ def test_a_full_disk_names_the_file_of_answers(tmp_path):
     finally:
       resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert out.stat().st_size == size
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(
+  ask, photos, tmp_path, monkeypatch
+):
+  out = tmp_path / "out.png"
+  out.write_bytes(b"mine")
+
+  def save(self, path, *_):
+    with open(path, "wb"):
+      raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(Image.Image, "save", save)
+  with pytest.raises(OSError, match="No space left on device: .*out.png"):
+    ask(image=[str(photos / "a.png")], prompt=["ocr"], out=str(out))
+  assert out.read_bytes() == b"mine"
 
 
 def test_a_name_that_is_no_utf_8_is_in_the_answers(
