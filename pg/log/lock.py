@@ -78,7 +78,9 @@ def _refusal(path):
 
 def _beats(path, owner):
   """Returns whether a process that cannot be asked shows that it lives."""
-  progress.say(f"looking for {PATIENCE:.0f} s whether a run lives: {owner}")
+  progress.say(
+    f"watching for {PATIENCE:.0f} s whether its run still lives: {owner}"
+  )
   first, end = _changed(path), time.monotonic() + PATIENCE
   while time.monotonic() < end:
     time.sleep(BEAT / 5)

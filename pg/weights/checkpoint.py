@@ -233,10 +233,12 @@ class Manager:
         names = itertools.chain([first], others)
         name = next(x for x in names if not (self._folder / x).exists())
         folder.rename(self._folder / name)
+        latest = self.latest()
+        left = "none is left"
+        if latest is not None:
+          left = f"the newest one left is of step {latest}"
         warnings.warn(
-          f"{error}; it is called {name} now, and the newest one left is of"
-          f" step {self.latest()}",
-          stacklevel=1,
+          f"{error}; it is called {name} now, and {left}", stacklevel=1
         )
 
   @contextlib.contextmanager

@@ -76,9 +76,8 @@ def test_a_run_on_another_machine_is_seen_by_its_beat(
   with lock.hold(tmp_path):
     monkeypatch.setattr(lock, "_here", lambda: "host here, ")
     assert "host elsewhere, process" in refused(tmp_path)
-  assert (
-    "looking for 60 s whether a run lives: host els" in capsys.readouterr().err
-  )
+  said = capsys.readouterr().err
+  assert "watching for 60 s whether its run still lives: host els" in said
 
 
 def test_a_run_that_was_killed_on_another_machine_is_waited_for_in_vain(

@@ -197,7 +197,12 @@ def test_without_a_good_one_nothing_starts_from_scratch(workdir):
   with pytest.raises(ValueError, match="/20 is dam.*\n.*/10 is damaged"):
     checkpoint.find(workdir)
   said = "no good checkpoint left, only damaged-10, damaged-20. Copy one"
-  with pytest.warns(UserWarning), pytest.raises(ValueError, match=said):
+  with (
+    pytest.warns(
+      UserWarning, match="it is called damaged-10 now, and none is left"
+    ),
+    pytest.raises(ValueError, match=said),
+  ):
     checkpoint.Manager(workdir)
   with pytest.raises(ValueError, match=said):
     checkpoint.Manager(workdir)
