@@ -221,9 +221,13 @@ def two(lab, tries, seed):
     moment = "at once" if i % 2 else "step"
     if i % 2:
       time.sleep(rng.uniform(0, 0.3))
-    else:
+      second = lab.start(workdir)
+    else:  # the first waits, as it would be over before the second has begun
       first.reach(moment, rng)
-    second = lab.start(workdir)
+      os.kill(first.pid, signal.SIGSTOP)
+      second = lab.start(workdir)
+      second.wait()
+      os.kill(first.pid, signal.SIGCONT)
     both = [first, second]
     codes = [p.wait() for p in both]
     case = f"{i} {moment}"
