@@ -64,7 +64,7 @@ def evaluate(c, path, workdir, pp=None):
     ValueError: nothing to evaluate, or a checkpoint of another model.
   """
   atomic.check_folder(workdir)
-  path, step = pinned(path)
+  name, (path, step) = path, pinned(path)
   c = c.copy_and_resolve_references()
   with c.unlocked():
     c.init = path
@@ -74,7 +74,7 @@ def evaluate(c, path, workdir, pp=None):
     raise ValueError("the config has no evaluators; add one to c.evals")
   os.makedirs(workdir, exist_ok=True)
   atomic.check(os.path.join(workdir, PAGE))
-  progress.say(f"loading {path}")
+  progress.say(f"loading {name}")
   abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
   params = load.read(path, run.cfg, abstract["params"], _no_draw)
   baseline = experiment.baseline(run)

@@ -252,7 +252,7 @@ def test_a_way_that_is_named_is_that_of_all_evaluators(seen):
 
 
 def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
-  tmp_path, monkeypatch
+  tmp_path, monkeypatch, capsys
 ):
   state, used = {"params": {"a": jnp.zeros(2)}}, []
 
@@ -281,3 +281,4 @@ def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
   save(10)
   evaluate.evaluate(c, str(tmp_path), str(tmp_path))
   assert used == ["10", 10]
+  assert f"loading {tmp_path}\n" in capsys.readouterr().err
