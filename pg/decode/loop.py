@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pg import tree
 from pg.decode import sampling
 from pg.models import gemma, paligemma
 
@@ -78,8 +79,7 @@ def unroll(params, dtype=None):
       scales of norms stay as they are.
 
   Returns:
-    The parameters with `llm/layers` a tuple, each as `gemma.split_gates` leaves
-    it.
+    The parameters with `llm/layers` a tuple, each as `gemma.serving` has it.
   """
 
   def cast(path, x):
@@ -87,8 +87,9 @@ def unroll(params, dtype=None):
 
   llm = jax.tree_util.tree_map_with_path(cast, params["llm"])
   depth = jax.tree.leaves(llm["layers"])[0].shape[0]
+  flat = tree.flatten(llm["layers"])
   layers = tuple(
-    gemma.split_gates(jax.tree.map(lambda x, i=i: x[i], llm["layers"]))
+    tree.unflatten(gemma.serving({k: x[i] for k, x in flat.items()}))
     for i in range(depth)
   )
   return {**params, "llm": {**llm, "layers": layers}}
@@ -98,7 +99,7 @@ def _layers(cfg, llm, x, positions, masks, past):
   """Runs all layers; returns hidden states [B, T, D] and each layer's k, v."""
   keys = []
   for i, (layer, seen) in enumerate(zip(llm["layers"], past, strict=True)):
-    x, new = gemma.Block(cfg, split_gates=True).apply(
+    x, new = gemma.Block(cfg, serving=True).apply(
       {"params": layer}, x, positions, masks, i, seen
     )
     keys.append(new)
@@ -113,7 +114,8 @@ def _embed(cfg, llm, tokens):
 
 def _logits(cfg, llm, x):
   embedding = llm["embedder"]["input_embedding"]
-  return gemma.vocabulary_logits(x, embedding, cfg.final_softcap)
+  cap = cfg.final_softcap
+  return gemma.vocabulary_logits(x, embedding, cap, serving=True)
 
 
 def embed_images(cfg, params, image):

@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from pg.models import layers as layers_lib
 
-dot, dense = layers_lib.dot, layers_lib.dense
+dot, dense, linear = layers_lib.dot, layers_lib.dense, layers_lib.linear
 
 # The finite stand-in for minus infinity of the released models.
 BIG_NEGATIVE = -2.3819763e38
@@ -156,11 +156,16 @@ class Attention(nn.Module):
   """Grouped-query attention, in training, of a prompt or of growing answers."""
 
   cfg: Config
+  serving: bool = False  # parameters as the function of that name has them
 
   def projections(self, x):
     """Projects x [B, T, D] to q [B, T, N, H] and k, v [B, T, K, H]."""
     cfg = self.cfg
     D, N, K, H = cfg.width, cfg.num_heads, cfg.num_kv_heads, cfg.head_dim
+    if self.serving:
+      w = Weight(((N + 2 * K) * H, D), D, name="qkv")()
+      y = linear(x, w).reshape(*x.shape[:2], N + 2 * K, H)
+      return jnp.split(y, (N, N + K), axis=2)
     if K == N:  # the reference stacks all three where the heads are equal
       w = Weight((3, N, D, H), D, name="qkv_einsum")()
     else:
@@ -199,42 +204,72 @@ class Attention(nn.Module):
     if past:
       parts = (*past.prompt, mask[0]), (k, v, mask[1])
     y = attend(q.reshape(*q.shape[:2], K, G, H), parts, cfg.attn_softcap)
-    y = y.reshape(*y.shape[:2], cfg.num_heads, H)
-    shape = (cfg.num_heads, H, cfg.width)
-    w = Weight(shape, cfg.num_heads * H, name="attn_vec_einsum")()
-    return dense("...NH,NHD->...D", y, w), None if past is None else (k, v)
+    N, new = cfg.num_heads, None if past is None else (k, v)
+    if self.serving:
+      w = Weight((cfg.width, N * H), N * H, name="out")()
+      return linear(y.reshape(*y.shape[:2], N * H), w), new
+    w = Weight((N, H, cfg.width), N * H, name="attn_vec_einsum")()
+    return dense("...NH,NHD->...D", y.reshape(*y.shape[:2], N, H), w), new
 
 
 class Mlp(nn.Module):
   """The gated feed-forward layer (GeGLU, tanh approximation)."""
 
   cfg: Config
-  split_gates: bool = False  # parameters as the function of that name has them
+  serving: bool = False  # parameters as the function of that name has them
 
   @nn.compact
   def __call__(self, x):  # [B, T, D]
     D, F = self.cfg.width, self.cfg.mlp_dim
+    gelu = lambda gate, up: jax.nn.gelu(gate, approximate=True) * up
+    if self.serving:
+      w_gate, w_up, w_down = (
+        Weight(shape, shape[1], name=name)()
+        for name, shape in dict(gate=(F, D), up=(F, D), down=(D, F)).items()
+      )
+      return linear(gelu(linear(x, w_gate), linear(x, w_up)), w_down)
     normal = nn.initializers.truncated_normal
-    if self.split_gates:
-      w_gate = self.param("gate", normal(D**-0.5), (D, F))
-      w_up = self.param("up", normal(D**-0.5), (D, F))
-    else:
-      w_gate, w_up = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
+    w = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
     w_out = self.param("linear", normal(F**-0.5), (F, D))
-    gate, up = (dense("...D,DF->...F", x, w) for w in (w_gate, w_up))
-    y = jax.nn.gelu(gate, approximate=True) * up
+    y = gelu(*(dense("...D,DF->...F", x, w_x) for w_x in w))
     return dense("...F,FD->...D", y, w_out)
 
 
-def split_gates(layer):
-  """Splits `gating_einsum` [2, D, F] of one layer into `gate` and `up` [D, F].
+# What is one matrix in serving: queries, keys and values.
+INPUTS = "attn/q_einsum/w", "attn/kv_einsum/w", "attn/qkv_einsum/w"
 
-  Decoding uses them so (`Block(split_gates=True)`): a product with half of a
-  parameter copies that half, which is 4.8 GB of a 3B model in float32.
+
+def serving(layer):
+  """Maps parameters of one layer to those of `Block(serving=True)`.
+
+  Matrices are [out, in] (see `layers.linear`), as in Hugging Face files; those
+  of queries, keys and values are one, those of gate and up two: a product with
+  half of a parameter copies that half, 4.8 GB of a 3B model in float32.
+
+  Args:
+    layer: {"mlp/linear": array}, numpy or jax, without the axis of layers; all
+      of a layer or some of it, but of INPUTS all that it has.
+
+  Returns:
+    The same; of numpy arrays matrices are views, except that of INPUTS.
   """
-  mlp = dict(layer["mlp"])
-  gate, up = mlp.pop("gating_einsum")
-  return {**layer, "mlp": {**mlp, "gate": gate, "up": up}}
+  layer = dict(layer)
+  # Heads [D, H], queries first.
+  heads = [layer.pop(name) for name in INPUTS if name in layer]
+  heads = [w.reshape(-1, *w.shape[-2:]).swapaxes(1, 2) for w in heads]
+  if heads:
+    qkv = heads[0].__array_namespace__().concatenate(heads)
+    layer["attn/qkv/w"] = qkv.reshape(-1, qkv.shape[-1])
+  for old, *new in (
+    ("attn/attn_vec_einsum/w", "attn/out/w"),
+    ("mlp/gating_einsum", "mlp/gate/w", "mlp/up/w"),
+    ("mlp/linear", "mlp/down/w"),
+  ):
+    if old in layer:
+      w = layer.pop(old)
+      w = w.reshape(len(new), -1, w.shape[-1])
+      layer |= {name: x.T for name, x in zip(new, w, strict=True)}
+  return layer
 
 
 class Block(nn.Module):
@@ -242,7 +277,7 @@ class Block(nn.Module):
 
   cfg: Config
   train: bool = False  # dropout is on
-  split_gates: bool = False  # see `Mlp`
+  serving: bool = False  # parameters as the function of that name has them
 
   @nn.compact
   def __call__(self, x, positions, masks, layer, past=None):
@@ -264,11 +299,12 @@ class Block(nn.Module):
       mask = jax.tree.map(choose, local, mask)
     x = layers_lib.constrain(x)
     y = RMSNorm(name="pre_attention_norm")(x)
-    y, new = Attention(cfg, name="attn")(y, positions, mask, past)
+    attention = Attention(cfg, self.serving, name="attn")
+    y, new = attention(y, positions, mask, past)
     if cfg.post_norms:
       y = RMSNorm(name="post_attention_norm")(y)
     x = x + drop(y)
-    y = Mlp(cfg, self.split_gates, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
+    y = Mlp(cfg, self.serving, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
     if cfg.post_norms:
       # In Gemma 2 dropout comes first here, unlike after attention.
       return x + RMSNorm(name="post_ffw_norm")(drop(y)), new
@@ -315,10 +351,12 @@ class Decoder(nn.Module):
     return self.final_norm(x)
 
 
-def vocabulary_logits(x, embedding, cap):
+def vocabulary_logits(x, embedding, cap, *, serving=False):
   """Maps hidden states [..., D] to f32[..., V] with the tied embedding.
 
   The final soft-cap is applied here and nowhere else: training, scoring, the
   first decoded token and all later ones see the same distribution.
   """
+  if serving:
+    return softcap(linear(x, embedding, out=jnp.float32), cap)
   return softcap(dot("...D,VD->...V", x, embedding, out=jnp.float32), cap)

@@ -26,6 +26,8 @@ POLICIES = {
 # Stacks up to this depth are written out: a scan is slower on a CPU, and only
 # deep ones take long to compile.
 SHALLOW = 4
+# Rows up to which a CPU multiplies faster with the matrix first; see `linear`.
+FEW_ROWS = 192
 
 
 def dot(equation, x, w, out=None):
@@ -72,6 +74,32 @@ def dense(equation, x, w):
     return dot(equation, x, w)
   y = dot(equation, x.reshape(-1, *x.shape[2:]), w)
   return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def linear(x, w, out=None):
+  """Contracts each token of activations with a matrix [out, in].
+
+  On a CPU one row takes 1.1 to 2.4 times less than with [in, out], and 2 to 32
+  rows about half as long, as long as the matrix comes first and XLA does not
+  turn the product round; 256 rows take 1.04 times as long (measured).
+
+  Args:
+    x: f32 or bf16 [B, T, D], activations.
+    w: [F, D], parameters; cast to `x.dtype`.
+    out: as for `dot`.
+
+  Returns:
+    [B, T, F] of dtype `out`.
+  """
+  rows = x.reshape(-1, x.shape[-1])
+  if not _on_cpu():
+    return dot("...D,FD->...F", x, w, out)
+  if len(rows) > FEW_ROWS:
+    y = dot("TD,FD->TF", rows, w, out)
+  else:
+    keep = jax.lax.optimization_barrier
+    y = keep(dot("FD,DT->FT", w.astype(x.dtype), keep(rows.T), out)).T
+  return y.reshape(*x.shape[:-1], len(w))
 
 
 def _on_cpu():

@@ -56,8 +56,8 @@ class Reader:
     self._folder = os.fspath(folder)
     raw = hf_config.read(self._folder, tower)
     hf_config.config_of(raw)
-    found = _found(self._folder)  # {hub name: (file, key, spec)}
-    _, _, embedding = found.get(_EMBEDDING, (None, None, None))
+    found = _found(self._folder)
+    _, _, embedding, _ = found.get(_EMBEDDING, (None,) * 4)
     self.raw = hf_config.as_stored(raw, embedding and embedding.shape[0])
     self.cfg = hf_config.config_of(self.raw)
     self._table = {
@@ -70,7 +70,7 @@ class Reader:
     _check_names(found, self._folder)
     if tower:
       found = {k: v for k, v in found.items() if re.match(_TOWERS[tower], k)}
-    specs = {name: spec for name, (_, _, spec) in found.items()}
+    specs = {name: spec for name, (_, _, spec, _) in found.items()}
     _check(specs, self.cfg, num_rows, self._folder, tower)
     self._found = found
     shapes = tensors.shapes(self.cfg)
@@ -86,26 +86,22 @@ class Reader:
     spec = self.specs[name]
     shape = spec.shape[layer is not None :]
     if name == hf_names.EMBEDDING:
-      array = self._embedding(hub[0])[: shape[0]]
-      return layout.from_hf(array, shape)
-    if len(hub) == 1:
-      return layout.from_hf(self._tensor(*self._found[hub[0]][:2]), shape)
-    out = np.empty(shape, spec.dtype)
-    for i, theirs in enumerate(hub):
-      out[i] = layout.from_hf(self._tensor(*self._found[theirs][:2]), shape[1:])
-    return out
+      return layout.from_hf(self._embedding()[: shape[0]], shape)
+    arrays = [_mapped(*self._found[theirs]) for theirs in hub]
+    if len(arrays) == 1:
+      return layout.from_hf(arrays[0], shape)
+    # As they lie in the file: to transpose is the work of who wants it.
+    stacked = np.stack(arrays, dtype=spec.dtype)
+    one = layout.from_hf(stacked[0], shape[1:])
+    strides = stacked.strides[0], *one.strides
+    return np.lib.stride_tricks.as_strided(stacked, shape, strides)
 
   @property
   def padding(self):
-    file, key, spec = self._found[_EMBEDDING]
-    rows, D = spec.shape
-    if rows == self.cfg.llm.vocab_size:  # an empty slice of a file is an error
-      return np.empty((0, D), spec.dtype)
-    with _opened(file) as f:
-      return f.get_slice(key)[self.cfg.llm.vocab_size :]
+    return _mapped(*self._found[_EMBEDDING])[self.cfg.llm.vocab_size :]
 
   def close(self):
-    """Does nothing: no file stays open, or what was read would stay mapped."""
+    """Does nothing: each array maps its part of a file while it is there."""
 
   def _dtype(self, name, shape):
     """Returns the dtype of all of a tensor's layers, f32 where they differ."""
@@ -116,30 +112,24 @@ class Reader:
     }
     return dtypes.pop() if len(dtypes) == 1 else tensors.DTYPES["float32"]
 
-  def _embedding(self, hub):
-    array = self._tensor(*self._found[hub][:2])
+  def _embedding(self):
+    array = _mapped(*self._found[_EMBEDDING])
     if self._head:
-      file, key, spec = self._head
-      with _opened(file) as f:
-        head = f.get_slice(key)
-        same = spec.shape == array.shape and all(
-          np.array_equal(
-            head[i : min(i + _ROWS, len(array))],
-            array[i : i + _ROWS],
-            equal_nan=True,  # those are refused as such
-          )
-          for i in range(0, len(array), _ROWS)
+      head = _mapped(*self._head)
+      same = head.shape == array.shape and all(
+        np.array_equal(
+          head[i : i + _ROWS],
+          array[i : i + _ROWS],
+          equal_nan=True,  # those are refused as such
         )
+        for i in range(0, len(array), _ROWS)
+      )
       if not same:
         raise ValueError(
-          f"{self._folder}: {key} is not the embedding; this model has no head"
-          " of its own"
+          f"{self._folder}: {self._head[1]} is not the embedding; this model"
+          " has no head of its own"
         )
     return array
-
-  def _tensor(self, file, key):
-    with _opened(file) as f:
-      return f.get_tensor(key)
 
 
 def is_folder(path):
@@ -215,7 +205,7 @@ def _arrays(cfg, entries, read, padding):
 
 
 def _found(folder):
-  """Returns {hub name: (file, key, spec)} of all tensors in a folder."""
+  """Returns {hub name: arguments of `_mapped`} of all tensors in a folder."""
   index = os.path.join(folder, "model.safetensors.index.json")
   if os.path.isfile(index):
     files = _indexed(index)
@@ -230,6 +220,7 @@ def _found(folder):
   found, wrong = {}, []
   for file in (os.path.join(folder, name) for name in files):
     with _opened(file) as f:
+      starts = _starts(file)
       for key in f.keys():  # noqa: SIM118, it is no dict
         name = hf_names.hub_name(key)
         if re.fullmatch(_UNUSED, name):
@@ -241,7 +232,7 @@ def _found(folder):
         spec = jax.ShapeDtypeStruct(
           tuple(part.get_shape()), _DTYPES[part.get_dtype()]
         )
-        found[name] = file, key, spec
+        found[name] = file, key, spec, starts[key]
   if wrong:
     raise ValueError(
       f"{folder}: wanted tensors of F32, F16 or BF16, found\n"
@@ -264,7 +255,7 @@ def _indexed(index):
 
 def _check_names(found, folder):
   """Raises ValueError where names are those of something around a model."""
-  keys = [key for _, key, _ in found.values()]
+  keys = [key for _, key, _, _ in found.values()]
   if adapted := [key for key in keys if ".lora_" in key]:
     raise ValueError(
       f"{folder} holds a LoRA beside the weights that it changes"
@@ -286,6 +277,22 @@ def _check(specs, cfg, num_rows, folder, tower):
   }
   if report := tree.diff(wanted, specs):
     raise ValueError(f"{folder} holds other tensors than its config:\n{report}")
+
+
+def _starts(file):
+  """Returns where in a safetensors file the bytes of each tensor start."""
+  with open(file, "rb") as f:
+    size = int.from_bytes(f.read(8), "little")
+    header = json.loads(f.read(size))
+  header.pop("__metadata__", None)
+  return {key: 8 + size + x["data_offsets"][0] for key, x in header.items()}
+
+
+def _mapped(file, key, spec, start):
+  """Returns a tensor of a file, mapped to memory; `key` is its name there."""
+  del key
+  array = np.memmap(file, spec.dtype, mode="r", offset=start, shape=spec.shape)
+  return array.view(np.ndarray)
 
 
 @contextlib.contextmanager

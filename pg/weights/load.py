@@ -8,8 +8,11 @@ img=SIGLIP,llm=GEMMA              a new PaliGemma of two towers; one alone
                                   is the same as NAME:img
 """
 
+import collections
+import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -40,6 +43,7 @@ BESIDE = "hf"  # the folder beside an .npz, or in a run, with the rest
 PADDING = "padding.npy"
 _TOWERS = ("img", "llm")
 _BUCKETS = ("gs://", "s3://", "az://")  # where Orbax reads by itself
+_LAYERS = "llm/layers/"
 _POSITIONS = "img/pos_embedding"
 _PART = re.compile(r"(img|llm)=")
 
@@ -206,7 +210,7 @@ def _params(weights, cfg, abstract, draw):
 
 
 def unrolled(weights, cfg):
-  """Reads parameters for decoding, each layer straight into its place.
+  """Reads parameters for decoding, straight into the memory they stay in.
 
   Args:
     weights: Weights, of any resolution.
@@ -228,22 +232,67 @@ def _unrolled(weights, cfg):
   reader = weights.reader
   tensors.check(reader.specs, cfg, weights.name)
   flat, layers = {}, [{} for _ in range(cfg.llm.depth)]
-  for name in reader.specs:
-    small = name.endswith(("/scale", "/bias"))
-    dtype = np.dtype(np.float32) if small else tensors.dtype(cfg.dtype)
-    if not name.startswith("llm/layers/"):
-      flat[name] = jnp.asarray(whole(reader, name, dtype))
-      continue
-    for i, layer in enumerate(layers):
-      array = tensors.read_finite(reader, name, i)
-      array = jnp.asarray(tensors.as_dtype(array, dtype))
-      layer[name.removeprefix("llm/layers/")] = array
+  threads, waiting = os.cpu_count() or 1, collections.deque()
+
+  def finish():
+    target, name, parts, array = waiting.popleft()
+    target[name] = array.result()
+    if target[name] is None:
+      for part in parts:
+        tensors.read_finite(reader, *part)  # raises and says which
+
+  with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    for target, name, shape, parts, arrays in _serving(reader, flat, layers):
+      small = name.endswith(("/scale", "/bias"))
+      dtype = np.dtype(np.float32) if small else tensors.dtype(cfg.dtype)
+      array = pool.submit(_cast, arrays, shape, dtype)
+      waiting.append((target, name, parts, array))
+      if len(waiting) > threads:
+        finish()
+    while waiting:
+      finish()
   nested = tree.unflatten(flat)
-  nested["llm"]["layers"] = tuple(  # a layer is freed when its gates are apart
-    gemma.split_gates(tree.unflatten(layers.pop(0)))
-    for _ in range(cfg.llm.depth)
-  )
+  nested["llm"]["layers"] = tuple(map(tree.unflatten, layers))
   return nested
+
+
+def _serving(reader, flat, layers):
+  """Reads tensors in the order of a file, each whole, for decoding.
+
+  Args:
+    reader: see tensors.py.
+    flat: dict, for what is not in the decoder's layers.
+    layers: list of a dict for each of these.
+
+  Yields:
+    one of the dicts and the name in it; the shape; the (name, layer) that were
+    read; and the list of arrays, to be stacked where there are several.
+  """
+  names = [name for name in reader.specs if name.startswith(_LAYERS)]
+  for name, spec in reader.specs.items():
+    if name not in names:
+      parts = [(name, i) for i in tensors.parts(name, spec.shape)]
+      yield flat, name, spec.shape, parts, [reader.read(*x) for x in parts]
+  inputs = [n for n in names if n.removeprefix(_LAYERS) in gemma.INPUTS]
+  for group in (inputs, *([n] for n in names if n not in inputs)):
+    depth = range(len(layers))
+    stacks = [map(functools.partial(reader.read, n), depth) for n in group]
+    if len(group) > 1:
+      stacks = map(list, stacks)
+    short = [name.removeprefix(_LAYERS) for name in group]
+    for i, arrays in enumerate(zip(*stacks, strict=True)):
+      served = gemma.serving(dict(zip(short, arrays, strict=True)))
+      for name, array in served.items():
+        yield layers[i], name, array.shape, [(n, i) for n in group], [array]
+
+
+def _cast(arrays, shape, dtype):
+  """Returns a jax array with the values; None if one is inf or nan."""
+  out = tensors.empty(shape, dtype)
+  targets = out.reshape(len(arrays), *arrays[0].shape)
+  if all(map(tensors.fill, targets, arrays)):
+    return jax.device_put(out)
+  return None
 
 
 @contextlib.contextmanager
@@ -288,12 +337,11 @@ def whole(reader, name, dtype=None):
     ValueError: the file is damaged, or a value is inf or nan.
   """
   spec = reader.specs[name]
-  dtype = dtype or spec.dtype
-  if not tensors.is_stacked(name):
-    return tensors.as_dtype(tensors.read_finite(reader, name), dtype)
-  out = np.empty(spec.shape, dtype)
-  for layer in range(len(out)):
-    out[layer] = tensors.read_finite(reader, name, layer)
+  out = np.empty(spec.shape, dtype or spec.dtype)
+  for layer in tensors.parts(name, spec.shape):
+    target = out if layer is None else out[layer]
+    if not tensors.fill(target, reader.read(name, layer)):
+      tensors.read_finite(reader, name, layer)  # raises and says what
   return out
 
 

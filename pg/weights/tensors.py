@@ -4,7 +4,8 @@ A reader of any format has our names and reads a layer at a time, so that no
 conversion holds more of a model than it is working on:
 
     reader.specs               {"llm/layers/mlp/linear": shape and dtype, ...}
-    reader.read(name, layer)   one layer of a stacked tensor, as it is stored
+    reader.read(name, layer)   one layer of a stacked tensor, as it is stored;
+                               it may be a view of the file: not to be written
     reader.read(name)          all of a tensor; a damaged file is a ValueError
     reader.close()
     reader.cfg                 paligemma.Config, where the format states it: of
@@ -30,6 +31,8 @@ DTYPES = {
 }
 STACKED = ("img/Transformer/encoderblock/", "llm/layers/")
 _PIECE = 1 << 24  # elements that are cast and written at once
+_CACHED = 1 << 18  # elements that stay in a core's cache from pass to pass
+_ALIGNED = 64  # bytes; XLA takes over memory that starts at a multiple
 
 
 def dtype(name):
@@ -130,6 +133,38 @@ def read_finite(reader, name, layer=None):
 
 class NotFinite(ValueError):
   """Weights have a value that is inf or nan."""
+
+
+def empty(shape, dtype):
+  """Returns a new array that `jax.device_put` takes over on a CPU."""
+  num_bytes = int(np.prod(shape)) * dtype.itemsize
+  memory = np.empty(num_bytes + _ALIGNED, np.uint8)
+  start = -memory.ctypes.data % _ALIGNED
+  return memory[start : start + num_bytes].view(dtype).reshape(shape)
+
+
+def fill(out, array):
+  """Casts an array into another of its shape, and looks at each value once.
+
+  Args:
+    out: array, written to.
+    array: array, in any order of its axes, as it is read.
+
+  Returns:
+    bool, whether no value is inf or nan; `out` is unfinished where not.
+
+  Raises:
+    ValueError: a finite value is out of the range of the dtype of `out`.
+  """
+  order = np.argsort([-stride for stride in array.strides], kind="stable")
+  array, out = array.transpose(order), out.transpose(order)
+  rows = max(1, _CACHED // max(1, array[:1].size))
+  for i in range(0, len(array), rows):
+    piece = array[i : i + rows]
+    if not _is_finite(piece):
+      return False
+    out[i : i + rows] = as_dtype(piece, out.dtype)
+  return True
 
 
 def not_finite(name, layer=None, what="a value is"):

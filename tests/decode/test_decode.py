@@ -99,7 +99,7 @@ def scores():
 def test_unrolling_casts_products_and_not_the_scales_of_norms():
   params = toy.params(paligemma.shapes(toy.config()))
   llm = loop.unroll(params, "bfloat16")["llm"]
-  assert llm["layers"][0]["mlp"]["linear"].dtype == "bfloat16"
+  assert llm["layers"][0]["mlp"]["down"]["w"].dtype == "bfloat16"
   assert llm["layers"][0]["pre_ffw_norm"]["scale"].dtype == "float32"
   assert llm["final_norm"]["scale"].dtype == "float32"
 
@@ -157,7 +157,7 @@ def test_nobody_waits_for_rows_that_are_not_real(greedy, batch):
 
 def test_unrolled_layers_are_the_scanned_ones_cast():
   stacked = np.arange(6.0, dtype=np.float32).reshape(3, 2) + 1 / 512
-  gates = np.stack([stacked, -stacked], axis=1)  # [depth, 2, ...]
+  gates = np.stack([stacked, -stacked], axis=1)[..., None]  # [depth, 2, D, F]
   layers = dict(w=stacked, mlp=dict(gating_einsum=gates))
   tree = dict(img=stacked, llm=dict(layers=layers, norm=stacked))
   have = loop.unroll(tree, jnp.bfloat16)
@@ -166,8 +166,9 @@ def test_unrolled_layers_are_the_scanned_ones_cast():
   assert len(have["llm"]["layers"]) == 3
   for layer, want in zip(have["llm"]["layers"], stacked, strict=True):
     np.testing.assert_array_equal(layer["w"], jnp.bfloat16(want))
-    np.testing.assert_array_equal(layer["mlp"]["gate"], jnp.bfloat16(want))
-    np.testing.assert_array_equal(layer["mlp"]["up"], jnp.bfloat16(-want))
+    gate, up = (layer["mlp"][name]["w"] for name in ("gate", "up"))
+    np.testing.assert_array_equal(gate, jnp.bfloat16(want)[None])  # [F, D]
+    np.testing.assert_array_equal(up, jnp.bfloat16(-want)[None])
 
 
 # Several answers to a row, stops, and answers that are given.
