@@ -431,6 +431,17 @@ def test_bfloat16_never_meets_a_product_on_a_cpu():
   assert len(found) > 30 and not any("bf16" in line for line in found)
 
 
+@pytest.mark.parametrize("rows", [1, 3, layers.FEW_ROWS + 1])
+def test_a_matrix_of_out_and_in_is_a_linear_layer_of_any_rows(rows):
+  rng = np.random.default_rng(0)
+  x, w = (rng.standard_normal(s, np.float32) for s in ((1, rows, 8), (6, 8)))
+  y = jax.jit(layers.linear)(x, w)
+  np.testing.assert_allclose(y, x @ w.T, rtol=1e-5, atol=1e-5)
+  # Few rows go after the matrix, which XLA is not to turn round again.
+  text = jax.jit(layers.linear).lower(x, w).compile().as_text()
+  assert (f"f32[6,{rows}]" in text) == (rows < 4)
+
+
 def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):
   x = jax.ShapeDtypeStruct((2, 4), jnp.bfloat16)
   w = jax.ShapeDtypeStruct((4, 8), jnp.float32)

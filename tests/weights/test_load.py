@@ -358,6 +358,19 @@ def test_parameters_for_decoding_are_read_as_decoding_wants_them(
   np.testing.assert_array_equal(kernel, flat["img/head/kernel"].astype(dtype))
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_what_is_read_is_cast_once_into_memory_that_the_device_takes(axes):
+  draw = np.random.default_rng(0).standard_normal((40, 50, 60), np.float32)
+  stored = draw.astype(tensors.dtype("bfloat16")).transpose(axes)
+  out = tensors.empty(stored.shape, np.dtype(np.float32))
+  assert tensors.fill(out, stored)
+  np.testing.assert_array_equal(out, stored.astype(np.float32))
+  placed = jax.device_put(out, jax.devices("cpu")[0])
+  assert placed.unsafe_buffer_pointer() == out.ctypes.data
+  stored[-1, -1, -1] = np.inf
+  assert not tensors.fill(out, stored)
+
+
 def test_all_forms_of_a_model_give_one_answer(files):
   folder, _ = files
   image = pathlib.Path(folder, "x.png")
