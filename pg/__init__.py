@@ -6,6 +6,7 @@
 `load` is that of pg/model.py; nothing else is loaded before it is used.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,9 +15,29 @@ import sys
 def __getattr__(name):
   if name != "load":
     raise AttributeError(f"module 'pg' has no attribute {name!r}")
+  _keep_programs()
   from pg import model
 
   return model.load
+
+
+def _keep_programs():
+  """Has JAX keep compiled programs, if its own variables do not say where.
+
+  They are in `~/.cache/pg/xla`, or `$PG_CACHE/xla`, and can be deleted at any
+  time; JAX_ENABLE_COMPILATION_CACHE=0 keeps none. Of no effect where JAX was
+  imported before.
+  """
+  if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    return
+  folder = os.path.expanduser(os.environ.get("PG_CACHE") or "~/.cache/pg")
+  folder = os.path.join(folder, "xla")
+  with contextlib.suppress(OSError):
+    os.makedirs(folder, exist_ok=True)
+    if os.access(folder, os.W_OK):  # else JAX warns of each program
+      os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+      seconds = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+      os.environ.setdefault(seconds, "0.1")
 
 
 def _end(number, frame):
@@ -26,6 +47,7 @@ def _end(number, frame):
 
 # A verb imports for seconds before it watches for signals (see pg/stop.py).
 if sys.argv[0] == "-m":
+  _keep_programs()
   for number in (signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, _end)

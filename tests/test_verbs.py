@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -207,3 +208,20 @@ def test_a_broken_image_is_named_before_training(run, mine, tmp_path):
   (tmp_path / "3.jpg").write_bytes(whole[: len(whole) // 2])
   with pytest.raises(ValueError, match="mine.jsonl:4: .*3.jpg"):
     train.fit(forkme(mine, run), str(tmp_path / "out"))
+
+
+def test_compiled_programs_are_kept_unless_jax_is_told_where(
+  monkeypatch, tmp_path
+):
+  name = "JAX_COMPILATION_CACHE_DIR"
+  monkeypatch.setenv("PG_CACHE", str(tmp_path))
+  pg._keep_programs()
+  assert os.environ[name] and not list(tmp_path.iterdir())  # that of the tests
+  monkeypatch.delenv(name)
+  pg._keep_programs()
+  assert os.environ[name] == str(tmp_path / "xla")
+  assert (tmp_path / "xla").is_dir()
+  monkeypatch.delenv(name)
+  monkeypatch.setenv("PG_CACHE", "/dev/null")  # not to be written
+  pg._keep_programs()
+  assert name not in os.environ

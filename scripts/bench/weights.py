@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 
+import jax
 import numpy as np
 from PIL import Image
 
+from pg import model as model_lib
 from pg.models import variants
 from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_tokenizer, tensors
@@ -50,6 +52,16 @@ def make(folder, variant, tokenizer):
   hf.write(folder, raw, specs, draw)
   hf.write_processor(folder, cfg.img, flavours.named("hf", cfg.img.res))
   hf_tokenizer.write(folder, tokenizer)
+
+
+def load(folder, dtype):
+  """Loads the folder into memory, all of it."""
+  start, spent = time.monotonic(), time.process_time()
+  jax.block_until_ready(model_lib.load(folder, dtype=dtype).params)
+  print(
+    f"loaded in {time.monotonic() - start:.1f} s,"
+    f" {time.process_time() - spent:.1f} s of processor time"
+  )
 
 
 def theirs(folder, image):
@@ -127,6 +139,7 @@ def run_all(args):
     ask = ("--image", folder / "image.png", "--prompt", PROMPT)
     ask += ("--max-len", NUM_TOKENS)
     for dtype in ("float32", "bfloat16"):
+      step(f"load, {dtype}", *me, "--load", a, dtype)
       words = ("pg.predict", "--checkpoint", a, *ask, "--dtype", dtype)
       step(f"answer, {dtype}", *words)
     step("answer, from ours", "pg.predict", "--checkpoint", run, *ask)
@@ -148,6 +161,8 @@ def main(args):
   """Runs the step that is asked for, or all of them."""
   if args.make:
     make(args.make, args.variant, args.tokenizer)
+  elif args.load:
+    load(*args.load)
   elif args.theirs:
     theirs(*args.theirs)
   else:
@@ -159,5 +174,6 @@ FLAGS = dict(
   variant=dict(default="pg1_3b", choices=tuple(variants.VARIANTS)),
   folder=dict(help="where the files go; default is the temporary folder"),
   make=dict(help="only this step: folder to make"),
+  load=dict(nargs=2, help="only this step: folder and dtype"),
   theirs=dict(nargs=2, help="only this step: folder and image"),
 )
