@@ -223,8 +223,8 @@ class Model:
     Raises:
       ValueError, OSError: as `predict`; or no options.
     """
-    if not options:
-      raise ValueError("there are no options to rank")
+    if not options or isinstance(options, str):
+      raise ValueError(f"options are {options!r}; wanted a list of answers")
     tok, ranked = self.form.tok, []
     spelled = [[*tok.encode(x), tok.eos] for x in options]
     answers = np.zeros((len(options), _fit(max(map(len, spelled)))), np.int32)
@@ -295,14 +295,15 @@ class Model:
     limit = min(self.form.text_len, MAX_LEN) if limit is None else limit
     if not 1 <= limit <= SIZES[-1]:
       raise ValueError(f"max_len is {limit}; wanted 1 to {SIZES[-1]}")
-    stop = [self.form.tok.encode(text) for text in how.stop]
-    for text, ids in zip(how.stop, stop, strict=True):
+    texts = [how.stop] if isinstance(how.stop, str) else list(how.stop)
+    stop = [self.form.tok.encode(text) for text in texts]
+    for text, ids in zip(texts, stop, strict=True):
       if len(ids) != 1:
         raise ValueError(f"stop: {text!r} is {len(ids)} tokens, wanted one")
     stop = np.array([self.form.tok.eos, *(ids[0] for ids in stop)], np.int32)
     form = how.constrain
-    if isinstance(form, list | tuple) and not hasattr(form, "classes"):
-      form = constraint.one_of(self.form.tok, list(form))
+    if isinstance(form, list | tuple | set) and not hasattr(form, "classes"):
+      form = constraint.one_of(self.form.tok, sorted(form))
     return how._replace(max_len=limit, stop=stop, constrain=form)
 
   def _row(self, number, example, how):
@@ -311,6 +312,8 @@ class Model:
     try:
       size = self._size(prompt, how.start)
       form = self._form(prompt, how.constrain)
+      if form is not None and how.start:
+        form = constraint.after(form, self.form.tok.encode(how.start))
       look = images if isinstance(images, Seen) else self._look(images)
       return _Row(*look, prompt, size, form, number)
     except (ValueError, OSError) as error:

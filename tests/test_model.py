@@ -199,7 +199,7 @@ def test_one_of_a_list_and_its_ranking():
       assert answer.score == pytest.approx(logp, abs=1e-4)
   (answer,) = model().predict(photo(0), "is it?", constrain=options)
   assert answer.text in options
-  with pytest.raises(ValueError, match="no options"):
+  with pytest.raises(ValueError, match="wanted a list of answers"):
     model().rank(photo(0), "is it?", [])
 
 
@@ -230,9 +230,20 @@ def test_a_given_start_is_continued_and_part_of_the_answer():
   np.testing.assert_allclose(answer.logp[3:], alone()[1].logp[3:], atol=1e-5)
 
 
+def test_a_constraint_goes_on_from_a_given_start():
+  for form in (["yes", "no"], {"yes", "no"}):
+    (answer,) = model().predict(photo(0), "ocr", constrain=form, start="yes")
+    assert answer.text == "yes"
+  how = dict(constrain="boxes", start="<loc0001>", max_len=8)
+  answers = model().predict([photo(0)] * 2, ["detect cat", "detect dog"], **how)
+  assert [b.label for a in answers for b in a.boxes[:1]] == ["cat", "dog"]
+  with pytest.raises(ValueError, match="start of the answer is not allowed"):
+    model().predict(photo(0), "ocr", constrain=["yes"], start="no")
+
+
 def test_an_answer_ends_at_a_stop():
   piece = model().form.tok.decode(alone()[1].tokens[2:3])
-  (answer,) = model().predict(photo(1), PROMPTS[1], stop=[piece])
+  (answer,) = model().predict(photo(1), PROMPTS[1], stop=piece)
   ids = alone()[1].tokens
   assert answer.tokens == ids[: ids.index(ids[2]) + 1]
   with pytest.raises(ValueError, match="stop: 'a cat and' is . tokens"):

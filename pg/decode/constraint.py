@@ -43,6 +43,20 @@ class Automaton(NamedTuple):
     return jnp.where(after == NEVER, node, after)
 
 
+def after(automaton, tokens):
+  """Returns the automaton of one row where some tokens have been written.
+
+  Raises:
+    ValueError: they are not allowed.
+  """
+  (node,) = automaton.start
+  for token in tokens:
+    node = automaton.table[node, automaton.classes[token]]
+    if node == NEVER:
+      raise ValueError("the given start of the answer is not allowed by it")
+  return automaton._replace(start=np.array([node], np.int32))
+
+
 def objects(tok, *, labels=None, masks=False, max_objects=None):
   """Allows "<loc....>x4 label", any number of them separated by " ; ".
 
@@ -201,10 +215,10 @@ def join(automata):
 
   Sizes are rounded up to powers of two, so that a compiled program is for many.
   """
-  distinct = list({id(a): a for a in automata}.values())
+  distinct = list({id(a.table): a for a in automata}.values())
   places, size = {}, 0
   for one in distinct:
-    places[id(one)] = size + one.start[0]
+    places[id(one.table)] = size
     size += len(one.table)
   stacked = np.stack([one.classes for one in distinct])
   columns, classes = np.unique(stacked, axis=1, return_inverse=True)
@@ -216,8 +230,9 @@ def join(automata):
     part = np.where(part == NEVER, NEVER, part + size)
     table[size : size + len(part), : part.shape[1]] = part
     size += len(part)
-  start = np.array([places[id(one)] for one in automata], np.int32)
-  return Automaton(classes.reshape(-1).astype(np.int32), table, start)
+  start = [places[id(one.table)] + one.start[0] for one in automata]
+  classes = classes.reshape(-1).astype(np.int32)
+  return Automaton(classes, table, np.array(start, np.int32))
 
 
 @functools.lru_cache(maxsize=4)
