@@ -2,12 +2,15 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
 from scripts import chaos
 from scripts.chaos import __main__ as entry
 from scripts.chaos import nonsense
+from tests.support import paths
 
 
 def test_damage_is_damage_and_the_same_again():
@@ -74,3 +77,12 @@ def test_the_table_counts_each_row(capsys):
   row.notes["saving"] += 2
   head, line = entry.table([row])
   assert line.split() == "kill -9 1 raw KeyError, 2 saving 1 1 1 0".split()
+
+
+@pytest.mark.slow
+def test_the_short_form_finds_nothing():
+  command = [sys.executable, "-m", "scripts.chaos", "--short"]
+  done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stdout
+  names = [line.split("  ")[0] for line in done.stdout.splitlines()]
+  assert "kill -9" in names and "config values" in names
