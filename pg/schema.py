@@ -31,7 +31,7 @@ KEYS = {
   "model.variant": "str",
   "model.dropout": "float in [0, 1) or None",
   "model.final_softcap": "float >= 0 or None",
-  "model.window": "int >= 1 tokens or None",
+  "model.window": "int in [1, 2^31) tokens or None",
   "model.dtype": (
     '"auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32"'
     ' or "f32" or None'

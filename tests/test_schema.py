@@ -38,7 +38,7 @@ TRIES = {
   "model.variant": (all_but("", "x"), ("nano",)),
   "model.dropout": ((*all_but(None, of=FLOAT), 1.0, 2), (0, 0.1, None)),
   "model.final_softcap": (all_but(None, of=FLOAT), (0, 30.0, None)),
-  "model.window": ((*all_but(None), 0), (4096, None)),
+  "model.window": ((*all_but(None), 0, 2**31), (4096, None)),
   "model.dtype": (
     (*all_but(None), 32, "float64"),
     ("bf16", "f16", "f32"),

@@ -56,7 +56,7 @@ def get_config(arg=None):
     # Gemma 2 was pre-trained with 30; transfers do without.
     final_softcap=0.0,  # float >= 0 or None
     # 4096 to narrow Gemma 2's local layers, as some ports do.
-    window=None,  # int >= 1 tokens or None
+    window=None,  # int in [1, 2^31) tokens or None
     # Of activations; "auto" is bfloat16, or float32 on a CPU.
     # "auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32" or "f32"
     # or None
