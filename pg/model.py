@@ -104,6 +104,10 @@ class Model:
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
     self.codec, self.urls, self.int8_keys = codec, urls, int8_keys
+    (steps,) = parse.build(pp).args
+    num_first = len(steps) - int(steps[-1].function is resize_ops.resize)
+    # What makes an image, and what then makes it a square.
+    self._steps = steps[:num_first], steps[num_first:]
 
   def predict(self, images, prompts, **options):
     """Answers prompts about images.
@@ -337,10 +341,7 @@ class Model:
       images = []
     elif not isinstance(images, list | tuple):
       images = [images]
-    (steps,) = parse.build(self.pp).args
-    num_last = int(steps[-1].function is resize_ops.resize)
-    first, last = steps[: len(steps) - num_last], steps[len(steps) - num_last :]
-    shown, squares = [], []
+    (first, last), shown, squares = self._steps, [], []
     for image in images:
       try:
         data = read(image, urls=self.urls)

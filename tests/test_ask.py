@@ -25,7 +25,6 @@ def test_the_blocks_of_the_page_run(monkeypatch, tmp_path, capsys):
   assert (tmp_path / "out.png").stat().st_size
   assert names["captions"][0].text == names["caption"].text
   assert len(names["best"].others) == 3
-  assert set(names["digits"].classes)  # the last block but one was run
   assert "cannot decode an image of 8 bytes" in capsys.readouterr().out
 
 

@@ -177,7 +177,8 @@ def test_masks_have_the_size_of_the_image_and_are_drawn():
 
 
 def test_a_codec_that_cannot_be_had_is_asked_for_once(monkeypatch):
-  own = model_lib.Model(None, None, None, "", codec="gs://nowhere/a.npz")
+  codec = "gs://nowhere/a.npz"
+  own = model_lib.Model(None, None, None, "decode", codec=codec)
   asked = mock.Mock(side_effect=OSError("no network"))
   monkeypatch.setattr(model_lib.mask_ops, "network", asked)
   thing = mock.Mock(codes=list(range(16)))
