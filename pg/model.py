@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pg import answer as answer_lib
-from pg import config, limits, pp
+from pg import config, limits, pp, sharding
 from pg.codecs import boxes as box_codec
 from pg.codecs import masks as mask_codec
 from pg.codecs import tokenizer as tokenizer_lib
@@ -38,7 +38,7 @@ from pg.decode import beam, constraint, loop, sampling
 from pg.evals import records
 from pg.inspect import findings
 from pg.inspect import rows as rows_lib
-from pg.models import variants
+from pg.models import paligemma, variants
 from pg.pp import flavours, parse
 from pg.pp import image as image_ops
 from pg.pp import masks as mask_ops
@@ -50,6 +50,8 @@ SIZES = (16, 32, 64, 128, 256, 512, 1024)
 BATCH_SIZE = 8  # examples a program takes at most, by default
 # Tokens in an answer where the weights do not say with how many they trained.
 MAX_LEN = 128
+# Of a device's memory, what weights may take: the rest is for keys and values.
+WEIGHTS_SHARE = 0.8
 # Where the codec of the released models' masks is.
 CODEC = "gs://big_vision/paligemma/vae-oid.npz"
 
@@ -89,7 +91,16 @@ class Model:
   """A model with its tokenizer and the way it sees images; see `load`."""
 
   def __init__(
-    self, cfg, params, form, pp, *, codec="nano", urls=False, int8_keys=False
+    self,
+    cfg,
+    params,
+    form,
+    pp,
+    *,
+    codec="nano",
+    urls=False,
+    int8_keys=False,
+    mesh=None,
   ):
     """Takes what `load` found.
 
@@ -101,9 +112,11 @@ class Model:
       codec: str, what mask codes mean: a path or URL, or "nano".
       urls: bool, whether an image may be a URL.
       int8_keys: bool, whether keys and values of prompts are kept in 8 bits.
+      mesh: that of the parameters, None for a single device.
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
     self.codec, self.urls, self.int8_keys = codec, urls, int8_keys
+    self._programs = _programs(mesh)
     (steps,) = parse.build(pp).args
     num_first = len(steps) - int(steps[-1].function is resize_ops.resize)
     # What makes an image, and what then makes it a square.
@@ -193,10 +206,8 @@ class Model:
     row = self._row(0, (images, prompt), how)
     if isinstance(row, Exception):
       raise row
-    program, (logits, prompt, ids) = (
-      _programs(),
-      self._prefill([row], 1, how.start),
-    )
+    program = self._programs
+    logits, prompt, ids = self._prefill([row], 1, how.start)
     rules = self._rules([row], how, 1)
     size = _fit(how.max_len)
     state = program.begin(self.cfg, logits, prompt, rules, size, ids=ids)
@@ -234,7 +245,7 @@ class Model:
     answers = np.zeros((len(options), _fit(max(map(len, spelled)))), np.int32)
     for row, ids in zip(answers, spelled, strict=True):
       row[: len(ids)] = ids
-    how, program = self._checked(_Options()), _programs()
+    how, program = self._checked(_Options()), self._programs
     examples = enumerate(self._examples(images, prompts))
     for batch in _batched(examples, batch_size):
       rows = [self._row(*x, how) for x in batch]
@@ -267,7 +278,7 @@ class Model:
     squares, shown = self._look(images)
     if not shown:
       return Seen(jnp.zeros((0, self.cfg.llm.width), self.cfg.dtype), [])
-    tokens = _programs().embed(self.cfg, self.params, squares[None])
+    tokens = self._programs.embed(self.cfg, self.params, squares[None])
     return Seen(tokens[0], shown)
 
   def _examples(self, images, prompts):
@@ -375,7 +386,7 @@ class Model:
 
     Padding rows repeat the first.
     """
-    program = _programs()
+    program = self._programs
     B = min(batch_size, 1 << (len(rows) - 1).bit_length())
     M = max(len(row.shown) for row in rows)
     L = _fit(max(row.size for row in rows))
@@ -406,7 +417,7 @@ class Model:
     """Returns a row's image tokens [M * I, D]."""
     if row.images.ndim == 2:
       return row.images
-    return _programs().embed(self.cfg, self.params, row.images[None])[0]
+    return self._programs.embed(self.cfg, self.params, row.images[None])[0]
 
   def _rules(self, rows, how, size):
     """Returns the loop.Rules of a batch of `size` rows."""
@@ -426,7 +437,7 @@ class Model:
     rows = [row for row in rows if isinstance(row, _Row)]
     if not rows:
       return None, None, how
-    program, A = _programs(), _fit(how.max_len)
+    program, A = self._programs, _fit(how.max_len)
     logits, prompt, ids = self._prefill(rows, batch_size, how.start)
     rules = self._rules(rows, how, len(ids))
     if how.num_beams > 1:
@@ -533,6 +544,7 @@ def load(
   codec=None,
   urls=False,
   int8_keys=False,
+  mesh=None,
 ):
   """Loads a model and how it sees images.
 
@@ -551,12 +563,18 @@ def load(
     urls: bool, whether images may be URLs.
     int8_keys: bool, whether keys and values of prompts are kept in 8 bits, half
       of their memory: worth it where images are many or large.
+    mesh: dict or None, over which devices of this machine the weights are
+      spread: {"tensor": 4}, or {"tensor": -1} for all, where each computes a
+      part of every layer; {"fsdp": -1} where each answers a part of a batch and
+      weights travel. None is one device, and of an accelerator that is too
+      small for the weights {"tensor": -1}.
 
   Returns:
     Model.
 
   Raises:
-    ValueError, OSError: no weights there, or without a tokenizer; no such pp.
+    ValueError, OSError: no weights there, or without a tokenizer; no such pp,
+      no such mesh.
   """
   weights = load_lib.open(name)
   with contextlib.closing(weights.reader):
@@ -566,12 +584,28 @@ def load(
       weights = load_lib.at_resolution(weights, res)
     cfg = dataclasses.replace(weights.cfg, dtype=variants.compute_dtype(dtype))
     pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
-    params = load_lib.unrolled(weights, cfg)
+    mesh = _mesh(mesh, cfg)
+    params = load_lib.unrolled(weights, cfg, mesh)
   rows = dict(num_images=1, text_len=MAX_LEN) | weights.rows
   form = prefix_lm.Form(tok, cfg.img.res, **rows)
   codec = codec or weights.codec or _codec_of(tok)
-  how = dict(codec=codec, urls=urls, int8_keys=int8_keys)
+  how = dict(codec=codec, urls=urls, int8_keys=int8_keys, mesh=mesh)
   return Model(cfg, params, form, pp, **how)
+
+
+def _mesh(sizes, cfg):
+  """Returns the mesh that weights are spread over; None for a single device."""
+  devices = jax.local_devices()
+  if sizes is None:
+    memory = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
+    weights = jax.tree.leaves(paligemma.shapes(cfg))
+    size = sum(x.size for x in weights) * jnp.dtype(cfg.dtype).itemsize
+    if size < WEIGHTS_SHARE * memory:
+      return None
+    sizes = {"tensor": -1}
+  elif -1 not in sizes.values():
+    devices = devices[: math.prod(sizes.values())]
+  return sharding.make_mesh(sizes, devices=devices)
 
 
 def _codec_of(tok):
@@ -622,7 +656,7 @@ def _batched(items, size):
 
 
 @functools.cache
-def _programs():
+def _programs(mesh=None):
   """Returns the compiled functions; each keeps a program for each size."""
   options = None
   if jax.default_backend() == "cpu":
@@ -632,7 +666,11 @@ def _programs():
       "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
       "xla_disable_hlo_passes": "while-loop-invariant-code-motion",
     }
-  jit = functools.partial(jax.jit, compiler_options=options)
+
+  def jit(function, **how):
+    program = jax.jit(function, compiler_options=options, **how)
+    return program if mesh is None else _within(mesh, program)
+
   return types.SimpleNamespace(
     embed=jit(loop.embed_images, static_argnums=0),
     prefill=jit(loop.prefill, static_argnums=0, static_argnames="int8"),
@@ -641,3 +679,13 @@ def _programs():
     beams=jit(beam.of_prompt, static_argnums=(0, 5, 6)),
     score=jit(loop.score, static_argnums=0),
   )
+
+
+def _within(mesh, program):
+  """Returns a function that runs a program on a mesh."""
+
+  def run(*args, **options):
+    with jax.set_mesh(mesh):
+      return program(*args, **options)
+
+  return run

@@ -32,13 +32,14 @@ import sys
 import numpy as np
 from PIL import Image
 
-from pg import atomic, command, model, progress
+from pg import atomic, command, config, model, progress
 from pg.decode import constraint, sampling
 from pg.pp import clip
 from pg.pp import image as image_ops
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
+ONE_DEVICE = dict(replica=1, fsdp=1, tensor=1)
 NUM_FRAMES = 16  # of a video, where --num-images does not say
 BEGIN = b'{"image": ['  # of a line of answers
 
@@ -325,6 +326,7 @@ def main(args):
     pp=args.pp,
     codec=args.mask_codec,
     urls=True,  # those of a command line are its user's own
+    mesh=args.mesh and dict(config.arguments(args.mesh, **ONE_DEVICE)),
   )
   how = options(args, loaded.form.tok)
   if asked[0][1] is None:
@@ -357,6 +359,7 @@ if __name__ == "__main__":
     ),
     res=dict(type=int, help="pixels per side; default the model's own"),
     pp=dict(help="how it sees images: bv, hf or ops; default as trained"),
+    mesh=dict(metavar="AXIS=SIZE", help="of devices, such as tensor=-1: all"),
     mask_codec=dict(metavar="FILE", help="what mask codes mean"),
     out=dict(metavar="FILE", help="a picture to draw, or answers.jsonl"),
     json=dict(action="store_true", help="print a JSON object an answer"),

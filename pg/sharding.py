@@ -16,6 +16,7 @@ Rules are pairs of a regex over flat names and a strategy, first match wins:
 
 import itertools
 import math
+import re
 
 import jax
 from jax.experimental import mesh_utils
@@ -108,6 +109,34 @@ def spec(name, shape, mesh, rules):
     known = ("fsdp", "replicate")
     raise ValueError(config.unknown(strategy, known, "sharding strategy"))
   return PartitionSpec(*strategy)
+
+
+# What a weight of an answering model [out, in] has heads, mlp or vocabulary in:
+# rows, or columns.
+_ROWS = re.compile(r"(.*/)?(qkv/w|gate/w|up/w|input_embedding)")
+_COLUMNS = re.compile(r"(.*/)?(attn/out/w|down/w)")
+
+
+def serving_spec(name, shape, mesh):
+  """Chooses the PartitionSpec of one weight of a model that answers.
+
+  `tensor` splits heads, mlp and vocabulary of the decoder, so that its weights
+  stay where they are and only activations are summed; `fsdp` splits the other
+  dimension. Axes that do not divide theirs are left out.
+
+  Args:
+    name: str, at its end as `decode.loop.unroll` names it.
+    shape: tuple.
+    mesh: the mesh.
+  """
+  wide = 0 if _ROWS.fullmatch(name) else 1 if _COLUMNS.fullmatch(name) else None
+  if wide is None:
+    return fsdp_spec(shape, mesh)
+  axes = {wide: ("tensor",), 1 - wide: FSDP}
+  split = lambda d: math.prod(mesh.shape[a] for a in axes[d])
+  return PartitionSpec(
+    *(axes[d] if shape[d] % split(d) == 0 else None for d in (0, 1))
+  )
 
 
 def replicated(mesh):

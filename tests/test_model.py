@@ -7,16 +7,18 @@ import subprocess
 import sys
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import pg
 from pg import model as model_lib
+from pg import sharding
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
 from pg.decode import beam, loop, sampling
-from pg.models import paligemma
+from pg.models import paligemma, variants
 from pg.pp import masks
 from tests.support import paths, toy
 
@@ -325,6 +327,22 @@ def test_probabilities_that_are_no_numbers_are_no_ranking_and_no_stream():
     bad.rank(photo(0), "ocr", ["yes"])
   with pytest.raises(ValueError, match="inf or nan: activations overflow"):
     next(bad.stream(photo(0), "ocr"))
+
+
+def test_weights_too_large_for_a_device_are_spread_over_all(monkeypatch):
+  device = mock.Mock(memory_stats=lambda: {"bytes_limit": 8 << 30})
+  monkeypatch.setattr(jax, "local_devices", lambda: [device] * 4)
+  made = lambda sizes, devices: (sizes, len(devices))
+  monkeypatch.setattr(sharding, "make_mesh", made)
+  small, large = (
+    variants.from_config(dict(variant=name, dtype="bfloat16"))
+    for name in ("pg2_3b", "pg2_10b")
+  )
+  assert model_lib._mesh(None, small) is None
+  assert model_lib._mesh(None, large) == ({"tensor": -1}, 4)
+  assert model_lib._mesh({"tensor": 2}, small) == ({"tensor": 2}, 2)
+  device.memory_stats = lambda: None  # a CPU's
+  assert model_lib._mesh(None, large) is None
 
 
 def test_importing_pg_loads_nothing_heavy():

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pg import config, tree
+from pg import config, sharding, tree
 from pg.codecs import tokenizer as tokenizer_lib
 from pg.models import gemma, paligemma, variants
 from pg.pp import flavours
@@ -209,13 +209,15 @@ def _params(weights, cfg, abstract, draw):
   return tree.unflatten(flat)
 
 
-def unrolled(weights, cfg):
+def unrolled(weights, cfg, mesh=None):
   """Reads parameters for decoding, straight into the memory they stay in.
 
   Args:
     weights: Weights, of any resolution.
     cfg: paligemma.Config; matrices are kept in its dtype, scales and biases in
       f32.
+    mesh: whose devices get a shard of each, see `sharding.serving_spec`; None
+      is the default device, all of it.
 
   Returns:
     Parameters as `decode.loop.unroll` returns them, jax arrays.
@@ -225,10 +227,10 @@ def unrolled(weights, cfg):
       that is inf or nan.
   """
   with _naming(weights):
-    return _unrolled(at_resolution(weights, cfg.img.res), cfg)
+    return _unrolled(at_resolution(weights, cfg.img.res), cfg, mesh)
 
 
-def _unrolled(weights, cfg):
+def _unrolled(weights, cfg, mesh):
   reader = weights.reader
   tensors.check(reader.specs, cfg, weights.name)
   flat, layers = {}, [{} for _ in range(cfg.llm.depth)]
@@ -245,7 +247,11 @@ def _unrolled(weights, cfg):
     for target, name, shape, parts, arrays in _serving(reader, flat, layers):
       small = name.endswith(("/scale", "/bias"))
       dtype = np.dtype(np.float32) if small else tensors.dtype(cfg.dtype)
-      array = pool.submit(_cast, arrays, shape, dtype)
+      place = None
+      if mesh:
+        spec = sharding.serving_spec(name, shape, mesh)
+        place = jax.sharding.NamedSharding(mesh, spec)
+      array = pool.submit(_cast, arrays, shape, dtype, place)
       waiting.append((target, name, parts, array))
       if len(waiting) > threads:
         finish()
@@ -286,12 +292,12 @@ def _serving(reader, flat, layers):
         yield layers[i], name, array.shape, [(n, i) for n in group], [array]
 
 
-def _cast(arrays, shape, dtype):
+def _cast(arrays, shape, dtype, place):
   """Returns a jax array with the values; None if one is inf or nan."""
   out = tensors.empty(shape, dtype)
   targets = out.reshape(len(arrays), *arrays[0].shape)
   if all(map(tensors.fill, targets, arrays)):
-    return jax.device_put(out)
+    return jax.device_put(out, place)
   return None
 
 

@@ -385,6 +385,48 @@ def test_all_forms_of_a_model_give_one_answer(files):
   assert len(answers[0][1]) > 0
 
 
+# Over which devices, and how much of an mlp matrix [F, D] each then has.
+MESHES = (
+  ({"tensor": -1}, (8, 1)),
+  ({"fsdp": 8}, (1, 8)),
+  ({"fsdp": 2, "tensor": 2}, (2, 2)),
+)
+
+
+@pytest.mark.parametrize("mesh, split", MESHES)
+def test_a_model_over_several_devices_answers_as_on_one(files, mesh, split):
+  folder, _ = files
+  draw = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), np.uint8)
+  prompts = ["caption en", "what is it?", "detect cat"]
+  one = pg.load(folder / "hf", dtype="float32")
+  many = pg.load(folder / "hf", dtype="float32", mesh=mesh)
+  layer = many.params["llm"]["layers"][0]
+  cuts = {"gate": split, "down": split[::-1]}
+  for name, cut in cuts.items():
+    w = layer["mlp"][name]["w"]
+    assert {x.data.size for x in w.addressable_shards} == {
+      w.size // (cut[0] * cut[1])
+    }
+    want = tuple(n // d for n, d in zip(w.shape, cut, strict=True))
+    assert w.sharding.shard_shape(w.shape) == want
+  table = many.params["llm"]["embedder"]["input_embedding"]
+  assert table.sharding.shard_shape(table.shape)[0] == len(table) // split[0]
+  for images, asked in ((list(draw), prompts), (draw[0], prompts[1])):
+    answers = [m.predict(images, asked, max_len=6) for m in (one, many)]
+    for want, got in zip(*answers, strict=True):
+      assert got.tokens == want.tokens
+      np.testing.assert_allclose(got.logp, want.logp, atol=1e-5)
+
+
+def test_a_mesh_that_cannot_be_is_an_error(files):
+  for mesh, error in (
+    ({"tensr": 2}, 'did you mean "tensor"'),
+    ({"tensor": 16}, "wants 16 devices; there are 8"),
+  ):
+    with pytest.raises(ValueError, match=error):
+      pg.load(files[0] / "hf", mesh=mesh)
+
+
 @pytest.mark.parametrize(
   "name, message",
   [
