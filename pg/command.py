@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 
-from pg import config, progress, stop
+from pg import config, job, progress, stop
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     return word
 
 
-def run(main, doc, *, with_config=True, **arguments):
+def run(main, doc, *, with_config=True, joins=False, **arguments):
   """Parses the command line and calls `main(args)`.
 
   Args:
@@ -47,13 +47,15 @@ def run(main, doc, *, with_config=True, **arguments):
     with_config: bool, whether --config FILE[:args] is taken; then so is
       --config.key=value for every key. "optional": without one
       `args.config` is None. `args.config_file` is what was written.
+    joins: bool, whether `main` can be one process of a job; see pg/job.py.
     **arguments: name -> keyword arguments of `add_argument`.
 
   A ValueError or OSError, which is what a user can cause, ends the program with
   its message alone; `PG_TRACEBACK=1` shows where it came from. Warnings are
   printed without the place in the code. Nothing that is printed has control
   characters (`progress.plain`), and no error or warning secrets of URLs.
-  SIGTERM and Ctrl-C: see pg/stop.py.
+  SIGTERM and Ctrl-C: see pg/stop.py. In a job all processes print the error of
+  the first that has one, and process 0 all else.
   """
   # None where a file is run by its path.
   spec = sys.modules["__main__"].__spec__
@@ -75,27 +77,36 @@ def run(main, doc, *, with_config=True, **arguments):
   warnings.showwarning = _warn
   try:
     stop.watch()
-    overrides = _overrides(rest) if with_config else []
-    if rest and not with_config:
-      raise ValueError(f"unknown argument {rest[0]}; see --help")
-    if overrides and not args.config:
-      raise ValueError(f"{rest[0]} needs a --config")
-    if with_config and args.config:
-      args.config_file = args.config
-      args.config = config.load(args.config, overrides)
-    with contextlib.redirect_stdout(_Plain(sys.stdout)):
-      main(args)
+    if not joins:
+      job.refuse_several(os.environ)
+    with job.joined() if joins else contextlib.nullcontext():
+      _call(main, args, rest, with_config)
   except stop.Stopped as stopped:
     progress.say(stopped.message)
     raise
-  except (ValueError, OSError, FloatingPointError) as error:
+  except job.REFUSALS as error:
     if config.literal(os.environ.get("PG_TRACEBACK", "0")):
       raise
     sys.exit(progress.safe(f"error: {error}"))
 
 
+def _call(main, args, rest, with_config):
+  """Calls `main` with its arguments and config; it prints plain text."""
+  overrides = _overrides(rest) if with_config else []
+  if rest and not with_config:
+    raise ValueError(f"unknown argument {rest[0]}; see --help")
+  if overrides and not args.config:
+    raise ValueError(f"{rest[0]} needs a --config")
+  if with_config and args.config:
+    args.config_file = args.config
+    args.config = config.load(args.config, overrides)
+  out = open(os.devnull, "w") if progress.is_mute() else sys.stdout
+  with contextlib.redirect_stdout(_Plain(out)):
+    main(args)
+
+
 def _warn(message, category, filename, lineno, file=None, line=None):
-  print(progress.safe(f"warning: {message}"), file=file or sys.stderr)
+  progress.say(f"warning: {message}")
 
 
 class _Plain:

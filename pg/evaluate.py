@@ -293,6 +293,7 @@ if __name__ == "__main__":
   command.run(
     main,
     __doc__,
+    joins=True,
     with_config="optional",
     checkpoint=dict(help="a run, or released weights"),
     workdir=dict(help="folder for the results"),

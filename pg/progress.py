@@ -32,9 +32,24 @@ def safe(text):
   return _QUERY.sub(r"\1***", _LOGIN.sub("***@", plain(text)))
 
 
+_is_mute = False
+
+
+def mute():
+  """Has this process say nothing more: another one of its job does."""
+  global _is_mute
+  _is_mute = True
+
+
+def is_mute():
+  """Returns whether another process speaks for this one."""
+  return _is_mute
+
+
 def say(text):
   """Prints a line for whoever waits, apart from what a program answers."""
-  print(safe(text), file=sys.stderr, flush=True)
+  if not _is_mute:
+    print(safe(text), file=sys.stderr, flush=True)
 
 
 class Bar(tqdm.tqdm):
@@ -54,6 +69,7 @@ class Bar(tqdm.tqdm):
     else:
       own = dict(file=_Lines(file), mininterval=10.0)
     own |= dict(delay=own["mininterval"], miniters=1)
+    options["disable"] = options.get("disable", False) or _is_mute
     super().__init__(*args, **own | options)
 
   def say(self, text):

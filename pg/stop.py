@@ -5,6 +5,11 @@ closed, and its exit status is 143 or 130, as of a program that the signal
 killed. A program that has more to lose asks `requested` where it can save its
 work; once it has asked, a signal only sets what it asks for. A second signal
 ends the program at once. Its worker processes hear of none, and end with it.
+
+The processes of a job (pg/job.py) stop together, whichever of them hears of a
+signal: it tells the others, each stands still where it asks next and says how
+often it has asked, and all stop when they have asked once more than any has.
+So they must ask in the same places. If none has asked yet, all are interrupted.
 """
 
 import ctypes
@@ -23,6 +28,11 @@ GRACE = 5.0  # seconds from the first signal to the end, if nobody asks
 
 _signal = 0  # the number of the first one; 0: there was none
 _is_asked = False
+_store = None  # of a job, see `together`
+_standstill = threading.Lock()  # held while the processes of a job agree
+_calls = 0  # how often this process of a job has asked
+_last = None  # at which of them all stop; 0: wherever they are
+_writer = None  # end of the pipe that tells _guard of signals
 _is_lost = False  # whether Stopped is to be raised again
 
 
@@ -37,9 +47,10 @@ class Stopped(SystemExit):
 
 def watch():
   """Begins to watch for signals; for the main thread of a program."""
-  reader, writer = os.pipe()
-  os.set_blocking(writer, False)
-  signal.set_wakeup_fd(writer)
+  global _writer
+  reader, _writer = os.pipe()
+  os.set_blocking(_writer, False)
+  signal.set_wakeup_fd(_writer)
   for number in SIGNALS:
     if signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, _handle)
@@ -47,17 +58,64 @@ def watch():
   threading.Thread(target=_guard, args=(reader,), daemon=True).start()
 
 
+def together(store, process, count):
+  """Has this process of a job stop where the others do.
+
+  Args:
+    store: what they share: `set(key, text)`, of which the first counts,
+      `get(key)`, which waits for it, and `end(line, status)`, which ends all.
+    process, count: int, which process of how many this is.
+  """
+  global _store
+  _store = store
+  args = process, count
+  threading.Thread(target=_agree, args=args, daemon=True).start()
+
+
+def _agree(process, count):
+  """Waits for a signal to any process of the job; sees when all are to stop."""
+  global _signal, _last
+  number = int(_store.get("signal"))
+  with _standstill:
+    _store.set(f"calls/{process}", str(_calls))
+    if not process:
+      calls = [int(_store.get(f"calls/{i}")) for i in range(count)]
+      _store.set("last", str(max(calls) + 1 if any(calls) else 0))
+    _last = int(_store.get("last"))
+    _signal = number
+  if not _last:
+    interrupt(Stopped)
+  os.write(_writer, b"\0")
+
+
 def requested():
   """Returns whether to save and stop; from the first call on, keep asking."""
-  global _is_asked
+  global _is_asked, _calls
   _is_asked = True
-  return bool(_signal)
+  if not _store:
+    return bool(_signal)
+  with _standstill:
+    _calls += 1
+  if _last == 0:
+    raise Stopped
+  return _last is not None and _calls >= _last
 
 
 def check():
   """Raises Stopped if a signal came: for work that is done again."""
-  if _signal:
+  if requested() if _store and _is_asked else _signal:
     raise Stopped
+
+
+def interrupted():
+  """Returns whether all processes of a job are interrupted where they are."""
+  return _last == 0
+
+
+def interrupt(exception):
+  """Raises an exception in the main thread, once it is back in Python."""
+  main = ctypes.c_ulong(threading.main_thread().ident)
+  ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(exception))
 
 
 def ignore():
@@ -86,7 +144,7 @@ def end_with_parent(*_):
 
 def _handle(number, frame):
   global _signal
-  if not _signal:
+  if not _signal and not _store:
     _signal = number
     if not _is_asked:
       raise Stopped
@@ -110,18 +168,36 @@ def _guard(reader):
   minutes; this thread hears of signals at once.
   """
   global _is_lost
-  status = 128 + os.read(reader, 1)[0]
-  main = ctypes.c_ulong(threading.main_thread().ident)
-  left, again = GRACE, False
-  while left > 0 and not again:
-    again = select.select([reader], [], [], 0.1)[0]
+  signals = _heard(reader)
+  left = GRACE
+  while left > 0 and len(signals) < 2:
+    if select.select([reader], [], [], 0.1)[0]:
+      signals += _heard(reader)
     left -= 0 if _is_asked else 0.1
     if _is_lost:
       _is_lost = False
-      ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        main, ctypes.py_object(Stopped)
-      )
-  os.write(2, b"stopped at once\n" if again else b"stopped\n")
+      interrupt(Stopped)
+  text = "stopped at once" if len(signals) > 1 else "stopped"
+  status = 128 + (signals[0] if signals else _signal)
+  if _store:
+    _store.end(text, status)
+  end(text, status)
+
+
+def _heard(reader):
+  """Waits for the bytes of signals; tells the other processes of a job.
+
+  A zero is of a signal to another one of them.
+  """
+  signals = os.read(reader, 16).replace(b"\0", b"")
+  if signals and _store:
+    _store.set("signal", str(signals[0]))
+  return signals
+
+
+def end(text, status):
+  """Ends this process and its workers here and now, with a line of text."""
+  os.write(sys.stderr.fileno(), f"{text}\n".encode())
   for child in multiprocessing.active_children():
     child.kill()
   os._exit(status)

@@ -254,6 +254,7 @@ if __name__ == "__main__":
   command.run(
     main,
     __doc__,
+    joins=True,
     workdir=dict(required=True, help="folder of this run"),
     accept_changes=dict(action="store_true", help="go on whatever changed"),
   )

@@ -82,7 +82,7 @@ LAYERS = (
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = (
-  r"pg\.(data\.(pipeline|stream)|log\.(run|lock|pages\.predictions)"
+  r"pg\.(job|data\.(pipeline|stream)|log\.(run|lock|pages\.predictions)"
   r"|weights\.checkpoint|evals\.run)"
 )
 
