@@ -40,6 +40,7 @@ from pg.evals import records, submit
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import state as state_lib
+from pg.log import history
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
 from pg.pp import flavours
@@ -72,6 +73,7 @@ def evaluate(c, path, workdir, pp=None):
   run = experiment.open(c)
   if not run.tasks:
     raise ValueError("the config has no evaluators; add one to c.evals")
+  history.check_same(c, run)
   os.makedirs(workdir, exist_ok=True)
   atomic.check(os.path.join(workdir, PAGE))
   progress.say(f"loading {name}")

@@ -161,6 +161,7 @@ def fit(c, workdir, *, accept=False):
   """
   atomic.check_folder(workdir)
   run = experiment.open(c)
+  history.check_same(c, run)
   now = history.describe(c, run)
   with lock.hold(workdir), contextlib.ExitStack() as stack:
     cut = experiment.check_data(run, workdir)

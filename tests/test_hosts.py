@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,6 +58,19 @@ with pytest.MonkeyPatch.context() as patch:
     r.tasks, r.cfg, params, r.form, r.mesh, step=0, workdir=workdir
   )
   log_run.finish(workdir, results)
+"""
+
+FIND = """
+from pg.weights import checkpoint, checksums
+if jax.process_index():
+  checksums.damage = None  # only the first process reads all files
+assert checkpoint.find(workdir).name == "2"
+try:
+  checkpoint.find(f"{workdir}/checkpoints/4")
+except ValueError as error:
+  assert "other bytes than were written" in str(error)
+else:
+  raise AssertionError
 """
 
 
@@ -139,6 +153,16 @@ def test_a_run_on_one_host_goes_on_on_two(one, tmp_path):
   assert checkpoint.find(tmp_path).name == "4"
   run(tmp_path, 2)
   check_equal(one, tmp_path)
+
+
+def test_hosts_agree_on_which_checkpoint_is_damaged(tmp_path):
+  state = jax.numpy.arange(4.0)
+  with checkpoint.Manager(tmp_path) as manager:
+    for step in (2, 4):
+      manager.save(step, dict(params=dict(w=state)), {})
+  meta = tmp_path / "checkpoints/4/meta/metadata"
+  meta.write_bytes(meta.read_bytes()[:-1] + b"?")
+  run(tmp_path, 2, script=FIND)
 
 
 def test_two_hosts_of_four_devices_evaluate_like_one_of_eight(tmp_path):

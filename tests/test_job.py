@@ -167,6 +167,27 @@ def test_processes_stop_when_each_has_asked_as_often(calls):
     assert stopped.value.code == 143
 
 
+def test_processes_that_run_on_meanwhile_stop_at_the_same_step():
+  modules, store = stops(4)
+  slow, get = threading.Event(), store.get
+  # The first process hears of the others' counts when they have gone on.
+  store.get = lambda key: slow.wait(0.1) or get(key)
+  steps = [0] * len(modules)
+
+  def work(i):
+    while not modules[i].requested():
+      steps[i] += 1
+      time.sleep(0.001 * i)
+
+  threads = [threading.Thread(target=work, args=[i]) for i in range(4)]
+  for thread in threads:
+    thread.start()
+  store.set("signal", "15")
+  for thread in threads:
+    thread.join(10)
+  assert len({*steps}) == 1 and steps[0] > 0
+
+
 def test_work_that_is_done_again_stops_at_the_same_place():
   modules, store = stops(2)
   for module in modules:

@@ -15,6 +15,10 @@ import os
 import pathlib
 import re
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
 from pg import atomic, progress, tree
 from pg.data import fingerprint
 
@@ -47,6 +51,32 @@ def describe(c, run):
     "data": fingerprint.take(run.data),
     "tokenizer": hashlib.sha256(model).hexdigest()[:16],
   }
+
+
+def check_same(c, run):
+  """Sees that all processes of a job have the same run before them.
+
+  Args:
+    c: the config.
+    run: experiment.Experiment.
+
+  Raises:
+    ValueError: this process does not see what process 0 does.
+  """
+  if jax.process_count() == 1:
+    return
+  now = describe(c, run)
+  now["data"] |= fingerprint.take([task.data for task in run.tasks])
+  own = json.dumps(now).encode()
+  share = multihost_utils.broadcast_one_to_all
+  size = int(share(np.int32(len(own))))
+  first = share(np.frombuffer(own[:size].ljust(size), np.uint8))
+  differ = sum(changes(json.loads(first.tobytes()), json.loads(own)), [])
+  if differ:
+    raise ValueError(
+      "it does not see what process 0 does (was: there, is: here):\n  "
+      + "\n  ".join(differ)
+    )
 
 
 def check(meta, now, total, workdir, *, accept):

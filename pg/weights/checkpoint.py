@@ -292,7 +292,7 @@ def find(path):
   damaged = []
   for folder in _candidates(path):
     try:
-      _verify(folder)
+      _verify_for_all(folder)
     except ValueError as error:
       damaged.append(str(error))
       continue
@@ -373,6 +373,22 @@ def _verify(folder):
     _stored(folder), _meta(folder)
   if found:
     raise ValueError(_damaged(folder, "; ".join(tree.some(found))))
+
+
+def _verify_for_all(folder):
+  """Verifies a checkpoint in the first process of a job; tells the others."""
+  if jax.process_count() == 1:
+    return _verify(folder)
+  said = ""
+  if jax.process_index() == 0:
+    try:
+      _verify(folder)
+    except ValueError as error:
+      said = str(error)
+  said = np.frombuffer(said.encode()[:4096].ljust(4096), np.uint8)
+  said = multihost_utils.broadcast_one_to_all(said).tobytes()
+  if said.strip():
+    raise ValueError(said.decode(errors="replace").strip())
 
 
 @contextlib.contextmanager

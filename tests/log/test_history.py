@@ -10,7 +10,7 @@ import pytest
 from pg import tree
 from pg.data import pipeline
 from pg.log import history
-from tests.support import numbers, numbers_run
+from tests.support import numbers, numbers_run, turns
 from transfers import base
 
 form, registered = numbers.form, numbers.registered
@@ -20,8 +20,8 @@ DATA = dict(
 )
 
 
-def describe(form, *, data=(), change=()):
-  """Returns what a run is, after changes of dataset a and of config keys."""
+def opened(form, *, data=(), change=()):
+  """Returns a config and its run, after changes of dataset a and of keys."""
   c = numbers_run.config()
   with c.unlocked():
     c.data = {"a": DATA["a"] | dict(data), "b": DATA["b"]}
@@ -33,8 +33,13 @@ def describe(form, *, data=(), change=()):
         node = node[name]
       with node.ignore_type():
         node[leaf] = value
-  run = types.SimpleNamespace(data=pipeline.datasets(c.data, c.pp), form=form)
-  return history.describe(c, run)
+  data = pipeline.datasets(c.data, c.pp)
+  tasks = [types.SimpleNamespace(data=data[0]._replace(name="evals.a"))]
+  return c, types.SimpleNamespace(data=data, form=form, tasks=tasks)
+
+
+def describe(form, **changes):
+  return history.describe(*opened(form, **changes))
 
 
 def check(was, now, total=500, *, accept=False, step=100):
@@ -214,3 +219,23 @@ def test_the_history_has_a_line_for_each_resume_with_changes(tmp_path):
   assert [row.pop("step") for row in rows] == [0, 3]
   assert all(row.pop("time")[-6:] == "+00:00" for row in rows)
   assert rows == [lr, seed]
+
+
+@pytest.mark.parametrize(
+  "changes, said",
+  [
+    ({}, ""),
+    (dict(data=dict(size=11)), "data.a.len was 10, is 11\n"),
+    (dict(data=dict(bad=[5])), r"data.evals.a.bad was not set, is \[5\]"),
+    (dict(change={"lr": 2.0}), "lr was 0.0015, is 2.0"),
+  ],
+)
+def test_processes_of_a_job_see_the_same(form, changes, said, monkeypatch):
+  job = turns.Turns(monkeypatch)
+  history.check_same(*opened(form))
+  job.process = 1
+  if not said:
+    return history.check_same(*opened(form))
+  with pytest.raises(ValueError, match="does not see what process 0 does") as e:
+    history.check_same(*opened(form, **changes))
+  assert re.search(said, f"{e.value}\n")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pg.weights import checkpoint, checksums
+from tests.support import turns
 from tests.weights.test_checkpoint import abstract, assert_same, small_state
 
 
@@ -278,3 +279,14 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_damaged(
   monkeypatch.setattr(checksums, "damage", gone)
   with pytest.raises(ValueError, match="20 was removed while it was read: its"):
     checkpoint.find(workdir / "checkpoints/20")
+
+
+def test_one_process_of_a_job_looks_for_damage(workdir, monkeypatch):
+  said = flipped_bit(workdir / "checkpoints/20")
+  checkpoint._verify.cache_clear()
+  job = turns.Turns(monkeypatch)
+  for job.process in range(2):
+    if job.process:
+      monkeypatch.setattr(checksums, "damage", None)
+    with pytest.warns(UserWarning, match=f"20 is damaged.*{said}.*10 is used"):
+      assert checkpoint.find(workdir).name == "10"
