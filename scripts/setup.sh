@@ -80,6 +80,9 @@ forget_half_installed() {
 install() {
   local wanted=(-c "$constraints" -r "$1")
   [[ $1 != requirements.txt ]] || wanted+=("$(jax_here)")
+  # Where only pg.fit looks: see the file.
+  [[ $1 != requirements-fit.txt ]] ||
+    wanted+=(--no-deps --upgrade --target "$venv/fit")
   "$python" -m pip install --quiet --disable-pip-version-check "${wanted[@]}"
 }
 

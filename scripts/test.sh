@@ -2,7 +2,7 @@
 # Runs the tests in .venv, which the first start creates.
 #
 #   bash scripts/test.sh        without those that need torch or a minute each
-#   bash scripts/test.sh --all  all of them; installs torch
+#   bash scripts/test.sh --all  all of them; installs torch and libtpu
 #
 # Further arguments go to pytest: bash scripts/test.sh tests/test_layers.py -x
 set -euo pipefail
@@ -13,6 +13,7 @@ require requirements.txt
 require requirements-dev.txt
 if [[ ${1:-} == --all ]]; then
   require requirements-parity.txt
+  require requirements-fit.txt
   set -- -m "" "${@:2}"
 fi
 # A file's tests share what they have set up: they stay together. Long ones come

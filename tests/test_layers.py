@@ -22,7 +22,7 @@ PATHS = {
   for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-GROUND = r"pg\.(atomic|config|limits|progress|schema|stop|table|tree)"
+GROUND = r"pg\.(atomic|chips|config|limits|progress|schema|stop|table|tree)"
 STORAGE = r"pg\.data\.storage(\..+)?"
 CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"
@@ -36,6 +36,7 @@ MODELS = r"pg\.models(\..+)?"
 ARRAYS = rf"{MODELS}|pg\.(learn(\..+)?|sharding)"
 DECODE = r"pg\.decode(\..+)?"
 WEIGHTS = r"pg\.weights(\..+)?"
+PLAN = r"pg\.plan(\..+)?"
 EVALS = r"pg\.evals(\.(?!metrics).+)?"
 PAGES = r"pg\.log\.pages(\..+)?"
 LOG = r"pg\.log(\.(?!pages).+)?"
@@ -69,6 +70,7 @@ LAYERS = (
     ANY,
   ),
   (BATCHES, rf"{GROUND}|{PP}|{SPINE}|pg\.sharding|{BATCHES}", ANY),
+  (PLAN, f"{GROUND}|{ARRAYS}|{PLAN}", ANY),
   (
     EVALS,
     f"{GROUND}|{CODECS}|{FORMATS}|{SPINE}|{BATCHES}|{ARRAYS}|{DECODE}"

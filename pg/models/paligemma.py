@@ -127,4 +127,4 @@ def init(cfg, rng):
 
 def shapes(cfg):
   """Returns the tree of `init`'s shapes without allocating anything."""
-  return jax.eval_shape(lambda k: init(cfg, k), jax.random.key(0))
+  return jax.eval_shape(lambda: init(cfg, jax.random.key(0)))

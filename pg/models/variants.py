@@ -95,14 +95,19 @@ def from_config(c, vocab_size=None):
   )
 
 
-def compute_dtype(name):
+def compute_dtype(name, platform=None):
   """Returns the dtype of activations; None and "auto" choose by the device.
 
   That is float32 on a CPU, where bfloat16 is slow, and bfloat16 elsewhere.
+
+  Args:
+    name: str or None.
+    platform: str, of what is compiled for; None is that of this machine.
   """
   if name not in (None, "auto"):
     return DTYPES[name]
-  return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  platform = platform or jax.default_backend()
+  return "float32" if platform == "cpu" else "bfloat16"
 
 
 # What users write -> the dtype of activations.

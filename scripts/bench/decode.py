@@ -1,29 +1,28 @@
-"""What a token reads: decoding compiled for a TPU v5e, without one.
+"""What a token reads: decoding compiled for a TPU or a GPU, without one.
 
 python -m scripts.bench decode --variant pg2_3b --batch-size 4 --answers 4
+python -m scripts.bench decode --on h200 --batch-size 64
 
 Compiles the loop that writes answers, and prints what one token reads beside
 the weights and keys that it must read, and every array of a megabyte or more
-that is copied in the loop: there should be none. Needs libtpu (`python -m pip
-install libtpu`), better in an environment of its own: with it jax looks for a
-TPU at every start.
+that is copied in the loop: there should be none. What must be installed for a
+TPU and for a GPU is said in docs/fit.md.
 """
 
 import functools
-import os
-import re
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
 
 from pg import sharding, table
 from pg.decode import loop
 from pg.models import paligemma, variants
+from pg.plan import hlo, target
 
 FLAGS = dict(
+  on=dict(default="v5e", help="v5e, v4, v5p, v6e, h200, h100, a100, l4, t4"),
   variant=dict(default="pg1_3b", help="of pg/models/variants.py"),
   batch_size=dict(type=int, default=1, help="rows"),
   answers=dict(type=int, default=1, help="answers to each row"),
@@ -31,10 +30,6 @@ FLAGS = dict(
   prompt=dict(type=int, default=16, help="text tokens before the answer"),
   max_len=dict(type=int, default=64, help="tokens in the answer"),
 )
-# An instruction of a compiled module, and the sizes of its types.
-_OP = re.compile(r"\s+(?:ROOT )?%?[\w.-]+ = (\w+)\[([\d,]*)\]\S* ([\w-]+)\(")
-_SIZES = dict(pred=1, s8=1, u8=1, bf16=2, f16=2, f32=4, s32=4, u32=4)
-_COPIES = ("copy", "transpose", "concatenate", "convert", "slice", "gather")
 
 
 def compile_loop(args):
@@ -44,11 +39,8 @@ def compile_loop(args):
     the compiled program, and bytes of weights, of prompts' and of answers'
     keys.
   """
-  os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-  chip = topologies.get_topology_desc(
-    platform="tpu", topology_name="v5e:1x1", chips_per_host_bounds=(1, 1, 1)
-  )
-  mesh = sharding.make_mesh({"fsdp": -1}, devices=list(chip.devices))
+  on = target.find(args.on)
+  mesh = sharding.make_mesh({"fsdp": -1}, devices=on.devices)
   place = lambda x: jax.ShapeDtypeStruct(
     x.shape, x.dtype, sharding=sharding.replicated(mesh)
   )
@@ -77,44 +69,36 @@ def compile_loop(args):
     advance = jax.jit(loop.advance, static_argnums=0, donate_argnums=3)
     lowered = advance.lower(cfg, params, prompt, state, rules, args.max_len)
     sizes = map(num_bytes, (params["llm"], prompt.keys, state.keys))
-    return lowered.compile(), *sizes
+    return lowered.compile(compiler_options=on.options), *sizes
 
 
 def num_bytes(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def copies(text, least=1 << 20):
-  """Returns what loops copy in memory: lines "copy bf16[8,2048,256]".
-
-  Fusions copy nothing, and what comes before and after a loop is once.
-  """
-  found, inside = [], False
-  for line in text.splitlines():
-    if line.endswith("{") and not line.startswith(" "):
-      inside = "fused" not in line and not line.startswith("ENTRY")
-    match = _OP.match(line) if inside else None
-    if match and match[3] in _COPIES:
-      dims = [int(d) for d in match[2].split(",") if d]
-      if np.prod(dims) * _SIZES.get(match[1], 4) >= least:
-        found.append(f"{match[3]} {match[1]}[{match[2]}]")
-  return found
+def loop_of(program):
+  """Returns the module of a compiled program, and the name of its loop."""
+  module = hlo.parse(program.as_text())
+  size = functools.partial(hlo.bytes_read, module)
+  return module, max(hlo.loops(module), key=size)
 
 
 def main(args):
   start = time.monotonic()
   program, weights, prompt, answers = compile_loop(args)
   seconds = time.monotonic() - start
-  memory = program.memory_analysis()
+  module, name = loop_of(program)
+  read, must = hlo.bytes_read(module, name), weights + prompt + answers
   sizes = {
     "weights": weights,
     "keys and values of prompts": prompt,
     "keys and values of answers": answers,
-    "all arguments": memory.argument_size_in_bytes,
-    "temporary": memory.temp_size_in_bytes,
+    "what a token reads": read,
+    "temporary": program.memory_analysis().temp_size_in_bytes,
   }
   rows = [(name, f"{size / 2**20:,.1f} MiB") for name, size in sizes.items()]
-  print(f"compiled for a TPU v5e in {seconds:.0f} s")
+  print(f"compiled for {args.on} in {seconds:.0f} s")
   print("\n".join(table.lines(rows, words=[0])))
-  found = copies(program.as_text())
+  print(f"a token reads {read / must:.3f} x weights, keys and values")
+  found = hlo.copies(module, name)
   print("copied in the loop:", ", ".join(found) or "nothing of 1 MiB or more")

@@ -1,0 +1,1 @@
+"""Plans: programs compiled for chips that are not here, and their needs."""

@@ -1,0 +1,90 @@
+"""What a compiled program needs of its devices, and how fast it can be."""
+
+import math
+import os
+
+import jax
+
+from pg.models import flops
+from pg.plan import hlo, target
+
+# Of a chip's peak, what training reaches: PaliGemma's own reached 56 % on a
+# v5e with recomputation counted (arXiv 2407.07726, section 5.6), MaxText 45 to
+# 70 % on TPUs, NVIDIA's JAX toolbox 50 % on H100.
+EFFICIENCY = 0.5
+
+
+def on_device(abstract):
+  """Returns the bytes of a device's shards of a tree of abstract arrays."""
+  return sum(
+    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    for x in jax.tree.leaves(abstract)
+  )
+
+
+def replicated(params):
+  """Returns {name: bytes} of parameters that every device has whole."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+  return {
+    name(path): x.size * x.dtype.itemsize
+    for path, x in leaves
+    if x.sharding.is_fully_replicated
+  }
+
+
+def peak(compiled):
+  """Returns the bytes that a program takes on each device, arguments too."""
+  m = compiled.memory_analysis()
+  kept = m.argument_size_in_bytes + m.output_size_in_bytes
+  kept += m.temp_size_in_bytes - m.alias_size_in_bytes
+  return kept
+
+
+def memory(on):
+  """Returns the bytes that a program can have on each device of a Target."""
+  if on.name != target.HERE:
+    share = target.GPU_SHARE if on.platform == "gpu" else 1.0
+    return share * on.chip.memory
+  stats = on.devices[0].memory_stats() or {}
+  ours = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  return stats.get("bytes_limit", ours / len(on.devices))
+
+
+def step(cfg, c, on, module, efficiency, frozen=()):
+  """Estimates a step of training, and what takes the time.
+
+  Args:
+    cfg: paligemma.Config.
+    c: the config; the longest answer is taken to be `text_len`.
+    on: target.Target with a chip.
+    module: the compiled step, as `hlo.parse` returns it.
+    efficiency: float, of the peak that products reach.
+    frozen: as for `flops.training`.
+
+  Returns:
+    dict of floats: `flops` and `repeated` of an example; seconds for
+    `products`, `memory` and `links`, each if nothing else took time; `seconds`
+    of the step, the largest of them, the others going on meanwhile.
+  """
+  L, M = c.text_len, c.num_images
+  forward = flops.per_example(cfg, L, num_images=M)
+  useful = flops.training(forward, frozen).total
+  repeated = flops.recomputed(cfg, L, num_images=M).total
+  each = (useful + repeated) * c.batch_size / len(on.devices)
+  found = hlo.collectives(module, loss_chunks(L))
+  # An all-reduce is a reduce-scatter and an all-gather.
+  moved = sum(n * (1 + (k == "all-reduce")) for k, (_, n) in found.items())
+  read = hlo.bytes_read(module, "", loss_chunks(L))
+  times = dict(
+    products=each / (on.chip.flops * efficiency),
+    memory=read / on.chip.bandwidth,
+    links=moved / on.chip.link,
+  )
+  ours = dict(flops=useful, repeated=repeated, collectives=found, read=read)
+  return ours | times | dict(seconds=max(times.values()))
+
+
+def loss_chunks(num_text):
+  """Returns how often the vocabulary loss's loop runs, at most."""
+  return -(-num_text // 8)
