@@ -3,9 +3,11 @@
 import importlib
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
+from pg.plan import hlo
 from scripts import bench
 from scripts.bench import __main__ as entry
 from scripts.bench import decode
@@ -64,21 +66,33 @@ def test_jobs_take_turns_and_ratios_are_of_rounds(capsys):
 MODULE = """HloModule jit_advance
 
 %fused_computation.1 (p: bf16[8,2048,256]) -> f32[8,2048,256] {
+  %p = bf16[8,2048,256]{2,1,0} parameter(0)
   %convert.1 = f32[8,2048,256]{2,1,0} convert(%p)
+  ROOT %add.1 = f32[8,2048,256]{2,1,0} add(%convert.1, %convert.1)
 }
 
-%region_0.174 (state: (s32[], bf16[4,64,4,256])) -> (s32[], bf16[4,64,4,256]) {
+%region_0.174 (state: (s32[], bf16[8,2048,256])) -> (s32[], bf16[4,64,4,256]) {
+  %get-tuple-element.5 = bf16[8,2048,256]{2,1,0} get-tuple-element(%state), index=1
   %copy.7 = bf16[4,512,4,256]{3,2,1,0} copy(%get-tuple-element.3)
   %copy.8 = bf16[4,64]{1,0} copy(%get-tuple-element.4)
-  %fusion.2 = f32[8,2048,256]{2,1,0} fusion(%p), calls=%fused_computation.1
+  %fusion.2 = f32[8,2048,256]{2,1,0} fusion(%get-tuple-element.5), calls=%fused_computation.1
+}
+
+%region_1.175 (state.1: (s32[])) -> pred[] {
+  %get-tuple-element.6 = s32[] get-tuple-element(%state.1), index=0
+  ROOT %lt.1 = pred[] compare(%get-tuple-element.6, %get-tuple-element.6), direction=LT
 }
 
 ENTRY %main.177 (params: bf16[8,2048,256]) -> s32[] {
   %copy.9 = bf16[8,2048,256]{2,1,0} copy(%params)
+  ROOT %while.1 = (s32[]) while(%copy.9), condition=%region_1.175, body=%region_0.174
 }
-"""
+"""  # noqa: E501, as compilers print it
 
 
-def test_copies_are_found_in_loops_and_nowhere_else():
-  assert decode.copies(MODULE) == ["copy bf16[4,512,4,256]"]
-  assert decode.copies(MODULE, 2**23) == []
+def test_copies_are_found_in_the_loop_and_nowhere_else():
+  program = mock.Mock(as_text=lambda: MODULE)
+  module, name = decode.loop_of(program)
+  assert hlo.copies(module, name) == ["copy bf16[4,512,4,256]"]
+  assert hlo.copies(module, name, 2**23) == []
+  assert hlo.bytes_read(module, name) == 8 * 2048 * 256 * 2

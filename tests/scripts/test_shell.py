@@ -16,6 +16,8 @@ ROOT = paths.ROOT
 
 # How pip is told the versions.
 BY = "-c constraints.txt"
+# libtpu has a folder of its own.
+LIBTPU = f"{BY} -r requirements-fit.txt --no-deps --upgrade --target .venv/fit"
 # How scripts/test.sh has pytest use several cores.
 SPREAD = "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 # Stands for python3 and, copied there, for .venv/bin/python. $PIP says what pip
@@ -262,7 +264,7 @@ def test_tests_run_without_torch_unless_all_are_wanted(place):
   assert place.pip_calls() == wanted
   place.run("test.sh", "--all", "-x")
   assert place.last_call() == f"-m pytest {SPREAD} -m  -x"
-  assert place.pip_calls() == [f"{BY} -r requirements-parity.txt"]
+  assert place.pip_calls() == [f"{BY} -r requirements-parity.txt", LIBTPU]
   assert place.run("test.sh", "--all") == (0, "")
   assert place.pip_calls() == []
 
@@ -300,7 +302,7 @@ def test_ci_runs_all_tests_on_the_oldest_python_and_some_on_the_newest(place):
   wanted[0] += " jax"
   newest = ["-c /dev/null -r requirements.txt jax"]
   newest += ["-c /dev/null -r requirements-dev.txt"]
-  assert place.pip_calls() == wanted + newest
+  assert place.pip_calls() == [*wanted, LIBTPU, *newest]
 
 
 def test_ci_fails_where_only_the_newest_libraries_do(place):
