@@ -5,10 +5,13 @@ What is written has a temporary name beside its target until it is complete.
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
 import uuid
+
+_URL = re.compile(r"[A-Za-z][\w+.-]+:/")
 
 
 @contextlib.contextmanager
@@ -52,12 +55,19 @@ def named(path):
     raise
 
 
+def is_url(path):
+  """Says whether a name is no file's here, as gs://bucket and gs:/bucket."""
+  return bool(_URL.match(str(path)))
+
+
 def check(path):
   """Sees that a file can be written, before a long work; makes its folder.
 
   Raises:
+    ValueError: it is not to be here.
     OSError: it cannot.
   """
+  _check_here(path)
   if os.path.isdir(path):
     raise IsADirectoryError(f"{path} is a folder; name a file in it")
   folder = os.path.dirname(os.path.abspath(path))
@@ -72,10 +82,17 @@ def check_folder(path):
   Raises:
     ValueError: no name, or that of a file.
   """
-  if not path.strip():
+  if not os.fspath(path).strip():
     raise ValueError(f"--workdir {path!r}: wanted the name of a folder")
+  _check_here(path)
   if os.path.exists(path) and not os.path.isdir(path):
     raise ValueError(f"--workdir {path} is a file: wanted a folder")
+
+
+def _check_here(path):
+  """Raises ValueError before a folder is made that is called "gs:"."""
+  if is_url(os.fspath(path)):
+    raise ValueError(f"{path}: wanted a file or a folder on this machine")
 
 
 def write(path, content, *, sync=True):

@@ -27,6 +27,7 @@ from pg.evals import metrics as metrics_lib
 from pg.evals import task as evals_task
 from pg.inspect import inspection, terminal
 from pg.inspect import rows as rows_lib
+from pg.log import mirror
 from pg.log.pages import check as check_page
 from pg.pp import image as image_ops
 from pg.weights import load
@@ -314,6 +315,11 @@ def plain_config(args):
 
 
 def main(args):
+  with mirror.out(args.out) as args.out:
+    _check(args)
+
+
+def _check(args):
   given = ("train", "image_root", *DEFAULTS)
   given = [k for k in given if getattr(args, k) is not None]
   if args.config and given:

@@ -22,6 +22,7 @@ import numpy as np
 
 from pg import command, config, progress, tree
 from pg.codecs import tokenizer
+from pg.log import mirror
 from pg.weights import (
   hf,
   hf_config,
@@ -195,7 +196,8 @@ def _compare(written, reader, specs, read):
 
 def main(args):
   given = dict(vars(args))
-  convert(model=given.pop("tokenizer"), quiet=False, **given)
+  with mirror.out(given.pop("dst"), is_new=True) as dst:
+    convert(dst=dst, model=given.pop("tokenizer"), quiet=False, **given)
   print(f"{args.dst}: written{' and compared' if args.check else ''}")
 
 

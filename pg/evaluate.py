@@ -35,12 +35,13 @@ import re
 import ml_collections
 
 from pg import atomic, command, experiment, progress
+from pg.data.storage import bucket, files
 from pg.evals import compare as compare_lib
 from pg.evals import records, submit
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import state as state_lib
-from pg.log import history
+from pg.log import history, mirror
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
 from pg.pp import flavours
@@ -143,13 +144,25 @@ def read(path):
   Raises:
     ValueError: none there, or a file with a bad line.
   """
-  found = _files(pathlib.Path(path))
+  found = _files(_here(path))
   if not found:
     raise ValueError(
       f"no predictions in {path}; wanted a run's folder, one with files such as"
       " val-000000100.jsonl, or such a file"
     )
   return {name: records.read(file) for name, file in found.items()}
+
+
+def _here(name):
+  """Returns the path of a file, or of a run's folder without its checkpoints.
+
+  That of a bucket is downloaded.
+  """
+  if bucket.is_bucket(name):
+    is_file = os.path.splitext(name)[1] in (".json", ".jsonl")
+    small = lambda file: not file.startswith("checkpoints/")
+    name = files.local(name, None if is_file else small)
+  return pathlib.Path(name)
 
 
 def _files(path):
@@ -189,6 +202,13 @@ def _evaluate(args):
       raise ValueError(
         f"{error}. Released weights have no folder for results: add --workdir"
       ) from error
+  with mirror.open(workdir) as workdir:
+    _evaluate_into(workdir, c, args)
+
+
+def _evaluate_into(workdir, c, args):
+  """Runs evaluators; results go to a folder."""
+  path = args.checkpoint
   other = args.compare and _other(args.compare)
   results = evaluate(c, path, workdir, args.pp)
   found = {name: r.records for name, r in results.items() if r.records}
@@ -212,7 +232,7 @@ def _config_of_run(path):
   """
   try:
     file = os.path.join(checkpoint.workdir_of(path), "config.json")
-    with open(file, encoding="utf-8") as f:
+    with open(files.local(file), encoding="utf-8") as f:
       c = ml_collections.ConfigDict(json.load(f))
   except (ValueError, OSError) as error:
     raise ValueError(
@@ -227,7 +247,7 @@ def _other(names):
   """Returns the predictions to compare with; None where they are to be made."""
   if len(names) != 1:
     raise ValueError("with a --config, --compare takes one checkpoint or run")
-  path = pathlib.Path(names[0])
+  path = _here(names[0])
   is_there = path.suffix == ".jsonl" or _files(path)
   return read(path) if is_there else None
 
@@ -239,14 +259,14 @@ def _compare(names):
       f"--compare got {len(names)} run without a --config; it takes two, or a"
       " --config and --checkpoint to compare one with"
     )
-  metrics = {}
-  for name in names:
-    path = os.path.join(name, "config.json")
+  metrics, here = {}, list(map(_here, names))
+  for folder in here:
+    path = os.path.join(folder, "config.json")
     if os.path.exists(path):
       with open(path, encoding="utf-8") as f:
         evals = json.load(f).get("evals", {})
       metrics |= {k: how.get("metric", "exact") for k, how in evals.items()}
-  compare(*((name, read(name)) for name in names), metrics)
+  compare(*((name, read(path)) for name, path in zip(names, here)), metrics)
 
 
 def _rewrite(args):
@@ -275,7 +295,8 @@ def _rewrite(args):
 
 def main(args):
   if args.predictions:
-    _rewrite(args)
+    with mirror.out(args.out) as args.out:
+      _rewrite(args)
   elif args.out or args.submit:
     raise ValueError(
       "--out and --submit go with --predictions; a --config writes into"

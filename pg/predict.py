@@ -33,7 +33,9 @@ import numpy as np
 from PIL import Image
 
 from pg import atomic, command, config, model, progress
+from pg.data.storage import files as files_lib
 from pg.decode import constraint, sampling
+from pg.log import mirror
 from pg.pp import clip
 from pg.pp import image as image_ops
 
@@ -101,7 +103,7 @@ def questions(args):
   found, root = [], os.path.dirname(args.data)
   if args.image:
     raise ValueError("--image or --data, whose lines name their images")
-  with open(args.data, "rb") as lines:
+  with open(files_lib.local(args.data), "rb") as lines:
     for number, line in enumerate(lines, start=1):
       if not line.strip():
         continue
@@ -295,6 +297,11 @@ def converse(names, args, loaded, how, lines=None):
 
 
 def main(args):
+  with mirror.out(args.out) as args.out:
+    _predict(args)
+
+
+def _predict(args):
   asked, lines = questions(args), None
   if len(asked) > 1 and asked[0][1] is None:
     raise ValueError("a --prompt is wanted for several images")

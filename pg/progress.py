@@ -17,14 +17,24 @@ _QUERY = re.compile(
   r"(://[^\s?'\"]{0,2000}\?)[^\s'\"#]+?"
   r"(?=(:\d{1,9})?[:;,.)\]]{0,9}(['\"#\s]|$))"
 )
+_names = {}  # path -> what it is called
+
+
+def call(path, name):
+  """Lets all that is printed call a path, and what is in it, by a name."""
+  _names[path] = name
 
 
 def plain(text):
   r"""Returns text whose control characters are written out, as "\u001b".
 
-  So nobody's data works the terminal; JSON stays what it was.
+  So nobody's data works the terminal; JSON stays what it was. Paths have the
+  names that `call` gave them.
   """
-  return _CONTROL.sub(lambda c: f"\\u{ord(c[0]):04x}", str(text))
+  text = str(text)
+  for path, name in _names.items():
+    text = text.replace(path, name)
+  return _CONTROL.sub(lambda c: f"\\u{ord(c[0]):04x}", text)
 
 
 def safe(text):

@@ -23,7 +23,7 @@ from pg.data import pipeline, stream
 from pg.evals import run as evals_run
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
-from pg.log import history, lock
+from pg.log import history, lock, mirror
 from pg.log import run as log_run
 from pg.models import paligemma
 from pg.weights import checkpoint, load
@@ -148,7 +148,7 @@ def fit(c, workdir, *, accept=False):
 
   Args:
     c: the config.
-    workdir: str, made if needed.
+    workdir: str, made if needed, or a mirror.Mirror.
     accept: bool, whether to go on whatever has changed since it began.
 
   Returns:
@@ -168,7 +168,11 @@ def fit(c, workdir, *, accept=False):
     baseline = experiment.baseline(run)
 
     # 1) The state, and where in the data it stands.
-    manager = checkpoint.Manager(workdir, max_checkpoints=c.max_checkpoints)
+    manager = checkpoint.Manager(
+      str(workdir),
+      max_checkpoints=c.max_checkpoints,
+      before=mirror.pusher(workdir),
+    )
     stack.enter_context(manager)
     step, counts, changes = manager.latest() or 0, {}, {}
     if step:
@@ -248,7 +252,8 @@ def check_finite(step, measured, manager):
 
 
 def main(args):
-  fit(args.config, args.workdir, accept=args.accept_changes)
+  with mirror.open(args.workdir, hold=True) as workdir:
+    fit(args.config, workdir, accept=args.accept_changes)
 
 
 if __name__ == "__main__":

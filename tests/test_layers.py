@@ -78,13 +78,14 @@ LAYERS = (
     ANY,
   ),
   (PAGES, f"{GROUND}|{CODECS}|{INSPECT}|{LOG}|{PAGES}", ANY),
-  (LOG, f"{GROUND}|{SPINE}|{BATCHES}|{PAGES}|{LOG}", ANY),
+  (LOG, f"{GROUND}|{STORAGE}|{SPINE}|{BATCHES}|{PAGES}|{LOG}", ANY),
   (r"pg", r"pg\.model", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = (
-  r"pg\.(job|data\.(pipeline|stream)|log\.(run|lock|pages\.predictions)"
+  r"pg\.(job|data\.(pipeline|stream)"
+  r"|log\.(run|lock|bucket_lock|mirror|pages\.predictions)"
   r"|weights\.checkpoint|evals\.run)"
 )
 

@@ -9,9 +9,15 @@ A workdir's `checkpoints/` has one folder per saved step, named by the step:
 The arrays are stored under flat names (`params/llm/final_norm/scale`), so a
 checkpoint knows neither the Python types nor the devices of the state it came
 from. A folder gets its final name when it is complete and loses it before it is
-deleted: a process killed at any moment leaves no half a checkpoint. One whose
+deleted: a process killed at any moment leaves no half a checkpoint. A bucket
+has no folders that could be renamed: there one is complete when it has the file
+`commit_success.txt`, which is written last and deleted first. One whose
 checksums say that it is damaged is never used; whoever reads a run takes the
 newest good one, and training sets the bad one aside as `damaged-500`.
+
+Orbax writes to gs:// by itself, and reads from there, on all hosts at once.
+What goes to another bucket (s3://) is written here first and uploaded, and
+downloaded to be read: that can be done by one process.
 
 All files are compared before any is read: those of the optimizer, too, where
 only parameters are wanted, as Orbax writes both into the same files.
@@ -19,8 +25,11 @@ only parameters are wanted, as Orbax writes both into the same files.
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import logging
+import os
+import shutil
 import sys
 import warnings
 
@@ -31,6 +40,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from pg import tree
+from pg.data.storage import bucket, index, remote
 from pg.weights import checksums, tensors
 
 # Orbax logs a dozen lines per save; its failures arrive as exceptions.
@@ -66,19 +76,20 @@ class Manager:
       manager.save(500, state, dict(step=500))
   """
 
-  def __init__(self, workdir, *, max_checkpoints=None):
+  def __init__(self, workdir, *, max_checkpoints=None, before=lambda: None):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
 
     Those that are damaged and newer than the newest good one are renamed.
 
     Args:
-      workdir: str or path.
+      workdir: str or path, also of a folder in a bucket.
       max_checkpoints: int, how many of the newest to keep, None is all of them.
         One more is there until the next save.
+      before: function that each process calls before a save is complete.
 
     Raises:
-      ValueError: there are checkpoints, but not a good one, or max_checkpoints
-        is below 1.
+      ValueError: there are checkpoints, but not a good one, max_checkpoints is
+        below 1, or several processes cannot write there.
       OSError: the folder cannot be made.
     """
     if max_checkpoints is not None and max_checkpoints < 1:
@@ -86,8 +97,9 @@ class Manager:
         f"max_checkpoints is {max_checkpoints}; wanted how many to keep, 1 or"
         " more, or None for all"
       )
-    self._folder = epath.Path(workdir).resolve() / "checkpoints"
-    self._max_checkpoints = max_checkpoints
+    self._folder = _absolute(workdir) / "checkpoints"
+    self._max_checkpoints, self._before = max_checkpoints, before
+    self._transit = _transit(self._folder)
     # Not Orbax's CheckpointManager: it lists steps that are still being written
     # and deletes old ones in place, where a kill leaves half of one.
     self._saver = ocp.AsyncCheckpointer(
@@ -97,18 +109,19 @@ class Manager:
     self._saving = None  # the folder's final name
     interrupted = False
     if jax.process_index() == 0:
-      self._folder.mkdir(parents=True, exist_ok=True)
-      partial = list(self._folder.glob(f"*{_PARTIAL}*"))
+      if not bucket.is_bucket(self._folder):
+        self._folder.mkdir(parents=True, exist_ok=True)
+      partial = _partial(self._folder)
       interrupted = bool(partial)
       for folder in partial:
-        folder.rmtree()
+        _delete(folder)
       self._set_aside()
     # bool, whether the run before ended while it saved; the other processes
     # wait here until all is in order.
     self.interrupted = bool(
       multihost_utils.broadcast_one_to_all(np.int32(interrupted))
     )
-    bad = sorted(p.name for p in self._folder.glob(f"{_DAMAGED}*"))
+    bad = sorted(x for x in _listed(self._folder) if x.startswith(_DAMAGED))
     if bad and self.latest() is None:
       raise ValueError(
         f"{self._folder} has no good checkpoint left, only {', '.join(bad)}."
@@ -138,9 +151,11 @@ class Manager:
         " another workdir"
       )
     self._forget_old()
+    if jax.process_index():  # the first process does it in _seal
+      self._before()
     flat = _flat(state)
     args = {name: save_args(name, leaf) for name, leaf in flat.items()}
-    self._saving = self._folder / str(step)
+    self._saving = (self._transit or self._folder) / str(step)
     with self._explained():
       self._saver.save(
         self._saving,
@@ -156,7 +171,7 @@ class Manager:
 
   def meta(self, step):
     """Returns the dict that was saved with the state of a step."""
-    return _meta(self._folder / str(step))
+    return _meta(self._near(step))
 
   def restore(self, step, abstract):
     """Reads a train state, on whatever devices it is wanted.
@@ -180,12 +195,14 @@ class Manager:
         f"no checkpoint of step {step} in {self._folder}; there are"
         f" {steps(self._folder)}"
       )
+    near = self._near(step)
     if jax.process_index() == 0:
-      _verify(folder)
-    wanted, stored = _flat(abstract), _stored(folder)
+      _verify(near)
+    wanted, stored = _flat(abstract), _stored(near)
     _check(wanted, stored, folder, dtypes=True)
-    restored = tree.flatten(_restore(folder, wanted))
+    restored = tree.flatten(_restore(near, wanted))
     leaves = [restored[name] for name in wanted]
+    self._empty_transit()
     return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
   def wait(self):
@@ -210,29 +227,49 @@ class Manager:
     self.close()
 
   def _forget_old(self):
+    self._empty_transit()
     if jax.process_index() == 0 and self._max_checkpoints:
       for step in steps(self._folder)[: -self._max_checkpoints]:
         old = self._folder / str(step)
-        old.rename(f"{old}{_PARTIAL}-old").rmtree()
+        if not bucket.is_bucket(old):
+          old = old.rename(f"{old}{_PARTIAL}-old")
+        _delete(old)
+
+  def _near(self, step):
+    """Returns a step's folder where Orbax can read it."""
+    folder = self._folder / str(step)
+    return readable(folder, self._transit) if self._transit else folder
+
+  def _empty_transit(self):
+    if self._transit:
+      shutil.rmtree(self._transit, ignore_errors=True)
 
   def _seal(self):
     """Writes checksums; Orbax calls it when all but the commit is done."""
-    partial = epath.Path(f"{self._saving}{_PARTIAL}")
-    # A bucket cannot rename: there the folder has its final name.
-    checksums.write(partial if partial.exists() else self._saving)
+    folder = self._saving
+    # In a bucket it has its final name already.
+    if not bucket.is_bucket(folder):
+      folder = epath.Path(f"{folder}{_PARTIAL}")
+    checksums.write(folder)
+    self._before()
+    if self._transit:
+      (folder / _COMMIT).write_text("")
+      there = f"{self._folder}/{self._saving.name}"
+      bucket.upload(folder, there, last=[_COMMIT])
 
   def _set_aside(self):
     """Renames what is damaged and newer than the newest good checkpoint."""
     _verify.cache_clear()
     for folder in _folders(self._folder):
       try:
-        return _verify(folder)
+        return _verify(self._near(folder.name))
       except ValueError as error:
         first = f"{_DAMAGED}{folder.name}"
         others = (f"{first}-{i}" for i in itertools.count(2))
         names = itertools.chain([first], others)
-        name = next(x for x in names if not (self._folder / x).exists())
-        folder.rename(self._folder / name)
+        there = _listed(self._folder)
+        name = next(x for x in names if x not in there)
+        _move(folder, self._folder / name)
         latest = self.latest()
         left = "none is left"
         if latest is not None:
@@ -246,11 +283,15 @@ class Manager:
     try:
       yield
     except (OSError, ValueError) as error:  # ValueError is TensorStore's
-      latest = self.latest()
+      said = f"{error}\nIs the disk full? Make room and start again:"
+      if bucket.is_bucket(self._folder):
+        said = f"{bucket.reason(error)}\nThe same command continues:"
+      left = "from the last step that was saved"
+      with contextlib.suppress(OSError):  # a bucket may not answer
+        latest = self.latest()
+        left = f"step {latest} is intact" if latest else "no step was saved yet"
       raise OSError(
-        f"could not write a checkpoint to {self._folder}: {error}\nIs the disk"
-        " full? Make room and start again:"
-        f" {f'step {latest} is intact' if latest else 'no step was saved yet'}"
+        f"could not write a checkpoint to {self._folder}: {said} {left}"
       ) from error
 
 
@@ -273,9 +314,8 @@ def save_args(name, leaf):
 
 def steps(folder):
   """Returns the sorted steps with a complete checkpoint in `checkpoints/`."""
-  folder = epath.Path(folder)
-  found = folder.iterdir() if folder.exists() else ()
-  return sorted(int(p.name) for p in found if p.name.isdigit() and _complete(p))
+  found = _folders(epath.Path(folder))
+  return sorted(int(p.name) for p in found if _complete(p))
 
 
 def find(path):
@@ -292,7 +332,7 @@ def find(path):
   damaged = []
   for folder in _candidates(path):
     try:
-      _verify_for_all(folder)
+      _verify_for_all(readable(folder))
     except ValueError as error:
       damaged.append(str(error))
       continue
@@ -308,11 +348,13 @@ def _candidates(path):
   Raises:
     ValueError: there is no complete checkpoint.
   """
-  path = epath.Path(path).resolve()
-  if _complete(path) or path.match("checkpoints/[0-9]*") and path.exists():
+  path = _absolute(path)
+  if _complete(path) or path.match("checkpoints/[0-9]*") and _exists(path):
     return [path]
   for folder in (path / "checkpoints", path):
-    if steps(folder):
+    if saved := steps(folder):
+      if bucket.is_bucket(folder):  # the others may be being written
+        return [folder / str(step) for step in reversed(saved)]
       return _folders(folder)
   raise ValueError(
     f"no checkpoint in {path}; wanted the workdir of a run that has saved one,"
@@ -341,7 +383,7 @@ def restore_params(path, abstract=None):
     ValueError: no checkpoint, or one of other parameters; every difference is
       listed.
   """
-  folder = find(path)
+  folder = readable(find(path))
   stored = {k: v for k, v in _stored(folder).items() if k.startswith("params/")}
   if abstract is None:
     return _restore(folder, stored)["params"]
@@ -350,14 +392,98 @@ def restore_params(path, abstract=None):
   return _restore(folder, wanted)["params"]
 
 
+def _absolute(path):
+  """Returns an epath.Path that does not depend on where this process is."""
+  path = os.fspath(path)
+  return (
+    epath.Path(path) if bucket.is_bucket(path) else epath.Path(path).resolve()
+  )
+
+
+def _listed(folder):
+  """Returns {name: whether it is a folder}; {} where there is no folder."""
+  if bucket.is_bucket(folder):
+    return bucket.children(str(folder))
+  if not folder.is_dir():
+    return {}
+  return {path.name: path.is_dir() for path in folder.iterdir()}
+
+
+def _exists(folder):
+  is_there = bucket.children if bucket.is_bucket(folder) else os.path.exists
+  return bool(is_there(str(folder)))
+
+
 def _folders(folder):
   """Returns the folders of all steps, complete or not, the newest first."""
-  found = (p for p in folder.iterdir() if p.name.isdigit() and p.is_dir())
-  return sorted(found, key=lambda p: int(p.name), reverse=True)
+  found = _listed(folder).items()
+  names = [name for name, is_folder in found if is_folder and name.isdigit()]
+  return [folder / name for name in sorted(names, key=int, reverse=True)]
 
 
 def _complete(folder):
-  return (folder / _COMMIT).exists()
+  return _COMMIT in _listed(folder)
+
+
+def _partial(folder):
+  """Returns what was being written or deleted in `checkpoints/` at a kill."""
+  found = [folder / name for name in _listed(folder) if _PARTIAL in name]
+  if bucket.is_bucket(folder):
+    found += [p for p in _folders(folder) if not _complete(p)]
+  return found
+
+
+def _delete(folder):
+  """Deletes a folder that has no step's name, or is in a bucket."""
+  if not bucket.is_bucket(folder):
+    return folder.rmtree()
+  bucket.remove(f"{folder}/{_COMMIT}")
+  bucket.remove(str(folder))
+
+
+def _move(folder, target):
+  if bucket.is_bucket(folder):
+    bucket.move(str(folder), str(target))
+  else:
+    folder.rename(target)
+
+
+def _transit(folder):
+  """Returns an empty folder for what goes to a bucket that Orbax cannot use.
+
+  Elsewhere it is None.
+
+  Raises:
+    ValueError: several processes would write parts of it on several disks.
+  """
+  if _is_direct(folder):
+    return None
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"{folder}: {jax.process_count()} processes can save to gs:// or to a"
+      " folder that all of them see; to other buckets only one can"
+    )
+  key = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+  path = index.folder() / "transit" / key
+  shutil.rmtree(path, ignore_errors=True)
+  return epath.Path(path)
+
+
+def _is_direct(folder):
+  """Says whether Orbax can read and write a folder where it is."""
+  return not bucket.is_bucket(folder) or str(folder).startswith("gs://")
+
+
+def readable(folder, cache=None):
+  """Returns where Orbax can read a checkpoint: downloaded if need be.
+
+  Args:
+    folder: epath.Path.
+    cache: folder of downloads; None is that of weights.
+  """
+  if _is_direct(folder):
+    return folder
+  return epath.Path(remote.fetch(str(folder), cache))
 
 
 @functools.cache  # a verb asks for the same checkpoint a few times
@@ -369,7 +495,7 @@ def _verify(folder):
   found = checksums.damage(folder)
   if not _complete(folder):
     found = [f"{_COMMIT}: missing"]
-  elif not (folder / checksums.FILE).exists():
+  elif checksums.FILE not in _listed(folder):
     _stored(folder), _meta(folder)
   if found:
     raise ValueError(_damaged(folder, "; ".join(tree.some(found))))
@@ -399,13 +525,15 @@ def _reading(folder):
   except jax.errors.JaxRuntimeError:  # such as too little memory
     raise
   except Exception as error:
+    if bucket.is_bucket(folder) and bucket.is_refusal(error):
+      raise OSError(f"cannot read {folder}: {bucket.reason(error)}") from error
     said = str(error).strip().partition("\n")[0]
     said = _damaged(folder, f"{type(error).__name__}: {said}")
     raise ValueError(said) from error
 
 
 def _damaged(folder, found):
-  if folder.exists():
+  if _exists(folder):
     return f"{folder} is damaged ({found})"
   return (
     f"{folder} was removed while it was read: its run saved a newer one; try"

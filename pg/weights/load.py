@@ -24,6 +24,7 @@ import numpy as np
 
 from pg import config, sharding, tree
 from pg.codecs import tokenizer as tokenizer_lib
+from pg.data.storage import bucket, remote
 from pg.models import gemma, paligemma, variants
 from pg.pp import flavours
 from pg.weights import (
@@ -42,7 +43,6 @@ from pg.weights import (
 BESIDE = "hf"  # the folder beside an .npz, or in a run, with the rest
 PADDING = "padding.npy"
 _TOWERS = ("img", "llm")
-_BUCKETS = ("gs://", "s3://", "az://")  # where Orbax reads by itself
 _LAYERS = "llm/layers/"
 _POSITIONS = "img/pos_embedding"
 _PART = re.compile(r"(img|llm)=")
@@ -330,10 +330,20 @@ class _Resampled:
 
 def _local(path):
   """Returns a path that can be opened; runs of ours are not downloaded."""
-  if path.startswith(_BUCKETS):
-    with contextlib.suppress(ValueError, OSError, ImportError):
-      return str(checkpoint.find(path))
+  if bucket.is_bucket(path):
+    try:
+      checkpoint.workdir_of(path)
+    except ValueError:  # it is none of ours
+      return hub.resolve(path)
+    return str(checkpoint.find(path))
   return hub.resolve(path)
+
+
+def _of_run(workdir, name):
+  """Returns the path here of what is in a run's folder, or would be."""
+  path = os.path.join(workdir, name)
+  there = bucket.is_bucket(workdir) and name in bucket.children(workdir)
+  return remote.fetch(path) if there else path
 
 
 def whole(reader, name, dtype=None):
@@ -388,11 +398,10 @@ def _open_run(name, path):
   """Opens a run of ours, or a checkpoint in it."""
   reader = orbax.Reader(path)
   workdir = checkpoint.workdir_of(path)
-  if os.path.isdir(folder := os.path.join(workdir, BESIDE)):
+  if os.path.isdir(folder := _of_run(workdir, BESIDE)):
     return _with_beside(name, reader, folder, run=path)
-  file, model = (
-    os.path.join(workdir, x) for x in ("config.json", "tokenizer.model")
-  )
+  file = _of_run(workdir, "config.json")
+  model = _of_run(workdir, "tokenizer.model")
   try:
     c = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
   except OSError as error:

@@ -25,7 +25,7 @@ class Reader:
     Raises:
       ValueError: there is none.
     """
-    self._folder = checkpoint.find(path) / "state"
+    self._folder = checkpoint.readable(checkpoint.find(path)) / "state"
     self._stores, self._block = {}, (None, 0, None)
     stored = ocp.PyTreeCheckpointHandler().metadata(self._folder).tree
     self.specs = {

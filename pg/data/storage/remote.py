@@ -295,7 +295,9 @@ def _append(fs, path, part, done, size, most):
     ) as bar,
   ):
     source.seek(done)
-    while sink.tell() <= most and (chunk := source.read(_CHUNK)):
+    # Not far beyond the end: gcsfs asks for parts, and gives up if one is empty.
+    wanted = lambda: min(_CHUNK, most + 1 - sink.tell())
+    while sink.tell() <= most and (chunk := source.read(wanted())):
       sink.write(chunk)
       bar.update(len(chunk))
 
