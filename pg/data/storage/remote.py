@@ -295,9 +295,9 @@ def _append(fs, path, part, done, size, most):
     ) as bar,
   ):
     source.seek(done)
-    # Not far beyond the end: gcsfs asks for parts, and gives up if one is empty.
-    wanted = lambda: min(_CHUNK, most + 1 - sink.tell())
-    while sink.tell() <= most and (chunk := source.read(wanted())):
+    # Not far beyond the end: gcsfs asks for parts, and none may be empty.
+    left = lambda: _CHUNK if size is None else size + 1 - sink.tell()
+    while sink.tell() <= most and (chunk := source.read(min(_CHUNK, left()))):
       sink.write(chunk)
       bar.update(len(chunk))
 
