@@ -92,6 +92,8 @@ def make(c, shapes, total, num_examples=None):
     for kind in {tree.match(c.schedule, k) for k in names} - {None}
   }
   decay = lambda factor: optax.add_decayed_weights(c.wd * factor)
+  # Zero times the parameters would be a buffer of their size.
+  decays = _by_rule(c.wd_mult, shapes, decay, without=0.0) if c.wd else ()
   scheduled = lambda kind: optax.scale_by_learning_rate(curves[kind])
   is_free = _where(c.schedule, shapes, lambda kind: kind is not None)
   clip = optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else None
@@ -101,7 +103,7 @@ def make(c, shapes, total, num_examples=None):
     optax.chain(
       optax.scale(c.lr),
       *_by_rule(c.lr_mult, shapes, optax.scale, without=1.0),
-      *_by_rule(c.wd_mult, shapes, decay, without=0.0),
+      *decays,
     ),
     *_by_rule(c.schedule, shapes, scheduled, without=None),
   ]

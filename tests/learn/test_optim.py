@@ -108,6 +108,15 @@ def test_weight_decay_follows_the_schedule_but_not_the_learning_rate():
     np.testing.assert_allclose(decayed, [1, 0.995, 0.995 * 0.99], rtol=1e-6)
 
 
+def test_without_weight_decay_parameters_are_not_read():
+  c = options(wd=0.0, wd_mult=((".*", 1.0),))
+  tx = optim.make(c, arrays(PARAMS), TOTAL)
+  tx.update(arrays(GRADIENTS[0]), tx.init(arrays(PARAMS)))
+  tx = optim.make(options(), arrays(PARAMS), TOTAL)
+  with pytest.raises(ValueError, match="params"):  # else the above is empty
+    tx.update(arrays(GRADIENTS[0]), tx.init(arrays(PARAMS)))
+
+
 def test_by_default_only_kernels_decay():
   zero = [jax.tree.map(lambda x: 0.0 * x, arrays(g)) for g in GRADIENTS]
   *_, (params, _) = steps(options(), zero)
