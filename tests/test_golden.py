@@ -20,7 +20,7 @@ from pg import train, tree
 from pg.decode import beam, loop
 from pg.learn import loss as loss_lib
 from pg.learn import optim
-from pg.models import gemma, paligemma, siglip
+from pg.models import attention, gemma, paligemma, siglip
 from tests.support import paths, toy
 
 GOLDEN = paths.GOLDEN
@@ -154,7 +154,8 @@ def test_mask_equals_the_reference():
   batch = train_batch()
   ar = jnp.concatenate([jnp.zeros((5, 16), bool), batch["mask_ar"][:, :-1]], 1)
   valid = jnp.ones(ar.shape, bool)
-  mask, _ = paligemma.attention_masks(valid, ar, paligemma.positions_of(valid))
+  tokens = attention.Tokens.of(valid, ar)
+  mask = attention.visible(tokens, tokens)
   want = np.unpackbits(arrays()["batch/attn_mask"], axis=-1)[..., :40]
   np.testing.assert_array_equal(mask, want.astype(bool))
 

@@ -19,15 +19,14 @@ import jax.numpy as jnp
 
 from pg import tree
 from pg.decode import sampling
-from pg.models import gemma, paligemma
+from pg.models import attention, gemma, paligemma
 
 
 class Prompt(NamedTuple):
   """What was read before the answer."""
 
-  keys: tuple  # per layer: k, v [B, T, K, H], or gemma.Int8 of them
-  valid: jax.Array  # bool[B, T], not padding or a missing image
-  positions: jax.Array  # i32[B, T]
+  keys: tuple  # per layer: k, v [B, T, K, H], or attention.Int8 of them
+  tokens: attention.Tokens  # [B, T]
   length: jax.Array  # i32[B], tokens read: the position of the next
 
 
@@ -95,12 +94,12 @@ def unroll(params, dtype=None):
   return {**params, "llm": {**llm, "layers": layers}}
 
 
-def _layers(cfg, llm, x, positions, masks, past):
+def _layers(cfg, llm, x, tokens, past):
   """Runs all layers; returns hidden states [B, T, D] and each layer's k, v."""
   keys = []
   for i, (layer, seen) in enumerate(zip(llm["layers"], past, strict=True)):
     x, new = gemma.Block(cfg, serving=True).apply(
-      {"params": layer}, x, positions, masks, i, seen
+      {"params": layer}, x, tokens, i, seen
     )
     keys.append(new)
   return gemma.RMSNorm().apply({"params": llm["final_norm"]}, x), tuple(keys)
@@ -140,19 +139,18 @@ def prefill(cfg, params, batch, *, int8=False):
   """
   llm = params["llm"]
   keys = ("image", "mask_image", "tokens", "mask_input", "mask_ar")
-  x, valid, ar = paligemma.PaliGemma(cfg).apply(
+  x, tokens = paligemma.PaliGemma(cfg).apply(
     {"params": {"img": params["img"], "llm": {"embedder": llm["embedder"]}}},
     **{k: batch[k] for k in keys},
     method="embed",
   )
-  positions = paligemma.positions_of(valid)
-  masks = paligemma.attention_masks(valid, ar, positions, cfg.llm.window)
-  x, keys = _layers(cfg.llm, llm, x, positions, masks, ((),) * cfg.llm.depth)
+  x, keys = _layers(cfg.llm, llm, x, tokens, ((),) * cfg.llm.depth)
+  valid = tokens.valid
   last = jnp.max(jnp.where(valid, jnp.arange(valid.shape[1])[None], 0), axis=1)
   x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]  # [B, D]
   if int8:
-    keys = jax.tree.map(gemma.Int8.of, keys)
-  prompt = Prompt(keys, valid, positions, valid.sum(axis=1))
+    keys = jax.tree.map(attention.Int8.of, keys)
+  prompt = Prompt(keys, tokens, valid.sum(axis=1))
   return _logits(cfg.llm, llm, x), prompt
 
 
@@ -185,18 +183,15 @@ def extend(cfg, params, prompt, keys, tokens, step):
   Returns:
     f32[B, n, V], logits of the next token, and the new keys and values.
   """
-  llm, window = params["llm"], cfg.llm.window
+  llm = params["llm"]
   x = _embed(cfg, llm, tokens)  # [B, n, D]
   here = jnp.broadcast_to(prompt.length[:, None] + step, tokens.shape)
   back = step - jnp.arange(keys[0][0].shape[2])[None, None]  # [1, 1, A]
-  masks = (prompt.valid[:, None], back >= 0), None
-  if window is not None:
-    near = here[:, :1, None] - prompt.positions[:, None] < window
-    masks = masks[0], (masks[0][0] & near, (back >= 0) & (back < window))
   past = tuple(
-    gemma.Past(*seen, step) for seen in zip(prompt.keys, keys, strict=True)
+    gemma.Past(seen, prompt.tokens, back, own, step)
+    for seen, own in zip(prompt.keys, keys, strict=True)
   )
-  x, keys = _layers(cfg.llm, llm, x, here, masks, past)
+  x, keys = _layers(cfg.llm, llm, x, attention.Tokens.after(here), past)
   return _logits(cfg.llm, llm, x), keys
 
 
@@ -213,19 +208,14 @@ def score(cfg, params, logits, prompt, answers):
     f32[B, n, A], log probabilities of the tokens, 0 on padding.
   """
   B, n, A = answers.shape
-  llm, window = params["llm"], cfg.llm.window
+  llm = params["llm"]
   step = jnp.tile(jnp.arange(A), n)[None]  # [1, n * A]
   own = jnp.repeat(jnp.arange(n), A)
   here = prompt.length[:, None] + step  # [B, n * A]
-  back = step.T - step
-  seen = (own[:, None] == own[None]) & (back >= 0)
-  masks = (prompt.valid[:, None], seen[None]), None
-  if window is not None:
-    near = here[..., None] - prompt.positions[:, None] < window
-    masks = masks[0], (masks[0][0] & near, (seen & (back < window))[None])
-  past = tuple(map(gemma.Past, prompt.keys))
+  back = jnp.where(own[:, None] == own[None], step.T - step, -1)[None]
+  past = tuple(gemma.Past(x, prompt.tokens, back) for x in prompt.keys)
   x = _embed(cfg, llm, answers.reshape(B, n * A))
-  x, _ = _layers(cfg.llm, llm, x, here, masks, past)
+  x, _ = _layers(cfg.llm, llm, x, attention.Tokens.after(here), past)
   after = _logits(cfg.llm, llm, x).reshape(B, n, A, -1)[:, :, :-1]
   first = jnp.broadcast_to(logits[:, None, None], (B, n, 1, logits.shape[-1]))
   logp = jax.nn.log_softmax(jnp.concatenate([first, after], axis=2))

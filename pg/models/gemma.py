@@ -15,12 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from pg.models import attention
 from pg.models import layers as layers_lib
 
 dot, dense, linear = layers_lib.dot, layers_lib.dense, layers_lib.linear
-
-# The finite stand-in for minus infinity of the released models.
-BIG_NEGATIVE = -2.3819763e38
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +39,6 @@ class Config:
   # Gemma 2: how far suffix tokens look in even layers; None is everywhere.
   window: int | None = None
   dropout: float = 0.0  # on the outputs of attention and mlp
-
-
-def softcap(x, cap):
-  """Bounds `x` to (-cap, cap); the identity where cap is 0."""
-  return cap * jnp.tanh(x / cap) if cap else x
 
 
 def rope(x, positions):
@@ -91,65 +84,16 @@ class RMSNorm(nn.Module):
     return (x32 * jnp.broadcast_to(1 + scale, x.shape)).astype(x.dtype)
 
 
-class Int8(NamedTuple):
-  """Keys or values in 8 bits, each head of a token with its own scale."""
-
-  values: jax.Array  # i8[B, S, K, H]
-  scale: jax.Array  # f32[B, K, S]
-
-  @classmethod
-  def of(cls, x):  # f32 or bf16[B, S, K, H]
-    x = x.astype(jnp.float32)
-    scale = jnp.maximum(jnp.abs(x).max(axis=-1), 1e-30) / 127
-    values = jnp.round(x / scale[..., None]).astype(jnp.int8)
-    return cls(values, scale.swapaxes(1, 2))
-
-
 class Past(NamedTuple):
   """What a layer has read already, when answers to a row go on."""
 
   prompt: tuple  # k, v [B, S, K, H] or Int8, seen by all answers of a row
+  tokens: attention.Tokens  # of the prompt
+  back: (
+    jax.Array
+  )  # i32[..., T, A], how far each answer's tokens are; < 0: unseen
   answers: tuple | None = None  # k, v [B, n, A, K, H], each answer's own
   slot: jax.Array | None = None  # i32[], where in A the new token goes
-
-
-def attend(q, parts, cap=0.0):
-  """Attends to keys that lie in several arrays as if they were one.
-
-  Args:
-    q: [B, T, K, G, H], scaled queries.
-    parts: tuples (k, v, mask) with k, v [B, S, K, H] or Int8, offered to all
-      queries, or [B, T, S, K, H], to each its own; mask bool[B, T, S], or what
-      broadcasts to it.
-    cap: float, soft-cap of the logits.
-
-  Returns:
-    [B, T, K, G, H] in the dtype of `q`.
-  """
-  logits = []
-  for k, _, mask in parts:
-    if isinstance(k, Int8):
-      x = dot("BTKGH,BSKH->BKGTS", q, k.values, out=jnp.float32)
-      x *= k.scale[:, :, None, None]
-    elif k.ndim == 4:
-      x = dot("BTKGH,BSKH->BKGTS", q, k, out=jnp.float32)
-    else:
-      x = dot("BTKGH,BTSKH->BKGTS", q, k, out=jnp.float32)
-    x = jnp.where(mask[:, None, None], softcap(x, cap), BIG_NEGATIVE)
-    logits.append(x)
-  probs = jax.nn.softmax(jnp.concatenate(logits, axis=-1), axis=-1)
-  y, start = 0, 0
-  for (_, v, _), x in zip(parts, logits, strict=True):
-    p = probs[..., start : start + x.shape[-1]]
-    start += x.shape[-1]
-    if isinstance(v, Int8):
-      p = (p * v.scale[:, :, None, None]).astype(q.dtype)
-      y += dot("BKGTS,BSKH->BTKGH", p, v.values)
-    elif v.ndim == 4:
-      y += dot("BKGTS,BSKH->BTKGH", p.astype(q.dtype), v)
-    else:
-      y += dot("BKGTS,BTSKH->BTKGH", p.astype(q.dtype), v)
-  return y
 
 
 class Attention(nn.Module):
@@ -174,14 +118,13 @@ class Attention(nn.Module):
     return tuple(dense("...D,NDH->...NH", x, w_x) for w_x in w)
 
   @nn.compact
-  def __call__(self, x, positions, mask, past=None):
+  def __call__(self, x, tokens, window=None, past=None):
     """Attends.
 
     Args:
       x: [B, T, D]; with `past.answers` the new token of each of T answers.
-      positions: i32[B, T].
-      mask: bool[B, T, S], True where the query may see the key; with a Past a
-        pair of them, for the prompt and for what came after it.
+      tokens: attention.Tokens [B, T].
+      window: see `attention.visible`.
       past: None in training; () to keep keys and values of a prompt; a Past.
 
     Returns:
@@ -192,18 +135,22 @@ class Attention(nn.Module):
     K, G, H = cfg.num_kv_heads, cfg.num_heads // cfg.num_kv_heads, cfg.head_dim
     q, k, v = self.projections(x)
     scale = H**-0.5 if cfg.query_scale is None else cfg.query_scale
-    q = rope(q, positions) * scale
-    k = rope(k, positions)
+    q = (rope(q, tokens.position) * scale).reshape(*x.shape[:2], K, G, H)
+    k = rope(k, tokens.position)
     if past and past.answers:
       write = jax.lax.dynamic_update_slice_in_dim
       k, v = (
         write(old, new[:, :, None], past.slot, axis=2)
         for old, new in zip(past.answers, (k, v), strict=True)
       )
-    parts = ((k, v, mask),)
     if past:
-      parts = (*past.prompt, mask[0]), (k, v, mask[1])
-    y = attend(q.reshape(*q.shape[:2], K, G, H), parts, cfg.attn_softcap)
+      seen = attention.visible(tokens, past.tokens, window)
+      own = past.back >= 0
+      own &= True if window is None else past.back < window
+      parts = (*past.prompt, seen), (k, v, own)
+      y = attention.dense(q, parts, cfg.attn_softcap)
+    else:
+      y = attention.attend(q, k, v, tokens, window, cfg.attn_softcap)
     N, new = cfg.num_heads, None if past is None else (k, v)
     if self.serving:
       w = Weight((cfg.width, N * H), N * H, name="out")()
@@ -280,27 +227,23 @@ class Block(nn.Module):
   serving: bool = False  # parameters as the function of that name has them
 
   @nn.compact
-  def __call__(self, x, positions, masks, layer, past=None):
+  def __call__(self, x, tokens, layer, past=None):
     """Applies the layer; see `Attention` for the other arguments.
 
     Args:
-      masks: pair of `Attention`'s masks: of global layers, and of local ones
-        (None where the config has no window).
       layer: i32[], the layer's number; even ones are local.
 
     Returns:
       As `Attention`.
     """
-    cfg = self.cfg
+    cfg, window = self.cfg, self.cfg.window
     drop = nn.Dropout(cfg.dropout, deterministic=not self.train)
-    mask, local = masks
-    if local is not None:
-      choose = lambda near, all: jnp.where(layer % 2 == 0, near, all)
-      mask = jax.tree.map(choose, local, mask)
+    if window is not None:
+      window = jnp.where(layer % 2 == 0, window, attention.FAR)
     x = layers_lib.constrain(x)
     y = RMSNorm(name="pre_attention_norm")(x)
-    attention = Attention(cfg, self.serving, name="attn")
-    y, new = attention(y, positions, mask, past)
+    attend = Attention(cfg, self.serving, name="attn")
+    y, new = attend(y, tokens, window, past)
     if cfg.post_norms:
       y = RMSNorm(name="post_attention_norm")(y)
     x = x + drop(y)
@@ -335,7 +278,7 @@ class Decoder(nn.Module):
   def setup(self):
     cfg = self.cfg
     self.embedder = Embedder(cfg.vocab_size, cfg.width)
-    axes = (nn.broadcast, nn.broadcast, 0)
+    axes = (nn.broadcast, 0)
     blocks = layers_lib.scan(Block, cfg.depth, self.remat, axes)
     self.layers = blocks(cfg, self.train)
     self.final_norm = RMSNorm()
@@ -345,9 +288,9 @@ class Decoder(nn.Module):
     x = self.embedder.input_embedding[tokens].astype(self.dtype)
     return x * jnp.sqrt(self.cfg.width).astype(x.dtype)
 
-  def __call__(self, x, positions, masks):
+  def __call__(self, x, tokens):
     """Maps embeddings [B, T, D] to hidden states [B, T, D], before the head."""
-    x, _ = self.layers(x, positions, masks, jnp.arange(self.cfg.depth))
+    x, _ = self.layers(x, tokens, jnp.arange(self.cfg.depth))
     return self.final_norm(x)
 
 
@@ -358,5 +301,7 @@ def vocabulary_logits(x, embedding, cap, *, serving=False):
   first decoded token and all later ones see the same distribution.
   """
   if serving:
-    return softcap(linear(x, embedding, out=jnp.float32), cap)
-  return softcap(dot("...D,VD->...V", x, embedding, out=jnp.float32), cap)
+    return attention.softcap(linear(x, embedding, out=jnp.float32), cap)
+  return attention.softcap(
+    dot("...D,VD->...V", x, embedding, out=jnp.float32), cap
+  )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from pg.models import gemma, siglip
+from pg.models import attention, gemma, siglip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,44 +25,6 @@ class Config:
   llm: gemma.Config
   dtype: str = "float32"  # of activations; parameters are float32
   remat: str = "nothing"  # see layers.py
-
-
-def attention_masks(valid, ar, positions, window=None):
-  """Builds the attention mask of a prefix-LM: which key each query may see.
-
-  A query sees a key when both are real tokens and the key's running count of
-  `ar` is not larger than its own. Three image or prefix tokens, two suffix
-  tokens and one of padding:
-
-      valid = 1 1 1 1 1 0      1 1 1 . . .
-      ar    = 0 0 0 1 1 1      1 1 1 . . .
-                               1 1 1 . . .
-                               1 1 1 1 . .
-                               1 1 1 1 1 .
-                               . . . . . .
-
-  Args:
-    valid: bool[B, T], a real token, not padding or a missing image.
-    ar: bool[B, T], attends causally.
-    positions: i32[B, T].
-    window: int or None; in local layers a causal query sees only keys less
-      than `window` positions back.
-
-  Returns:
-    bool[B, T, T], and the same for local layers, None without a window.
-  """
-  count = jnp.cumsum(ar, axis=-1)
-  seen = count[:, None, :] <= count[:, :, None]
-  mask = seen & valid[:, None, :] & valid[:, :, None]  # [B, T, T]
-  if window is None:
-    return mask, None
-  near = positions[:, :, None] - positions[:, None, :] < window
-  return mask, mask & (near | (count == 0)[:, :, None])
-
-
-def positions_of(valid):
-  """Counts real tokens from 0: i32[B, T]; padding repeats the last position."""
-  return jnp.maximum(jnp.cumsum(valid, axis=-1) - 1, 0)
 
 
 class PaliGemma(nn.Module):
@@ -88,7 +50,7 @@ class PaliGemma(nn.Module):
     `image` may also be image tokens, as `embed_image` returns them.
 
     Returns:
-      x [B, T, D], valid bool[B, T] and ar bool[B, T].
+      x [B, T, D] and attention.Tokens [B, T].
     """
     is_pixels = image.ndim > 3
     image_tokens = self.embed_image(image) if is_pixels else image
@@ -97,15 +59,13 @@ class PaliGemma(nn.Module):
     shown = jnp.repeat(mask_image, I, axis=1)  # [B, M * I]
     valid = jnp.concatenate([shown, mask_input], axis=1)
     ar = jnp.concatenate([jnp.zeros_like(shown), mask_ar], axis=1)
-    return x, valid, ar
+    return x, attention.Tokens.of(valid, ar, shown.shape[1])
 
   def __call__(self, image, mask_image, tokens, mask_input, mask_ar):
     """Returns hidden states of the text positions, [B, L, D]."""
     L = tokens.shape[1]
-    x, valid, ar = self.embed(image, mask_image, tokens, mask_input, mask_ar)
-    positions = positions_of(valid)
-    masks = attention_masks(valid, ar, positions, self.cfg.llm.window)
-    return self.llm(x, positions, masks)[:, -L:]
+    x, seen = self.embed(image, mask_image, tokens, mask_input, mask_ar)
+    return self.llm(x, seen)[:, -L:]
 
 
 def init(cfg, rng):

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from pg.models import attention
 from pg.models import layers as layers_lib
-
-dot, dense = layers_lib.dot, layers_lib.dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Linear(nn.Module):
     init = self.init or nn.initializers.truncated_normal(fan_in**-0.5)
     kernel = self.param("kernel", init, self.shape)
     bias = self.param("bias", nn.initializers.zeros, self.shape[self.num_in :])
-    y = dense(self.equation, x, kernel)
+    y = layers_lib.dense(self.equation, x, kernel)
     return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
@@ -94,9 +93,7 @@ class Attention(nn.Module):
       Linear("...D,DNH->...NH", (D, N, H), name=name)(x)
       for name in ("query", "key", "value")
     )
-    logits = dot("BTNH,BSNH->BNTS", q * H**-0.5, k, out=jnp.float32)
-    probs = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
-    y = dot("BNTS,BSNH->BTNH", probs, v)
+    y = attention.attend(q * H**-0.5, k, v)
     return Linear("...NH,NHD->...D", (N, H, D), 2, name="out")(y)
 
 
@@ -122,10 +119,9 @@ class Block(nn.Module):
   def __call__(self, x, _):
     x = layers_lib.constrain(x)
     norm = lambda name: nn.LayerNorm(dtype=x.dtype, name=name)
-    attention = Attention(
-      self.cfg.num_heads, name="MultiHeadDotProductAttention_0"
-    )
-    x = x + attention(norm("LayerNorm_0")(x))
+    name = "MultiHeadDotProductAttention_0"
+    attend = Attention(self.cfg.num_heads, name=name)
+    x = x + attend(norm("LayerNorm_0")(x))
     mlp = Mlp(self.cfg.mlp_dim, name="MlpBlock_0")
     return x + mlp(norm("LayerNorm_1")(x)), None
 

@@ -10,7 +10,7 @@ import pytest
 
 from pg import sharding
 from pg.learn import loss as loss_lib
-from pg.models import gemma, paligemma
+from pg.models import attention, gemma, paligemma
 from tests.support import toy
 
 B, L, D, V = 4, 13, 8, 37  # L is no multiple of the 8 columns of a chunk
@@ -18,7 +18,7 @@ B, L, D, V = 4, 13, 8, 37  # L is no multiple of the 8 columns of a chunk
 
 def naive(hidden, table, labels, weights, cap=0.0, label_smoothing=0.0):
   """Returns f32[B]: the textbook's smoothed cross entropy, all logits."""
-  logits = gemma.softcap(hidden @ table.T, cap)
+  logits = attention.softcap(hidden @ table.T, cap)
   target = jax.nn.one_hot(labels, V)
   target = target * (1 - label_smoothing) + (1 - target) * label_smoothing / (
     V - 1

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import math
 import re
 
@@ -14,7 +13,7 @@ import pytest
 
 from pg import tree
 from pg.learn import loss as loss_lib
-from pg.models import gemma, layers, paligemma, siglip, variants
+from pg.models import attention, gemma, layers, paligemma, siglip, variants
 from tests.support import paths, toy
 
 RELEASED = paths.GOLDEN / "names.txt"
@@ -103,8 +102,8 @@ def masks_of(cfg, batch):
   shown = np.repeat(batch["mask_image"], I, axis=1)
   valid = np.concatenate([shown, batch["mask_input"]], axis=1)
   ar = np.concatenate([np.zeros_like(shown), batch["mask_ar"]], axis=1)
-  mask, _ = paligemma.attention_masks(valid, ar, paligemma.positions_of(valid))
-  return valid, np.asarray(mask)
+  tokens = attention.Tokens.of(valid, ar)
+  return valid, np.asarray(attention.visible(tokens, tokens))
 
 
 def influence(cfg, params, batch):
@@ -157,60 +156,23 @@ def test_prefix_and_images_see_each_other_and_the_suffix_is_causal():
     np.testing.assert_array_equal(rows, want)
 
 
-def test_the_documented_mask_is_the_computed_one():
-  doc = inspect.getdoc(paligemma.attention_masks)
-  drawn = re.findall(r"^ {4}(?:valid =|ar    =|)([ 01.]+)$", doc, re.M)
-  drawn = [line.split() for line in drawn]
-  valid, ar = drawn[0][:6], drawn[1][:6]
-  matrix = [[cell == "1" for cell in row[-6:]] for row in drawn]
-  valid, ar = (jnp.array([[int(x) for x in row]]) == 1 for row in (valid, ar))
-  mask, local = paligemma.attention_masks(valid, ar, jnp.arange(6)[None])
-  np.testing.assert_array_equal(mask[0], matrix)
-  assert local is None
-
-
-def test_a_window_narrows_what_causal_queries_see():
-  ar = jnp.array([[0, 0, 0, 1, 1, 1]]) == 1
-  _, local = paligemma.attention_masks(
-    jnp.ones((1, 6), bool), ar, jnp.arange(6)[None], window=2
-  )
-  want = ["111...", "111...", "111...", "..11..", "...11.", "....11"]
-  assert ["".join(".1"[int(x)] for x in row) for row in local[0]] == want
-
-
-def test_a_window_counts_positions_and_not_slots():
-  valid = jnp.array([[1, 1, 0, 0, 1, 1]]) == 1  # a hole of two slots
-  ar = jnp.array([[0, 0, 0, 0, 1, 1]]) == 1
-  positions = paligemma.positions_of(valid)
-  np.testing.assert_array_equal(positions[0], [0, 1, 1, 1, 2, 3])
-  _, local = paligemma.attention_masks(valid, ar, positions, window=2)
-  want = ["11....", "11....", "......", "......", ".1..1.", "....11"]
-  assert ["".join(".1"[int(x)] for x in row) for row in local[0]] == want
-
-
 def test_even_layers_are_the_local_ones():
-  cfg = toy.LLM2
+  cfg = dataclasses.replace(toy.LLM2, window=1)
+  ar = jnp.ones((1, 4), bool)
+  args = jnp.zeros((1, 4, cfg.width)), attention.Tokens.of(ar, ar), 0
+  block = gemma.Block(cfg)
   params = toy.params(
-    jax.eval_shape(
-      gemma.Block(cfg).init,
-      jax.random.key(0),
-      jnp.zeros((1, 4, cfg.width)),
-      jnp.zeros((1, 4), int),
-      (jnp.ones((1, 4, 4), bool), None),
-      0,
-    )["params"]
+    jax.eval_shape(block.init, jax.random.key(0), *args)["params"]
   )
   x = jax.random.normal(jax.random.key(1), (1, 4, cfg.width))
-  wide, near = jnp.tri(4, dtype=bool)[None], jnp.eye(4, dtype=bool)[None]
-  apply = jax.jit(
-    lambda wide, near, layer: gemma.Block(cfg).apply(
-      {"params": params}, x, jnp.arange(4)[None], (wide, near), layer
-    )[0]
+  apply = lambda block: jax.jit(
+    lambda layer: block.apply({"params": params}, x, args[1], layer)[0]
   )
-  of_near, of_wide = apply(near, near, 0), apply(wide, wide, 0)
-  assert not np.allclose(of_near, of_wide)
-  for layer, want in enumerate((of_near, of_wide, of_near)):
-    np.testing.assert_array_equal(apply(wide, near, layer), want)
+  near = apply(block)
+  wide = apply(gemma.Block(dataclasses.replace(cfg, window=None)))(0)
+  assert not np.allclose(near(0), wide)
+  for layer, want in enumerate((near(0), wide, near(0))):
+    np.testing.assert_array_equal(near(layer), want)
 
 
 def test_what_stands_at_padding_changes_nothing(forward, model):
@@ -241,15 +203,6 @@ def test_a_missing_image_is_as_if_there_were_none(forward, model):
 
 
 # Parts.
-
-
-def test_softcap_bounds_and_leaves_small_values():
-  x = jnp.linspace(-100, 100, 41)
-  y = gemma.softcap(x, 5.0)
-  assert jnp.abs(y).max() <= 5 and jnp.all(jnp.diff(y) >= 0)
-  np.testing.assert_allclose(y, 5 * np.tanh(np.asarray(x) / 5), rtol=1e-6)
-  np.testing.assert_allclose(gemma.softcap(jnp.float32(1e-3), 5.0), 1e-3, 1e-6)
-  np.testing.assert_array_equal(gemma.softcap(x, 0.0), x)
 
 
 def test_rope_depends_on_differences_of_positions_only():
@@ -454,6 +407,25 @@ def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):
   assert "f32[2,4]" not in program(out=jnp.float32)  # not widened before
 
 
+def test_gradients_of_products_in_float32_have_bfloat16_operands(monkeypatch):
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+  x, w, g = draw(2, 4), draw(8, 4), draw(2, 8).astype(jnp.float32)
+
+  def gradients(x, w):
+    f = lambda x, w: layers.dot("...D,VD->...V", x, w, out=jnp.float32)
+    return jax.vjp(f, x, w)[1](g)
+
+  want = jax.jit(gradients)(*(a.astype(jnp.float32) for a in (x, w)))
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  text = jax.jit(gradients).lower(x, w).as_text()
+  found = re.findall(r"dot_general .* : (\(.*\)) ->", text)
+  assert found and not any("f32" in operands for operands in found)
+  for have, exact in zip(gradients(x, w), want, strict=True):
+    assert have.dtype == jnp.bfloat16
+    np.testing.assert_allclose(have.astype(jnp.float32), exact, rtol=0.01)
+
+
 def test_products_follow_the_platform_of_the_mesh_that_is_compiled_for():
   x = jnp.ones((2, 4), jnp.bfloat16)
   tpu = jax.sharding.AbstractDevice("TPU v5e", None, platform="tpu")
@@ -485,16 +457,14 @@ def test_bfloat16_is_close_to_float32(forward, model):
 
 def test_remat_policies_keep_less_and_give_the_same_gradients():
   x = jax.random.normal(jax.random.key(0), (2, 4, toy.LLM.width))
-  positions = jnp.tile(jnp.arange(4), (2, 1))
-  masks = jnp.ones((2, 4, 4), bool), None
+  real = jnp.ones((2, 4), bool)
+  tokens = attention.Tokens.of(real, ~real)
   results, num_products = [], []
   for name in ("nothing", "dots", "everything"):
     decoder = gemma.Decoder(toy.LLM, remat=name)
-    args = jax.random.key(0), x, positions, masks
+    args = jax.random.key(0), x, tokens
     params = toy.params(jax.eval_shape(decoder.init, *args)["params"])
-    loss = lambda p, d=decoder: jnp.sum(
-      d.apply({"params": p}, x, positions, masks) ** 2
-    )
+    loss = lambda p, d=decoder: jnp.sum(d.apply({"params": p}, x, tokens) ** 2)
     fn = jax.jit(jax.grad(loss))
     num_products.append(fn.lower(params).as_text().count("dot_general"))
     results.append(tree.flatten(fn(params)))
