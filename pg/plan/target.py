@@ -13,6 +13,7 @@ import sys
 from typing import NamedTuple
 
 import jax
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.experimental import topologies
 
 from pg import chips, config
@@ -139,6 +140,10 @@ def _gpus(kind, chip, size):
   if not size.isdigit() or not int(size):
     raise ValueError(f"{kind}:{size}: wanted a number of GPUs such as {kind}:8")
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+  # JAX asks GPUs of this process, of which there are none, what they can do,
+  # and nothing public tells it.
+  able = ".".join(map(str, _GPUS[kind][0]))
+  cudnn.check_compute_capability = lambda least: able >= least
   try:
     found = topologies.get_topology_desc(
       platform="cuda",
