@@ -116,10 +116,20 @@ def load(spec, overrides=()):
       " ml_collections.ConfigDict; does it end with `return c`?"
     )
   validate(c)
+  complete(c)
   for key, text in overrides:
     override(c, key, text)
   validate(c)
   return c.lock()
+
+
+def complete(c):
+  """Sets the keys that a config older than they are does not have."""
+  with c.unlocked():
+    for key, value in schema.DEFAULTS.items():
+      if key not in c:
+        c[key] = value
+  return c
 
 
 def _run(path, arg):

@@ -34,7 +34,7 @@ import re
 
 import ml_collections
 
-from pg import atomic, command, experiment, progress
+from pg import atomic, command, config, experiment, progress
 from pg.data.storage import bucket, files
 from pg.evals import compare as compare_lib
 from pg.evals import records, submit
@@ -233,7 +233,7 @@ def _config_of_run(path):
   try:
     file = os.path.join(checkpoint.workdir_of(path), "config.json")
     with open(files.local(file), encoding="utf-8") as f:
-      c = ml_collections.ConfigDict(json.load(f))
+      c = config.complete(ml_collections.ConfigDict(json.load(f)))
   except (ValueError, OSError) as error:
     raise ValueError(
       f"{path} is no run with a config of its own ({error}): say with --config"

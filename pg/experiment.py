@@ -45,7 +45,7 @@ def open(c):  # noqa: A001, it is experiment.open
   """
   config.validate(c, complete=True)
   mesh = sharding.make_mesh(c.mesh)
-  sharding.check_batch(c.batch_size, mesh)
+  sharding.check_batch(c.batch_size, mesh, c.num_microbatches)
   tok = tokenizer.Tokenizer(c.tokenizer or load.tokenizer_of(c.init))
   cfg = variants.from_config(dict(c.model, res=c.res), tok.vocab_size)
   options = options_lib.from_config(c)

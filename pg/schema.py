@@ -53,6 +53,7 @@ KEYS = {
   "bad.max_fraction": "float in [0, 1]",
   "total": "duration",
   "batch_size": "int in [1, 2^20] examples",
+  "num_microbatches": "int in [1, 2^20]",
   "lr": "float > 0",
   "wd": "float >= 0",
   "label_smoothing": "float in [0, 1)",
@@ -91,6 +92,10 @@ KEYS = {
   "evals.*.published": "scores",
   "evals.*.submit": "str",
   "evals.*.optional": "bool",
+}
+# What configs written before a key was there mean by its absence.
+DEFAULTS = {
+  "num_microbatches": 1,
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")

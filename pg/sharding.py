@@ -67,14 +67,15 @@ def make_mesh(sizes, devices=None):
   return jax.sharding.Mesh(grid, AXES)
 
 
-def check_batch(batch_size, mesh):
-  """Raises ValueError when the mesh does not divide the batch."""
-  n = math.prod(mesh.shape[a] for a in BATCH)
+def check_batch(batch_size, mesh, num_parts=1):
+  """Raises ValueError when the mesh does not divide (each part of) a batch."""
+  n = math.prod(mesh.shape[a] for a in BATCH) * num_parts
   if batch_size % n:
     near = max(n, round(batch_size / n) * n)
+    what = f"{n // num_parts} devices that share a batch"
+    what += f", each with {num_parts} microbatches" if num_parts > 1 else ""
     raise ValueError(
-      f"batch_size {batch_size} is not divisible by the {n} devices that share"
-      f" a batch; try {near}"
+      f"batch_size {batch_size} is not divisible by the {what}; try {near}"
     )
 
 

@@ -15,12 +15,12 @@ import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from pg import atomic, command, experiment, stop
 from pg.data import pipeline, stream
 from pg.evals import run as evals_run
+from pg.learn import accumulate, finite
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
 from pg.log import history, lock, mirror
@@ -60,7 +60,9 @@ def init_state(c, cfg, tx, mesh):
   return dict(params=params, opt=opt, step=step)
 
 
-def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
+def update(
+  state, batch, *, cfg, tx, is_frozen, label_smoothing, seed, num_microbatches=1
+):
   """Takes one step; jitted with the state donated.
 
   Args:
@@ -71,6 +73,7 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
     is_frozen: tree of bool like the parameters.
     label_smoothing: float in [0, 1).
     seed: int, of dropout.
+    num_microbatches: int, parts of the batch that are computed in turn.
 
   Returns:
     The new state, and measurements f32[] of this step.
@@ -80,8 +83,8 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
   weights = loss_lib.mean_weights(mask, batch["index"] >= 0)
   rng = jax.random.fold_in(jax.random.key(seed), state["step"])
 
-  def loss_fn(params):
-    params = stop_frozen(params, is_frozen)
+  def loss_fn(params, rows, rng):
+    inputs, labels, weights = rows
     hidden = model.apply({"params": params}, **inputs, rngs={"dropout": rng})
     embedding = params["llm"]["embedder"]["input_embedding"]
     cap = cfg.llm.final_softcap
@@ -89,7 +92,10 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
       hidden, embedding, labels, weights, cap, label_smoothing
     )
 
-  loss, grads = jax.value_and_grad(loss_fn)(state["params"])
+  rows = inputs, labels, weights
+  loss, grads = accumulate.value_and_grad(
+    loss_fn, state["params"], is_frozen, rows, rng, num_microbatches
+  )
   updates, opt = tx.update(grads, state["opt"], state["params"])
   params = jax.tree.map(
     lambda p, u, f: p if f else p + u, state["params"], updates, is_frozen
@@ -102,12 +108,6 @@ def update(state, batch, *, cfg, tx, is_frozen, label_smoothing, seed):
   return dict(params=params, opt=opt, step=state["step"] + 1), measured
 
 
-def stop_frozen(params, is_frozen):
-  """Stops the gradients of frozen parameters, so that they cost nothing."""
-  stop = lambda p, f: jax.lax.stop_gradient(p) if f else p
-  return jax.tree.map(stop, params, is_frozen)
-
-
 def compile_update(c, run):
   """Returns `update` of an Experiment, jitted."""
   step = functools.partial(
@@ -117,6 +117,7 @@ def compile_update(c, run):
     is_frozen=run.is_frozen,
     label_smoothing=c.label_smoothing,
     seed=c.seed,
+    num_microbatches=c.num_microbatches,
   )
   return jax.jit(step, donate_argnums=0)
 
@@ -209,7 +210,7 @@ def fit(c, workdir, *, accept=False):
       with jax.set_mesh(run.mesh):
         state, measured = update_fn(state, batch)
       if pending:
-        check_finite(*pending, manager)
+        finite.check(*pending, manager)
       step += 1
       pending = step, measured
       stop.requested()  # so that a signal waits: what is logged is saved
@@ -218,7 +219,7 @@ def fit(c, workdir, *, accept=False):
       save = step == run.total or step % run.save_every == 0
       stopped = stop.requested()
       if due or save or stopped:
-        check_finite(*pending, manager)
+        finite.check(*pending, manager)
       if due and not stopped:
         try:
           results |= evaluate(
@@ -234,21 +235,6 @@ def fit(c, workdir, *, accept=False):
   results = {t.name: results[t.name] for t in run.tasks if t.name in results}
   log.end(results)
   return results
-
-
-def check_finite(step, measured, manager):
-  """Raises FloatingPointError when a measurement of a step is not finite.
-
-  The loss is that of the parameters before the step; the norm of the update
-  tells whether those after it may be kept.
-  """
-  for name, value in jax.device_get(measured).items():
-    if not np.isfinite(value):
-      manager.close()
-      raise FloatingPointError(
-        f"{name} is {value} at step {step}; the last good checkpoint is of step"
-        f" {manager.latest()}. Try a smaller lr or a longer warmup"
-      )
 
 
 def main(args):

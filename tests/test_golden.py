@@ -16,10 +16,10 @@ import numpy as np
 import optax
 import pytest
 
-from pg import train, tree
+from pg import tree
 from pg.decode import beam, loop
+from pg.learn import accumulate, optim
 from pg.learn import loss as loss_lib
-from pg.learn import optim
 from pg.models import attention, gemma, paligemma, siglip
 from tests.support import paths, toy
 
@@ -200,8 +200,9 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
 
   @jax.jit
   def step(p, state):
-    fn = lambda p: loss_fn(cfg, train.stop_frozen(p, is_frozen), batch)
-    loss, grads = jax.value_and_grad(fn)(p)
+    loss, grads = accumulate.value_and_grad(
+      lambda p, batch, rng: loss_fn(cfg, p, batch), p, is_frozen, batch, None, 1
+    )
     updates, state = tx.update(grads, state, p)
     new = jax.tree.map(jnp.add, p, updates)
     return new, state, loss, optax.tree.norm(grads)

@@ -1,6 +1,7 @@
 """Nonsense in a config is answered before anything is read."""
 
 import json
+import re
 
 import ml_collections
 import pytest
@@ -57,6 +58,7 @@ TRIES = {
   "bad.max_fraction": ((*FLOAT, 1.1), (0, 0.5, 1)),
   "total": ((*ANY, 2**31, "-5ep", "1e400"), (0, 0, "10ep", "64k ex")),
   "batch_size": ((*ANY, 0, "8", 10**12), (1, 256)),
+  "num_microbatches": ((*ANY, 0, "2"), (1, 8)),
   "lr": ((*FLOAT, 0, 0.0, 10**400), (1, 1e-3)),
   "wd": (FLOAT, (0, 1e-3)),
   "label_smoothing": ((*FLOAT, 1.0), (0, 0.1)),
@@ -190,6 +192,23 @@ def test_names_in_the_schema_are_those_in_the_code():
   assert choices("model.dtype") == {*variants.DTYPES, "auto"}
   for kind in choices("schedule"):
     optim.schedule(kind, 10, 1)
+
+
+def test_what_a_config_without_a_newer_key_means_is_the_default():
+  c = base.get()
+  assert {k: c[k] for k in schema.DEFAULTS} == schema.DEFAULTS
+
+
+def test_a_config_older_than_a_key_is_as_good(tmp_path):
+  text = (paths.ROOT / "transfers/base.py").read_text()
+  for key in schema.DEFAULTS:
+    text, num = re.subn(rf"\n  c\.{key} = .*", "", text)
+    assert num == 1
+  old = tmp_path / "old.py"
+  old.write_text(text + "\n\nget_config = get\n")
+  c = config.load(str(old), [("num_microbatches", "4")])
+  config.validate(c, complete=True)
+  assert c.num_microbatches == 4
 
 
 def test_groups_have_the_keys_that_the_code_reads():

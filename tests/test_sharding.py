@@ -75,6 +75,13 @@ def test_a_batch_that_does_not_divide_is_an_error_with_numbers_and_a_fix():
   )
   with pytest.raises(ValueError, match="batch_size 3 .* try 64"):
     sharding.check_batch(3, mesh)
+  sharding.check_batch(512, mesh, 4)
+  with pytest.raises(ValueError) as error:
+    sharding.check_batch(320, mesh, 4)
+  assert str(error.value) == (
+    "batch_size 320 is not divisible by the 64 devices that share a batch, each"
+    " with 4 microbatches; try 256"
+  )
 
 
 # Rules.

@@ -70,6 +70,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
 
   c.total = duration("1ep")
   c.batch_size = 256
+  c.num_microbatches = 1
   c.lr = 1e-5
   c.wd = 0.0
   c.label_smoothing = 0.0

@@ -108,6 +108,9 @@ def get_config(arg=None):
   # "64k ex"; a total of 0 only evaluates.
   c.total = base.duration("15ep")  # duration
   c.batch_size = 32  # int in [1, 2^20] examples
+  # Less memory for activations, the same step: gradients of that many parts of
+  # the batch are computed in turn and added up.
+  c.num_microbatches = 1  # int in [1, 2^20]
   c.lr = 5e-4 if nano else 1e-5  # float > 0
   # Follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms.
   c.wd = 3e-7  # float >= 0

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import atomic, progress, tree
+from pg import atomic, progress, schema, tree
 from pg.data import fingerprint
 
 FILE = "history.jsonl"
@@ -27,7 +27,8 @@ FILE = "history.jsonl"
 # examples there are, in which order, what they mean, or what the model is.
 _FREE = re.compile(
   r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
-  r"|log_every|save_every|max_checkpoints|pp|model/(dropout|dtype|remat)"
+  r"|num_microbatches|log_every|save_every|max_checkpoints|pp"
+  r"|model/(dropout|dtype|remat)"
   r"|(input|bad|mesh|sharding|evals)(/.*)?"
 )
 # What earlier checkpoints do not have, and what is compared as a digest; rows
@@ -145,7 +146,8 @@ def changes(was, now):
   was, now = tree.flatten(was), tree.flatten(now)
   free, refused, rows = [], [], {}
   for key in sorted({*was, *now}):
-    old, new = was.get(key, _NOT_SET), now.get(key, _NOT_SET)
+    absent = schema.DEFAULTS.get(key, _NOT_SET)
+    old, new = was.get(key, absent), now.get(key, absent)
     known, match = key in was and key in now, _CONTENT.fullmatch(key)
     if match and match[3] and known:
       rows.setdefault(match[1], {})[int(match[3])] = old != new
