@@ -197,7 +197,11 @@ def validate(c, *, complete=False):
 def _wrong(name, value):
   """Yields what is wrong with a key of a config, or the keys of a group."""
   of_group = [k for k in schema.KEYS if k.startswith(f"{name}.")]
-  if not of_group:
+  if name == "schedule" and schema.allows(schema.KEYS[name], value):
+    for i, (_, rule) in enumerate(value):
+      if schema.allows("group", rule):
+        yield from _wrong_spec(f"schedule[{i}]", "schedule", rule)
+  elif name in schema.KEYS or not of_group:
     yield from _wrong_value(name, name, value)
   elif not schema.allows("group", value):
     yield f"config.{name} is {_short(value)}: wanted a group of keys"
@@ -214,7 +218,7 @@ def _wrong(name, value):
 
 
 def _wrong_spec(path, name, spec):
-  """Yields what is wrong with a dataset or evaluator."""
+  """Yields what is wrong with a dataset, evaluator or rule of the schedule."""
   if not schema.allows("group", spec):
     yield f"config.{path} is {_short(spec)}: wanted a group of keys"
     return

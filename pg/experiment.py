@@ -17,6 +17,7 @@ from pg.evals import blind
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import optim
+from pg.learn import state as state_lib
 from pg.models import paligemma, variants
 from pg.weights import load
 
@@ -35,6 +36,7 @@ class Experiment(NamedTuple):
   save_every: int  # steps
   tx: optax.GradientTransformation
   is_frozen: dict  # tree of bool like the parameters
+  shapes: dict  # tree of jax.ShapeDtypeStruct, the parameters as trained
 
 
 def open(c):  # noqa: A001, it is experiment.open
@@ -63,6 +65,8 @@ def open(c):  # noqa: A001, it is experiment.open
     for text in task.settings["forbid"]:
       evals_run.piece(tok, text)
   shapes = paligemma.shapes(cfg)
+  tx = optim.make(c, shapes, total, num_examples)
+  is_frozen = optim.frozen(shapes, c.schedule)
   return Experiment(
     mesh=mesh,
     cfg=cfg,
@@ -73,8 +77,9 @@ def open(c):  # noqa: A001, it is experiment.open
     schedules={t.name: evals_task.schedule(t, period, total) for t in tasks},
     total=total,
     save_every=period(c.save_every) or total,  # 0: only at the end
-    tx=optim.make(c, shapes, total, num_examples),
-    is_frozen=optim.frozen(shapes, c.schedule),
+    tx=tx,
+    is_frozen=is_frozen,
+    shapes=state_lib.shapes(cfg, is_frozen, c.frozen_dtype),
   )
 
 

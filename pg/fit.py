@@ -78,13 +78,14 @@ def rows(c, mesh, *, num_text):
 def compile_training(c, on, num_examples=None):
   """Compiles a step of training ahead of time; returns a Plan."""
   cfg, mesh = model_of(c, on), sharding.make_mesh(c.mesh, devices=on.devices)
-  sharding.check_batch(c.batch_size, mesh)
+  sharding.check_batch(c.batch_size, mesh, c.num_microbatches)
   shapes = paligemma.shapes(cfg)
   # Neither number is in the program's shapes.
   total = num_steps(c, num_examples) or 1000
   tx = optim.make(c, shapes, total, num_examples or 10**6)
   frozen = optim.frozen(shapes, c.schedule)
-  state = state_lib.abstract(cfg, tx, mesh, c.sharding)
+  shapes = state_lib.shapes(cfg, frozen, c.frozen_dtype)
+  state = state_lib.abstract(cfg, tx, mesh, c.sharding, shapes)
   run = SimpleNamespace(cfg=cfg, tx=tx, is_frozen=frozen)
   batch = rows(c, mesh, num_text=c.text_len + 1)
   lower = functools.partial(train.compile_update(c, run).lower, state, batch)

@@ -2,7 +2,8 @@
 
 This is the one place that states them: `config.validate` reads them here, and
 a test keeps the comments of transfers/forkme.py equal. `*` is the name of a
-dataset or evaluator; those also take the arguments of their source.
+dataset or evaluator, which also take the arguments of their source, or a rule
+of the schedule.
 
 A type is one of these, or several with "or" between them:
 
@@ -11,6 +12,7 @@ A type is one of these, or several with "or" between them:
   float > 0                     a number above that; all of them are finite
   duration                      steps >= 0, or a text: see `config.steps`
   texts, scores, group          of str, from str to float, of further keys
+  durations, numbers            of durations, of floats >= 0
   rules of ...                  pairs of a regex and one of what follows
 """
 
@@ -59,12 +61,29 @@ KEYS = {
   "label_smoothing": "float in [0, 1)",
   "warmup": "duration",
   "schedule": (
-    'rules of "cosine" or "linear" or "rsqrt" or "constant" or None'
+    'rules of "constant" or "cosine" or "linear" or "poly" or "rsqrt"'
+    ' or "stair" or group or None'
   ),
+  "schedule.*.kind": (
+    '"constant" or "cosine" or "linear" or "poly" or "rsqrt" or "stair"'
+  ),
+  "schedule.*.delay": "duration",
+  "schedule.*.warmup": "duration",
+  "schedule.*.cooldown": "duration",
+  "schedule.*.power": "float > 0",
+  "schedule.*.timescale": "duration",
+  "schedule.*.start": "duration",
+  "schedule.*.at": "durations",
+  "schedule.*.mults": "numbers",
   "lr_mult": "rules of float >= 0",
   "wd_mult": "rules of float >= 0",
   "grad_clip": "float >= 0",
-  "optimizer": '"adam" or "sgd"',
+  "optimizer": (
+    '"adam" or "adamw" or "adafactor" or "lion" or "momentum" or "muon"'
+    ' or "sgd"'
+  ),
+  "moment_dtype": '"float32" or "bfloat16"',
+  "frozen_dtype": '"float32" or "bfloat16" or "float16"',
   "b1": "float in [0, 1)",
   "b2": "float in [0, 1)",
   "mesh.replica": "int in [1, 2^20] devices or -1",
@@ -96,6 +115,8 @@ KEYS = {
 # What configs written before a key was there mean by its absence.
 DEFAULTS = {
   "num_microbatches": 1,
+  "moment_dtype": "float32",
+  "frozen_dtype": "float32",
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")
@@ -183,4 +204,6 @@ _TESTS = {
     _is_group(x) and all(_is("float >= -3.4e38", y) for y in x.values())
   ),
   "axes": lambda x: _is_list(x),
+  "durations": lambda x: _is_list(x) and all(map(_is_duration, x)),
+  "numbers": lambda x: _is_list(x) and all(_is("float >= 0", y) for y in x),
 }

@@ -29,35 +29,40 @@ from pg.models import paligemma
 from pg.weights import checkpoint, load
 
 
-def init_state(c, cfg, tx, mesh):
+def init_state(c, run):
   """Makes the train state on the mesh: parameters from `c.init` or drawn.
 
   Args:
     c: the config; `c.init` is a name of weights (see pg/weights/load.py).
-    cfg: paligemma.Config.
-    tx: the optimizer.
-    mesh: the mesh.
+    run: Experiment.
 
   Returns:
-    dict with `params` f32, `opt` (optax state) and `step` i32[].
+    dict with `params` (f32, frozen ones of `c.frozen_dtype`), `opt` (optax
+    state) and `step` i32[].
   """
-  abstract = state_lib.abstract(cfg, tx, mesh, c.sharding)
+  abstract = abstract_state(c, run)
   place = jax.tree.map(lambda x: x.sharding, abstract)
 
   def draw(rng):
-    return paligemma.init(cfg, rng)
+    params = paligemma.init(run.cfg, rng)
+    return jax.tree.map(lambda x, y: x.astype(y.dtype), params, run.shapes)
 
   def fresh(rng):
-    return state_lib.of_params(draw(rng), tx)
+    return state_lib.of_params(draw(rng), run.tx)
 
   rng = jax.random.key(c.seed)
   if not c.init:
     return jax.jit(fresh, out_shardings=place)(rng)
   drawn = lambda: jax.jit(draw, out_shardings=place["params"])(rng)
-  params = load.read(c.init, cfg, abstract["params"], drawn, c.seed)
-  opt = jax.jit(tx.init, out_shardings=place["opt"])(params)
+  params = load.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
+  opt = jax.jit(run.tx.init, out_shardings=place["opt"])(params)
   step = jax.device_put(jnp.int32(0), place["step"])
   return dict(params=params, opt=opt, step=step)
+
+
+def abstract_state(c, run):
+  """Returns the train state's shapes, dtypes and shardings."""
+  return state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding, run.shapes)
 
 
 def update(
@@ -180,12 +185,11 @@ def fit(c, workdir, *, accept=False):
       meta = manager.meta(step)
       counts = meta["counts"]
       changes = history.check(meta, now, run.total, workdir, accept=accept)
-      abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
-      state = manager.restore(step, abstract)
+      state = manager.restore(step, abstract_state(c, run))
     else:
       first = min(run.save_every, run.total)
       log_run.check_new(c, workdir, first, interrupted=manager.interrupted)
-      state = init_state(c, run.cfg, run.tx, run.mesh)
+      state = init_state(c, run)
     record = pipeline.bad_record(run.data, run.options, workdir)
     log = log_run.Log(c, run, workdir, step, record, counts)
     log.start(state["params"], cut, changes)

@@ -69,6 +69,11 @@ def unused(rules, names):
   return [regex for regex, _ in rules if regex not in used]
 
 
+def unmatched(rules, names):
+  """Returns the names that no rule matches."""
+  return [n for n in names if not any(_fits(regex, n) for regex, _ in rules)]
+
+
 def diff(expected, found):
   """Describes how the flat names and shapes of two trees differ.
 

@@ -71,7 +71,7 @@ def walk():
       [(key, str(value)) for key, value in changes.items()],
     )
     run = experiment.open(c)
-    state = train.init_state(c, run.cfg, run.tx, run.mesh)
+    state = train.init_state(c, run)
     update = train.compile_update(c, run)
 
     def read():

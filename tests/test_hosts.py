@@ -53,7 +53,7 @@ with pytest.MonkeyPatch.context() as patch:
   numbers_run.register(patch)
   c = numbers_run.config()
   r = experiment.open(c)
-  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  params = train.init_state(c, r)["params"]
   results = evals_run.evaluate(
     r.tasks, r.cfg, params, r.form, r.mesh, step=0, workdir=workdir
   )

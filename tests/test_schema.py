@@ -9,7 +9,7 @@ import pytest
 from pg import config, limits, schema
 from pg.data import options
 from pg.evals import task
-from pg.learn import optim
+from pg.learn import optim, schedule
 from pg.models import layers, variants
 from tests.support import paths
 from transfers import base
@@ -64,7 +64,9 @@ TRIES = {
   "label_smoothing": ((*FLOAT, 1.0), (0, 0.1)),
   "warmup": ((*ANY, 2301, "101%"), (0, 2300, "5%", "0.1 ep")),
   "grad_clip": (FLOAT, (0, 1)),
-  "optimizer": (ANY, ("adam", "sgd")),
+  "optimizer": ((*ANY, "adamx"), ("adam", "sgd", "muon")),
+  "moment_dtype": ((*ANY, "float16"), ("float32", "bfloat16")),
+  "frozen_dtype": ((*ANY, "int8"), ("float32", "bfloat16", "float16")),
   "b1": ((*FLOAT, 1, 1.0), (0, 0.9)),
   "b2": ((*FLOAT, 1, 1.0), (0, 0.999)),
   "schedule": (
@@ -76,7 +78,11 @@ TRIES = {
       (("(", "cosine"),),
       ((5, "cosine"),),
     ),
-    (((".*", "linear"), ("x", None)), [[".*", "cosine"]]),
+    (
+      ((".*", "linear"), ("x", None)),
+      [[".*", "cosine"]],
+      [[".*", dict(kind="cosine")]],
+    ),
   ),
   "lr_mult": (
     (*all_but([]), 1.0, *(((".*", x),) for x in FLOAT)),
@@ -155,8 +161,38 @@ def test_nonsense_is_refused_with_the_key_and_what_is_wanted(key):
 def test_every_key_is_tried():
   tried = {k.replace("evals.val", "evals.*") for k in TRIES}
   tried = {k.replace("data.", "data.*.") for k in tried}
+  tried |= {k for k in schema.KEYS if k.startswith("schedule.*.")}
   twins = {"arg", "evals.*.source", "mesh.replica", "mesh.tensor"}
   assert set(schema.KEYS) <= tried | twins
+
+
+@pytest.mark.parametrize(
+  "key, bad",
+  (
+    ("kind", "cosin"),
+    ("kind", None),
+    ("delay", -1),
+    ("warmup", "5 steps"),
+    ("cooldown", 1.5),
+    ("power", 0),
+    ("timescale", None),
+    ("start", "x"),
+    ("at", (1, "x")),
+    ("mults", (0.1, -1)),
+  ),
+)
+def test_nonsense_in_a_rule_of_the_schedule_is_refused(key, bad):
+  good = dict(
+    constant={},
+    poly=dict(power=2),
+    rsqrt=dict(timescale="1M ex", start="5M ex", delay=5, warmup="5%"),
+    stair=dict(at=("5%", 7), mults=(0.1, 0), cooldown="10%"),
+  )
+  rules = [("x", dict(kind=kind, **more)) for kind, more in good.items()]
+  config.validate(changed("schedule", rules))
+  rules[2] = ("x", dict(rules[2][1], **{key: bad}))
+  with pytest.raises(ValueError, match=rf"schedule\[2\].{key} is .*: wanted"):
+    config.validate(changed("schedule", rules))
 
 
 def test_all_complaints_come_at_once():
@@ -190,8 +226,12 @@ def test_names_in_the_schema_are_those_in_the_code():
   assert choices("optimizer") == set(optim.OPTIMIZERS)
   assert choices("model.remat") == set(layers.POLICIES)
   assert choices("model.dtype") == {*variants.DTYPES, "auto"}
-  for kind in choices("schedule"):
-    optim.schedule(kind, 10, 1)
+  assert choices("schedule") == choices("schedule.*.kind")
+  assert choices("schedule") == set(schedule.KINDS)
+  own = {key for keys in schedule.KINDS.values() for key in keys}
+  own |= {"kind", "delay", "warmup", "cooldown"}
+  known = {k.rpartition(".")[2] for k in schema.KEYS if "schedule." in k}
+  assert known == own
 
 
 def test_what_a_config_without_a_newer_key_means_is_the_default():

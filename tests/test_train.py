@@ -63,7 +63,7 @@ def test_a_run_leaves_everything_behind(whole):
 def test_the_loss_falls():
   c = tiny.nano(total=30, evals={}, warmup=2)
   r = experiment.open(c)
-  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  state = train.init_state(c, r)
   losses = run_steps(c, r, state, 30)
   assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_model_is_refused(whole):
 def test_init_starts_from_the_parameters_of_a_run(whole, tmp_path):
   c = tiny.nano(init=whole[0])
   r = experiment.open(c)
-  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  state = train.init_state(c, r)
   flat = tree.flatten(jax.device_get(state["params"]))
   assert {k: v.tobytes() for k, v in flat.items()} == weights(whole[0])
   assert int(state["step"]) == 0

@@ -180,7 +180,7 @@ def test_a_run_goes_out_and_another_starts_from_it(
     c.unlock()
     c.res = res
     r = experiment.open(c)
-    state = train.init_state(c, r.cfg, r.tx, r.mesh)
+    state = train.init_state(c, r)
     params = jax.device_get(state["params"])
     assert params["img"]["pos_embedding"].shape[1] == (res // 12) ** 2
     params["img"]["pos_embedding"] = ours["img"]["pos_embedding"]

@@ -80,6 +80,8 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
   c.grad_clip = 1.0
   c.optimizer = "adam"
+  c.moment_dtype = "float32"
+  c.frozen_dtype = "float32"
   c.b1, c.b2 = 0.9, 0.999
 
   c.mesh = dict(fsdp=-1)

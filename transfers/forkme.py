@@ -108,16 +108,20 @@ def get_config(arg=None):
   # "64k ex"; a total of 0 only evaluates.
   c.total = base.duration("15ep")  # duration
   c.batch_size = 32  # int in [1, 2^20] examples
-  # Less memory for activations, the same step: gradients of that many parts of
-  # the batch are computed in turn and added up.
+  # The same step with less memory for activations, but a second copy of the
+  # gradients: those of that many parts of the batch, one by one, are added up.
   c.num_microbatches = 1  # int in [1, 2^20]
   c.lr = 5e-4 if nano else 1e-5  # float > 0
   # Follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms.
   c.wd = 3e-7  # float >= 0
   c.label_smoothing = 0.0  # float in [0, 1)
   c.warmup = base.duration("5%")  # duration, at most total
-  # First match wins; None freezes. The whole name must match the regex.
-  # rules of "cosine" or "linear" or "rsqrt" or "constant" or None
+  # First match wins; None freezes. The whole name must match the regex. A group
+  # has a `kind`, and its own `delay`, `warmup` and `cooldown` (durations); what
+  # else a kind has: pg/learn/schedule.py. For example, of an image tower,
+  # ("img/.*", dict(kind="rsqrt", warmup="10%", cooldown="5%")).
+  # rules of "constant" or "cosine" or "linear" or "poly" or "rsqrt" or "stair"
+  # or group or None
   c.schedule = (
     ("img/.*", None if arg.freeze_img else "cosine"),
     ("llm/.*", None if arg.freeze_llm else "cosine"),
@@ -125,9 +129,18 @@ def get_config(arg=None):
   c.lr_mult = ((".*", 1.0),)  # rules of float >= 0
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))  # rules of float >= 0
   c.grad_clip = 1.0  # float >= 0, the norm; 0 is off
-  # "sgd" keeps nothing but the parameters.
-  c.optimizer = "adam"  # "adam" or "sgd"
-  c.b1, c.b2 = 0.9, 0.999  # float in [0, 1)
+  # Of the size of the parameters adam, adamw and muon (where it is Adam's) keep
+  # two moments, lion, momentum and muon one, sgd and adafactor nothing. The wd
+  # of adamw is multiplied with lr, too: 0.1 there is 1e-6 here at lr 1e-5.
+  # "adam" or "adamw" or "adafactor" or "lion" or "momentum" or "muon" or "sgd"
+  c.optimizer = "adam"
+  c.b1, c.b2 = 0.9, 0.999  # float in [0, 1); Lion's papers have b2 = 0.99
+  # Half the memory of what an optimizer keeps; rounded so that it is right on
+  # average.
+  c.moment_dtype = "float32"  # "float32" or "bfloat16"
+  # Of parameters that `schedule` freezes, in memory and in checkpoints; nothing
+  # is lost where the weights in `init` have that dtype.
+  c.frozen_dtype = "float32"  # "float32" or "bfloat16" or "float16"
 
   # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.
   c.mesh = dict(

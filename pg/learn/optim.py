@@ -1,12 +1,13 @@
-"""The optimizer: Adam with schedules, freezing and decay by parameter name.
+"""The optimizer: gradients to steps, freezing and decay by parameter name.
 
 One step is
 
   p <- p - s(t) * (lr * lr_mult * adam(clip(g)) + wd * wd_mult * p)
 
-with the schedule s of the first rule that matches the parameter's name. The
-optimizer "sgd" is the same without adam(), and keeps no moments. Weight decay
-follows the schedule but not `lr` (1e-6 here is 0.1 in AdamW at lr 1e-5). A
+with the schedule s of the first rule that matches the parameter's name; the
+optimizers that OPTIMIZERS names take the place of adam(), and "sgd" has nothing
+there. Weight decay follows the schedule but not `lr` (1e-6 here is 0.1 in AdamW
+at lr 1e-5); that of "adamw" is multiplied with the parameter's lr, too. A
 parameter whose schedule is None is frozen: it gets no gradient, no moments, and
 does not count in the clipping norm.
 """
@@ -14,44 +15,51 @@ does not count in the clipping norm.
 import functools
 import operator
 
-import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from pg import config, tree
+from pg.learn import moments, schedule
 
 # name -> function from a config to a transformation of gradients
 OPTIMIZERS = {
   "adam": lambda c: optax.scale_by_adam(b1=c.b1, b2=c.b2),
+  "adamw": lambda c: optax.scale_by_adam(b1=c.b1, b2=c.b2),
+  # The mean squares of rows and of columns, and no first moment. Steps are not
+  # relative to the parameters: `lr` is as of Adam.
+  "adafactor": lambda c: optax.chain(
+    optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0)
+  ),
+  "lion": lambda c: optax.scale_by_lion(b1=c.b1, b2=c.b2),
+  "momentum": lambda c: optax.trace(decay=c.b1),
+  "muon": lambda c: contrib.muon(
+    -1.0,  # the sign is that of gradients, as of all here
+    beta=c.b1,
+    adam_b1=c.b1,
+    adam_b2=c.b2,
+    # Steps as large as Adam's (arXiv:2502.16982): `lr` is, too.
+    consistent_rms=0.2,
+    muon_weight_dimension_numbers=_matrices,
+  ),
   "sgd": lambda c: optax.identity(),
 }
+# What "muon" makes orthogonal, and Adam's is the rest: the dimensions of a
+# matrix that are summed over, and those of its output; any before are a stack.
+MATRICES = (
+  (r"llm/layers/attn/(q|kv|qkv)_einsum/w", (-2,), (-3, -1)),  # [..., N, D, H]
+  (r"llm/layers/attn/attn_vec_einsum/w", (-3, -2), (-1,)),  # [..., N, H, D]
+  (r"llm/layers/mlp/(gating_einsum|linear)", (-2,), (-1,)),
+  (r"img/.*/(query|key|value)/kernel", (-3,), (-2, -1)),  # [..., D, N, H]
+  (r"img/.*/out/kernel", (-3, -2), (-1,)),  # [..., N, H, D]
+  (r"img/.*/Dense_[01]/kernel", (-2,), (-1,)),
+)
 
 
-# Steps after which "rsqrt" is down to sqrt(1/2): big_vision's.
-TIMESCALE = 10_000
-
-
-def schedule(kind, total, warmup):
-  """Returns a function from step to a factor in [0, 1].
-
-  Args:
-    kind: "cosine" (to 0 at `total`), "linear" (to 0), "rsqrt" or "constant",
-      each after a linear warm-up from 0.
-    total: int, steps in the run.
-    warmup: int, steps of warm-up.
-  """
-  span = max(1, total - warmup)
-  shapes = {
-    "cosine": optax.cosine_decay_schedule(1.0, span),
-    "linear": optax.linear_schedule(1.0, 0.0, span),
-    "constant": optax.constant_schedule(1.0),
-    # The pre-training schedule: continued at will, in the end halved each 4x.
-    "rsqrt": lambda t: jnp.sqrt(1 / (1 + jnp.float32(t) / TIMESCALE)),
-  }
-  shape = config.lookup(shapes, kind, "schedule")
-  if not warmup:
-    return shape
-  rise = optax.linear_schedule(0.0, 1.0, warmup)
-  return optax.join_schedules([rise, shape], [warmup])
+def _matrices(params):
+  """Returns the tree of contrib.MuonDimensionNumbers, None for the rest."""
+  rules = [(r, contrib.MuonDimensionNumbers(*x)) for r, *x in MATRICES]
+  rules.append((".*", None))
+  return tree.map_named(lambda name, _: tree.match(rules, name), params)
 
 
 def frozen(shapes, rules):
@@ -64,9 +72,9 @@ def make(c, shapes, total, num_examples=None):
 
   Args:
     c: the config, with `lr`, `wd`, `warmup` (duration), `schedule` (pairs of
-      a regex and a kind or None), `lr_mult` and `wd_mult` (pairs of a regex
-      and a factor), `grad_clip` (norm, 0 is off), `optimizer` ("adam" or
-      "sgd"), `b1`, `b2`, `batch_size`.
+      a regex and None or a rule of schedule.py), `lr_mult` and `wd_mult` (pairs
+      of a regex and a factor), `grad_clip` (norm, 0 is off), `optimizer`,
+      `moment_dtype`, `b1`, `b2`, `batch_size`.
     shapes: tree of parameters or their shapes.
     total: int, steps in the run.
     num_examples: int, in an epoch, for a warmup in epochs.
@@ -80,34 +88,49 @@ def make(c, shapes, total, num_examples=None):
   """
   names = tree.flatten(shapes)
   for key in ("schedule", "lr_mult", "wd_mult"):
+    if alone := tree.unmatched(c[key], names):
+      raise ValueError(
+        f"{key}: no rule matches parameter {', '.join(tree.some(alone))}; add a"
+        " last rule ('.*', ...)"
+      )
     idle = [r for r in tree.unused(c[key], names) if r != ".*"]
     if idle:
       raise ValueError(
         f"{key}: no parameter's first match is {idle[0]!r}; names look like"
         f" {next(iter(names))!r}"
       )
+  rules = [(regex, schedule.key(rule)) for regex, rule in c.schedule]
+  steps = functools.partial(
+    config.steps,
+    batch_size=c.batch_size,
+    num_examples=num_examples,
+    total=total,
+  )
   warmup = config.warmup(c, total, num_examples)
   curves = {
-    kind: schedule(kind, total, warmup)
-    for kind in {tree.match(c.schedule, k) for k in names} - {None}
+    key: schedule.make(key, total, steps, warmup)
+    for key in {tree.match(rules, k) for k in names} - {None}
   }
   decay = lambda factor: optax.add_decayed_weights(c.wd * factor)
   # Zero times the parameters would be a buffer of their size.
   decays = _by_rule(c.wd_mult, shapes, decay, without=0.0) if c.wd else ()
-  scheduled = lambda kind: optax.scale_by_learning_rate(curves[kind])
-  is_free = _where(c.schedule, shapes, lambda kind: kind is not None)
+  scheduled = lambda key: optax.scale_by_learning_rate(curves[key])
+  is_free = _where(rules, shapes, lambda key: key is not None)
   clip = optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else None
-  steps = [
+  optimizer = config.lookup(OPTIMIZERS, c.optimizer, "optimizer")(c)
+  if c.moment_dtype != "float32":
+    optimizer = moments.rounded(optimizer)
+  rates = _by_rule(c.lr_mult, shapes, optax.scale, without=1.0)
+  parts = [optax.scale(c.lr), *rates, *decays]
+  if c.optimizer == "adamw":
+    parts = [*decays, optax.scale(c.lr), *rates]
+  chain = [
     clip or optax.identity(),
-    config.lookup(OPTIMIZERS, c.optimizer, "optimizer")(c),
-    optax.chain(
-      optax.scale(c.lr),
-      *_by_rule(c.lr_mult, shapes, optax.scale, without=1.0),
-      *decays,
-    ),
-    *_by_rule(c.schedule, shapes, scheduled, without=None),
+    optimizer,
+    optax.chain(*parts),
+    *_by_rule(rules, shapes, scheduled, without=None),
   ]
-  return optax.masked(optax.chain(*steps), is_free)
+  return optax.masked(optax.chain(*chain), is_free)
 
 
 def _by_rule(rules, shapes, make, without):

@@ -40,7 +40,7 @@ def main(args):
     with spec.unlocked():
       spec.num_examples = args.examples
   r = experiment.open(c)
-  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  params = train.init_state(c, r)["params"]
   unrolled = evals_run.unroll(params, r.cfg.dtype)
   total = {k: [0.0] * args.rounds for k in ("first", "again", "model")}
   print("seconds, and the share of them that is spent outside of the model")

@@ -26,7 +26,7 @@ CONFIG = "configs/nano.py"
 def rates(c, num_steps, rounds):
   """Returns {name: [examples per second in each round]}, and parameters."""
   r = experiment.open(c)
-  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  state = train.init_state(c, r)
   step = train.compile_update(c, r)
   batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
   fixed, _ = next(batches)

@@ -114,7 +114,7 @@ def evaluate(**spec):
   with c.unlocked():
     c.evals = dict(it={"source": "numbers", "size": 20} | spec)
   r = experiment.open(c)
-  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  params = train.init_state(c, r)["params"]
   (task,) = r.tasks
   if task.generates:
     params = evals_run.unroll(params, r.cfg.dtype)

@@ -1,14 +1,18 @@
 """One step by hand, schedules at their corners, and what freezing means."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 
-from pg import tree
-from pg.learn import accumulate, optim
+from pg import schema, tree
+from pg.learn import accumulate, optim, schedule
+from pg.models import paligemma, variants
 from tests.support import toy
 
 TOTAL = 10
@@ -39,7 +43,7 @@ def arrays(values):
 
 def options(**changes):
   values = dict(lr=0.1, wd=0.01, warmup=2, batch_size=1, grad_clip=1.0)
-  values |= dict(optimizer="adam", b1=0.9, b2=0.99)
+  values |= dict(optimizer="adam", moment_dtype="float32", b1=0.9, b2=0.99)
   values |= dict(schedule=((".*", "cosine"),))
   values |= dict(lr_mult=((".*", 1.0),), wd_mult=toy.DECAYED)
   return ml_collections.ConfigDict(values | changes)
@@ -75,7 +79,8 @@ def by_hand(c, gradients=GRADIENTS):
       m_hat, v_hat = m[k] / (1 - c.b1 ** (t + 1)), v[k] / (1 - c.b2 ** (t + 1))
       adam = m_hat / (np.sqrt(v_hat) + 1e-8)
       step = adam if c.optimizer == "adam" else x
-      s = float(optim.schedule(tree.match(c.schedule, k), TOTAL, c.warmup)(t))
+      rule = tree.match(c.schedule, k)
+      s = float(schedule.make(rule, TOTAL, int, c.warmup)(t))
       lr, wd = c.lr * tree.match(c.lr_mult, k), c.wd * tree.match(c.wd_mult, k)
       p[k] = p[k] - s * (lr * step + wd * p[k])
     yield p
@@ -130,6 +135,106 @@ def test_plain_descent_keeps_only_a_count():
   assert [x.shape for x in jax.tree.leaves(state)] == [()]
 
 
+MATRIX = {"llm": {"layers": {"mlp": {"linear": jnp.ones((4, 6)) / 3}}}}
+
+
+@pytest.mark.parametrize(
+  "name, want",
+  (
+    ("adam", optax.adam(0.1, 0.9, 0.99)),
+    ("adamw", optax.adamw(0.1, 0.9, 0.99, weight_decay=0.01)),
+    ("lion", optax.lion(0.1, 0.9, 0.99, weight_decay=0.0)),
+    ("momentum", optax.sgd(0.1, momentum=0.9)),
+    ("sgd", optax.sgd(0.1)),
+    (
+      "muon",
+      contrib.muon(
+        0.1, beta=0.9, adam_b1=0.9, adam_b2=0.99, consistent_rms=0.2
+      ),
+    ),
+    (
+      "adafactor",
+      optax.adafactor(0.1, multiply_by_parameter_scale=False),
+    ),
+  ),
+)
+def test_an_optimizer_is_the_one_that_optax_calls_so(name, want):
+  wd = 0.01 if name == "adamw" else 0.0
+  c = options(optimizer=name, wd=wd, warmup=0, grad_clip=0.0)
+  with c.unlocked():
+    c.schedule, c.wd_mult = ((".*", "constant"),), ((".*", 1.0),)
+  tx = optim.make(c, MATRIX, TOTAL)
+  have = expected = MATRIX
+  state, other = tx.init(have), want.init(expected)
+  rng = np.random.default_rng(0)
+  for _ in range(3):
+    grads = jax.tree.map(lambda p: jnp.float32(rng.normal(size=p.shape)), have)
+    updates, state = tx.update(grads, state, have)
+    have = optax.apply_updates(have, updates)
+    updates, other = want.update(grads, other, expected)
+    expected = optax.apply_updates(expected, updates)
+    leaves = jax.tree.leaves(have), jax.tree.leaves(expected)
+    np.testing.assert_allclose(*leaves[0], *leaves[1], rtol=1e-5)
+  assert set(schema.choices(schema.KEYS["optimizer"])) == set(optim.OPTIMIZERS)
+
+
+def test_what_is_kept_of_each_parameter():
+  kept = {}
+  shapes = {"llm": {"layers": {"mlp": {"linear": jnp.zeros((128, 256))}}}}
+  for name in optim.OPTIMIZERS:
+    for dtype in ("float32", "bfloat16"):
+      c = options(optimizer=name, moment_dtype=dtype, wd_mult=((".*", 1.0),))
+      tx = optim.make(c, shapes, TOTAL)
+      state = jax.tree.leaves(jax.eval_shape(tx.init, shapes))
+      bytes_ = sum(x.size * x.dtype.itemsize for x in state)
+      kept[name, dtype] = round(bytes_ / (128 * 256 * 4), 1)
+  by_dtype = lambda dtype: {n: x for (n, d), x in kept.items() if d == dtype}
+  two = dict(adam=2, adamw=2, lion=1, momentum=1, muon=1, sgd=0, adafactor=0)
+  assert by_dtype("float32") == two
+  assert by_dtype("bfloat16") == {name: x / 2 for name, x in two.items()}
+
+
+@pytest.mark.parametrize("variant", ("pg1_3b", "pg2_3b", "nano"))
+def test_muon_has_every_matrix_of_every_layer_and_nothing_else(variant):
+  shapes = paligemma.shapes(variants.VARIANTS[variant])
+  dims = tree.flatten(optim._matrices(shapes))
+  for name, leaf in tree.flatten(shapes).items():
+    inside = "/layers/" in name or "/encoderblock/" in name
+    is_matrix = inside and not name.endswith(("/scale", "/bias"))
+    assert (dims[name] is not None) == is_matrix, name
+    if is_matrix:
+      # What is summed over and what comes out: the width is one of the two.
+      width = 1152 if name.startswith("img/") else shapes_width(shapes)
+      width = width if variant != "nano" else 96
+      num = [np.prod([leaf.shape[d] for d in axes]) for axes in dims[name]]
+      assert width in num, name
+      stack = leaf.size // np.prod(num)
+      assert stack in (leaf.shape[0], leaf.shape[0] * leaf.shape[1]), name
+
+
+def shapes_width(shapes):
+  return shapes["llm"]["embedder"]["input_embedding"].shape[1]
+
+
+def test_muon_takes_the_layers_of_a_stack_one_by_one():
+  name = ("llm", "layers", "attn", "q_einsum", "w")
+  nest = lambda x: functools.reduce(lambda y, k: {k: y}, reversed(name), x)
+  c = options(optimizer="muon", wd_mult=((".*", 1.0),))
+  rng = np.random.default_rng(0)
+  w, g = (jnp.float32(rng.normal(size=(2, 3, 8, 4))) for _ in range(2))
+  tx = optim.make(c, nest(w), TOTAL)
+  (have,) = jax.tree.leaves(tx.update(nest(g), tx.init(nest(w)), nest(w))[0])
+  for layer in range(2):
+    (alone,) = jax.tree.leaves(
+      tx.update(
+        nest(g[layer : layer + 1]),
+        tx.init(nest(w[layer : layer + 1])),
+        nest(w[layer : layer + 1]),
+      )[0]
+    )
+    np.testing.assert_allclose(have[layer], alone[0], atol=1e-6)
+
+
 def test_an_unknown_optimizer_is_named():
   with pytest.raises(ValueError, match='optimizer "smd"; did you mean "sgd"'):
     optim.make(options(optimizer="smd"), arrays(PARAMS), TOTAL)
@@ -173,40 +278,6 @@ def test_no_gradient_flows_into_what_is_frozen():
   assert float(optax.tree.norm(grads)) == pytest.approx(want)
 
 
-@pytest.mark.parametrize(
-  "kind, want",
-  (
-    ("constant", {0: 0, 2: 0.5, 4: 1, 12: 1, 20: 1, 99: 1}),
-    ("linear", {0: 0, 2: 0.5, 4: 1, 12: 0.5, 20: 0, 99: 0}),
-    ("cosine", {0: 0, 2: 0.5, 4: 1, 8: 0.853553, 12: 0.5, 20: 0, 99: 0}),
-    # big_vision's: 1 / sqrt(1 + (t - warmup) / 10,000).
-    ("rsqrt", {0: 0, 2: 0.5, 4: 1, 54: 0.997509, 10_004: 0.5**0.5}),
-    ("rsqrt", {30_004: 0.5, 150_004: 0.25}),
-  ),
-)
-def test_a_schedule_warms_up_and_then_has_its_shape(kind, want):
-  factor = optim.schedule(kind, total=20, warmup=4)
-  have = {t: float(factor(jnp.int32(t))) for t in want}
-  assert have == pytest.approx(want, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
-def test_without_a_warmup_the_first_step_is_a_whole_one(kind):
-  assert float(optim.schedule(kind, total=20, warmup=0)(0)) == 1
-
-
-@pytest.mark.parametrize("warmup", (0, 1, 100))
-def test_the_pretraining_schedule_falls_alike_after_any_warmup(warmup):
-  factor = optim.schedule("rsqrt", total=50, warmup=warmup)
-  assert float(factor(warmup + 50)) == pytest.approx(1.005**-0.5)
-
-
-@pytest.mark.parametrize("kind", ("constant", "linear", "cosine", "rsqrt"))
-def test_a_warmup_of_the_whole_run_only_rises(kind):
-  factor = optim.schedule(kind, total=4, warmup=4)
-  assert [float(factor(t)) for t in range(4)] == [0, 0.25, 0.5, 0.75]
-
-
 def test_an_unknown_schedule_gets_a_suggestion():
   with pytest.raises(
     ValueError, match='schedule "cosin"; did you mean "cosine"'
@@ -214,10 +285,25 @@ def test_an_unknown_schedule_gets_a_suggestion():
     optim.make(options(schedule=((".*", "cosin"),)), arrays(PARAMS), TOTAL)
 
 
+def test_parameters_have_the_schedules_of_their_groups():
+  late = dict(kind="constant", delay=2, warmup=0)
+  c = options(schedule=(("img/.*", late), (".*", "constant")), warmup=0)
+  zero = {k: jnp.array(v) for k, v in tree.flatten(PARAMS).items()}
+  moved = []
+  for params, _ in steps(c):
+    moved.append([k for k in params if not np.array_equal(params[k], zero[k])])
+  assert moved[:2] == [["llm/scale"], ["llm/scale"]]
+  assert len(moved[2]) == 3
+
+
 @pytest.mark.parametrize("key", ("schedule", "lr_mult", "wd_mult"))
 def test_a_parameter_without_a_rule_is_an_error(key):
   c = options(**{key: (("img/.*", None if key == "schedule" else 1.0),)})
-  with pytest.raises(ValueError, match="no rule matches parameter 'llm/scale'"):
+  with pytest.raises(ValueError, match=f"{key}: no rule .* llm/scale; add"):
+    optim.make(c, arrays(PARAMS), TOTAL)
+  c[key] = (("llm/.*", c[key][0][1]),)
+  names = "img/head/bias, img/head/kernel; add"
+  with pytest.raises(ValueError, match=f"{key}: no rule .* {names}"):
     optim.make(c, arrays(PARAMS), TOTAL)
 
 

@@ -160,13 +160,17 @@ def test_every_key_of_a_config_is_of_a_kind_that_was_thought_of():
   refused = {k for k in refused if not k.startswith("arg/")}
   assert refused == {
     *("batch_size", "blind", "init", "num_images", "optimizer", "res", "seed"),
-    *("text_len", "tokenizer"),
+    *("text_len", "tokenizer", "moment_dtype", "frozen_dtype"),
     *("model/final_softcap", "model/variant", "model/window"),
   }
 
 
 def test_a_key_that_another_version_has_more_is_said(form):
   now = describe(form)
+  # Its absence means the default.
+  assert check(now, dict(now, moment_dtype="float32")) == SAME
+  found = check(now, dict(now, num_microbatches=2))
+  assert found["changed"] == ["num_microbatches was 1, is 2"]
   found = check({k: v for k, v in now.items() if k != "blind"}, now)
   assert found["changed"] == ["blind was not set, is False"]
   assert not found["accepted"]

@@ -291,7 +291,7 @@ def test_training_starts_from_one_tower_and_draws_the_rest(files):
   c.unlock()
   c.init, c.tokenizer = f"{folder / 'a.npz'}:img", tokenizer.NANO
   r = experiment.open(c)
-  params = train.init_state(c, r.cfg, r.tx, r.mesh)["params"]
+  params = train.init_state(c, r)["params"]
   got = tree.flatten(jax.device_get(params))
   for name, value in of_tower(flat, "img").items():
     np.testing.assert_array_equal(got[name], value, name)
