@@ -124,9 +124,9 @@ def executed(module, by_data=1, name="", times=1, caller=""):
 def collectives(module, by_data=1):
   """Returns {kind: (how many, bytes)} of a program's collectives on a device.
 
-  Bytes are of what is gathered, of what is reduced (of a reduce-scatter before,
-  of an all-reduce once), and of what is sent otherwise.
+  Bytes are what a reduce-scatter begins with, and what others end with.
   """
+  types = {x.name: x.type for lines in module.values() for x in lines}
   found, seen = collections.defaultdict(lambda: (0, 0)), set()
   for line, times, caller in executed(module, by_data):
     kind = line.opcode.removesuffix("-start")
@@ -138,32 +138,15 @@ def collectives(module, by_data=1):
       continue
     if channel:
       seen.add(key)
+    given = sum(num_bytes(types[x]) for x in line.operands)
     size = num_bytes(line.type)
-    if line.opcode != kind:  # a start's type has its operands, too
-      size = max(map(num_bytes, _members(line.type)), default=size)
     if kind == "reduce-scatter":
-      size *= _group_size(line)
+      size = given
+    elif line.opcode != kind:  # the type of a start has its operands, too
+      size = size - given if kind == "all-gather" else given
     number, total = found[kind]
     found[kind] = number + times, total + size * times
   return dict(found)
-
-
-def _members(kind):
-  """Returns the types in a tuple, without parentheses of tuples in it."""
-  return [x[0] for x in _ARRAY.finditer(kind)] if kind[0] == "(" else [kind]
-
-
-def _group_size(line):
-  """Returns how many devices a collective is among."""
-  if groups := re.search(r"replica_groups=\[\d+,(\d+)\]", line.rest):
-    return int(groups[1])
-  if groups := re.search(r"replica_groups=\{\{([\d,]+)\}", line.rest):
-    return len(groups[1].split(","))
-  sizes = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line.rest)
-  if not sizes:
-    return 1
-  axes = dict(re.findall(r"'(\w+)'=(\d+)", sizes[1]))
-  return math.prod(int(axes[x]) for x in re.findall(r"'(\w+)'", sizes[2]))
 
 
 def bytes_read(module, name, by_data=1):
@@ -219,7 +202,8 @@ def _read(module, line, place, operand):
     (name,) = _CALLED.findall(line.rest)
     return min(whole, _used(module, name, place))
   if line.opcode == "slice-start":
-    return min(whole, num_bytes(_members(line.type)[-2]))
+    *_, taken, _ = _ARRAY.finditer(line.type)  # and a flag
+    return min(whole, num_bytes(taken[0]))
   if line.opcode in _PARTS and place == 0:
     return min(whole, num_bytes(line.type))
   if line.opcode == "dynamic-update-slice" and place == 0:

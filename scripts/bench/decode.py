@@ -69,7 +69,17 @@ def compile_loop(args):
     advance = jax.jit(loop.advance, static_argnums=0, donate_argnums=3)
     lowered = advance.lower(cfg, params, prompt, state, rules, args.max_len)
     sizes = map(num_bytes, (params["llm"], prompt.keys, state.keys))
-    return lowered.compile(compiler_options=on.options), *sizes
+    return lowered.compile(compiler_options=options_of(on)), *sizes
+
+
+def options_of(on):
+  """Returns the compiler's options: on a GPU with Triton, as on a real one.
+
+  Without it the head of one row widens the whole embedding. (Of an image tower
+  Triton finds no tiles without the device.)
+  """
+  triton = {"xla_gpu_enable_triton_gemm": True}
+  return on.options | (triton if on.platform == "gpu" else {})
 
 
 def num_bytes(tree):
