@@ -170,9 +170,12 @@ def figures(c, on, plan, args):
     return found | dict(fits=False, failed=plan.failed)
   peak = needs.peak(plan.compiled)
   found |= dict(peak=peak, activations=peak - held, fits=peak <= has)
-  if args.decode or on.chip is None:
+  if on.chip is None:
     return found
   module = hlo.parse(plan.compiled.as_text())
+  if args.decode:
+    found |= needs.token(on, module)
+    return found | dict(tokens_per_second=c.batch_size / found["seconds"])
   found |= needs.step(plan.cfg, c, on, module, args.efficiency, plan.frozen)
   found |= dict(examples_per_second=c.batch_size / found["seconds"])
   if steps := num_steps(c, args.num_examples):
@@ -205,7 +208,9 @@ def show(found, args):
     print(f"it does not fit. {found.get('failed', '')}".rstrip())
     return
   print(f"it fits, and takes {found['peak'] / found['has']:.0%}")
-  if "seconds" in found:
+  if "tokens_per_second" in found:
+    show_token(found)
+  elif "seconds" in found:
     show_speed(found, args)
 
 
@@ -218,15 +223,31 @@ def show_table(lines):
   print("\n".join(f"  {x}" for x in table.lines(lines, words=[0])))
 
 
-def show_speed(found, args):
-  """Prints what a step does, and how fast it can be."""
-  once, again = found["flops"] / 1e12, found["repeated"] / 1e12
-  print(f"\na step: {once:.3g} TFLOP an example, {again:.3g} again in remat")
+def show_token(found):
+  """Prints what a token of all answers of a batch takes."""
+  print("\na token of each answer")
+  show_moved(found)
+  print(f"copied: {', '.join(found['copies']) or 'nothing of 1 MiB or more'}")
+  print(
+    f"{found['memory'] * 1e3:.2f} ms at the memory's bandwidth,"
+    f" {found['links'] * 1e3:.2f} at the links':"
+    f" {found['tokens_per_second']:.0f} tokens/s at most"
+  )
+
+
+def show_moved(found):
   lines = [
     [kind, f"{number} times", f"{readable(size)} a device"]
     for kind, (number, size) in sorted(found["collectives"].items())
   ]
   show_table([*lines, ["reads", "", f"{readable(found['read'])} a device"]])
+
+
+def show_speed(found, args):
+  """Prints what a step does, and how fast it can be."""
+  once, again = found["flops"] / 1e12, found["repeated"] / 1e12
+  print(f"\na step: {once:.3g} TFLOP an example, {again:.3g} again in remat")
+  show_moved(found)
   lines = [
     [f"products at {args.efficiency:.0%} of the peak", found["products"]],
     ["memory at its bandwidth", found["memory"]],

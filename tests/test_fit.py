@@ -115,13 +115,19 @@ def test_what_the_compiler_refuses_is_an_answer(monkeypatch):
     fit.compile_training(c, here())
 
 
-def test_answers_are_planned_with_the_weights_that_evaluation_has():
+def test_answers_are_planned_with_the_weights_that_evaluation_has(capsys):
   plan = fit.compile_decoding(nano(text_len=16), here())
   layers = plan.state["params"]["llm"]["layers"]
   assert len(layers) == 3 and "qkv" in layers[0]["attn"]
   args = SimpleNamespace(**NAMES, decode=True)
   found = fit.figures(nano(), here(), plan, args)
   assert found["peak"] > found["parameters"] and found["optimizer"] == 0
+  weights = needs.on_device(plan.state["params"]["llm"])
+  assert found["read"] > weights
+  assert found["memory"] == found["read"] / 1e11
+  assert found["tokens_per_second"] == 16 / found["seconds"]
+  fit.show(found, args)
+  assert "tokens/s at most" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("variant", ["pg1_3b", "pg2_28b"])

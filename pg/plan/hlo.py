@@ -121,14 +121,15 @@ def executed(module, by_data=1, name="", times=1, caller=""):
       yield from executed(module, by_data, called, often, within)
 
 
-def collectives(module, by_data=1):
-  """Returns {kind: (how many, bytes)} of a program's collectives on a device.
+def collectives(module, by_data=1, name=""):
+  """Returns {kind: (how many, bytes)} of the collectives on a device.
 
-  Bytes are what a reduce-scatter begins with, and what others end with.
+  Bytes are what a reduce-scatter begins with, and what others end with. `name`
+  is a computation, by default all of the program.
   """
   types = {x.name: x.type for lines in module.values() for x in lines}
   found, seen = collections.defaultdict(lambda: (0, 0)), set()
-  for line, times, caller in executed(module, by_data):
+  for line, times, caller in executed(module, by_data, name):
     kind = line.opcode.removesuffix("-start")
     if kind not in COLLECTIVES:
       continue
@@ -241,12 +242,11 @@ def _users(module, name):
   return users
 
 
-def loops(module):
-  """Returns the names of the bodies of all loops, the entry's first."""
-  return list(
-    dict.fromkeys(
-      re.search(r"body=%?([\w.-]+)", line.rest)[1]
-      for line, *_ in executed(module)
-      if line.opcode == "while"
-    )
-  )
+def main_loop(module):
+  """Returns the name of the loop body that reads most."""
+  bodies = {
+    re.search(r"body=%?([\w.-]+)", line.rest)[1]
+    for line, *_ in executed(module)
+    if line.opcode == "while"
+  }
+  return max(bodies, key=lambda name: bytes_read(module, name))

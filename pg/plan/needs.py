@@ -73,16 +73,39 @@ def step(cfg, c, on, module, efficiency, frozen=()):
   repeated = flops.recomputed(cfg, L, num_images=M).total
   each = (useful + repeated) * c.batch_size / len(on.devices)
   found = hlo.collectives(module, loss_chunks(L))
-  # An all-reduce is a reduce-scatter and an all-gather.
-  moved = sum(n * (1 + (k == "all-reduce")) for k, (_, n) in found.items())
   read = hlo.bytes_read(module, "", loss_chunks(L))
   times = dict(
     products=each / (on.chip.flops * efficiency),
     memory=read / on.chip.bandwidth,
-    links=moved / on.chip.link,
+    links=_moved(found) / on.chip.link,
   )
   ours = dict(flops=useful, repeated=repeated, collectives=found, read=read)
   return ours | times | dict(seconds=max(times.values()))
+
+
+def token(on, module):
+  """Estimates the time of a token of all answers of a batch.
+
+  Args:
+    on: target.Target with a chip.
+    module: what writes answers, as `hlo.parse` returns it.
+
+  Returns:
+    dict: `read` bytes and seconds for `memory` and `links` on each device,
+    `collectives`, `copies` of a megabyte or more, and `seconds`, the larger.
+  """
+  loop = hlo.main_loop(module)
+  read, found = hlo.bytes_read(module, loop), hlo.collectives(module, 1, loop)
+  times = dict(
+    memory=read / on.chip.bandwidth, links=_moved(found) / on.chip.link
+  )
+  ours = dict(read=read, collectives=found, copies=hlo.copies(module, loop))
+  return ours | times | dict(seconds=max(times.values()))
+
+
+def _moved(found):
+  """Returns bytes on the links; an all-reduce scatters and gathers."""
+  return sum(n * (1 + (k == "all-reduce")) for k, (_, n) in found.items())
 
 
 def loss_chunks(num_text):

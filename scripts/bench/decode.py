@@ -86,18 +86,12 @@ def num_bytes(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def loop_of(program):
-  """Returns the module of a compiled program, and the name of its loop."""
-  module = hlo.parse(program.as_text())
-  size = functools.partial(hlo.bytes_read, module)
-  return module, max(hlo.loops(module), key=size)
-
-
 def main(args):
   start = time.monotonic()
   program, weights, prompt, answers = compile_loop(args)
   seconds = time.monotonic() - start
-  module, name = loop_of(program)
+  module = hlo.parse(program.as_text())
+  name = hlo.main_loop(module)
   read, must = hlo.bytes_read(module, name), weights + prompt + answers
   sizes = {
     "weights": weights,

@@ -26,7 +26,7 @@ def test_lines_are_read_with_what_they_call(module):
   assert hlo.num_bytes(line.type) == 2 * 256 * (512 + 128) + 4
   assert hlo.num_bytes(line.type, far=True) == 2 * 256 * 512
   assert [x.name for x in module[""] if x.root] == ["copy.1"]
-  assert hlo.loops(module) == ["body", "inner"]
+  assert hlo.main_loop(module) == "body"
 
 
 def test_a_loop_counts_as_often_as_its_condition_says(module):
@@ -45,6 +45,8 @@ def test_collectives_are_counted_by_kind_with_their_bytes(module, by_data):
     "reduce-scatter": (18, 18 * MIB // 4),
     "all-reduce": (18 * by_data, 18 * by_data * 256),
   }
+  inner = {"all-reduce": (1, 256)}
+  assert hlo.collectives(module, by_data, "inner") == inner
 
 
 def test_what_is_read_is_what_is_taken_and_not_near_already(module):

@@ -3,14 +3,12 @@
 import importlib
 import subprocess
 import sys
-from unittest import mock
 
 import pytest
 
 from pg.plan import hlo
 from scripts import bench
 from scripts.bench import __main__ as entry
-from scripts.bench import decode
 from tests.support import paths
 
 
@@ -91,8 +89,8 @@ ENTRY %main.177 (params: bf16[8,2048,256]) -> s32[] {
 
 
 def test_copies_are_found_in_the_loop_and_nowhere_else():
-  program = mock.Mock(as_text=lambda: MODULE)
-  module, name = decode.loop_of(program)
+  module = hlo.parse(MODULE)
+  name = hlo.main_loop(module)
   assert hlo.copies(module, name) == ["copy bf16[4,512,4,256]"]
   assert hlo.copies(module, name, 2**23) == []
   assert hlo.bytes_read(module, name) == 8 * 2048 * 256 * 2
