@@ -283,10 +283,9 @@ def attempt(c, on, args):
   """Returns the figures of a step of training, and says them in a line."""
   found = figures(c, on, compile_training(c, on, args.num_examples), args)
   peak = readable(found["peak"]) if "peak" in found else "more than there is"
-  rate = f", {found['examples_per_second']:.1f} examples/s"
   progress.say(
     f"{on.name}, remat {found['remat']}, batch {found['batch_size']}: {peak}"
-    f"{rate if found['fits'] else ', does not fit'}"
+    f"{'' if found['fits'] else ', does not fit'}"
   )
   return found
 
@@ -361,19 +360,23 @@ def advice(c, on, args):
 
 def changes(c, on):
   """Returns lists of (what to write, the config then, name of the Target)."""
-  halves = [c.batch_size // n for n in (2, 4, 8, 16) if not c.batch_size % n]
-  frozen = (("img/.*", None), *c.schedule)
+
+  def written(key, values):
+    return [
+      (f"--config.{key}={x}", changed(c, **{key.split(".")[-1]: x}), on.name)
+      for x in values
+    ]
+
   remat = POLICIES[POLICIES.index(c.model.remat) + 1 :]
+  parts = [n * c.num_microbatches for n in (2, 4, 8)]
+  halves = [c.batch_size // n for n in (2, 4, 8, 16) if not c.batch_size % n]
   return [
-    [
-      (f"--config.model.remat={x}", changed(c, remat=x), on.name) for x in remat
-    ],
+    written("model.remat", remat),
+    written("num_microbatches", parts),
     [(f"--on {x}", c, x) for x in larger(on.name)],
-    [
-      (f"--config.batch_size={n}", changed(c, batch_size=n), on.name)
-      for n in halves
-    ],
-    [(f"--config.schedule={frozen}", changed(c, schedule=frozen), on.name)],
+    written("moment_dtype", ["bfloat16"]),
+    written("batch_size", halves),
+    written("schedule", [(("img/.*", None), *c.schedule)]),
   ]
 
 

@@ -110,6 +110,7 @@ def test_what_the_compiler_refuses_is_an_answer(monkeypatch):
   found = fit.figures(c, here(), plan, ARGS)
   assert not found["fits"]
   assert found["failed"] == "E1000: CompileTimeHbmOom: 17.94G of 15.75G"
+  assert not fit.attempt(c, here(), ARGS)["fits"]
   said = "INTERNAL: a bug"
   with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
     fit.compile_training(c, here())
@@ -156,6 +157,7 @@ def attempts(limit, tried):
   def attempt(c, on, args):
     frozen = any(kind is None for _, kind in c.schedule)
     held = KEPT[c.model.remat] * c.batch_size * (0.5 if frozen else 1)
+    held /= 1 if c.num_microbatches == 1 else 1.5
     chips = math.prod(map(int, on.name.partition(":")[2].split("x")))
     peak = held / chips
     tried.append((on.name, c.model.remat, c.batch_size))
@@ -187,6 +189,7 @@ def test_what_does_not_fit_at_all_is_said(monkeypatch, capsys):
   "limit, want",
   [
     # 16 examples of 40 bytes on 4 chips take 160.
+    (110, ["remat=dots", "num_microbatches=2", "--on v5e:2x4"]),
     (90, ["remat=dots", "--on v5e:2x4", "batch_size=8"]),
     (41, ["remat=nothing", "--on v5e:4x4", "batch_size=4"]),
     (11, ["batch_size=1"]),

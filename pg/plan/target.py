@@ -79,6 +79,8 @@ def find(name):
   chip = config.lookup(chips.CHIPS, kind, "chip")
   # No device of this machine is asked, and none is taken from who uses it.
   jax.config.update("jax_platforms", "cpu")
+  # A program for other chips would be kept and never found again.
+  jax.config.update("jax_enable_compilation_cache", False)
   if chip.platform == "gpu":
     devices, source = _gpus(kind, chip, size), _GPUS[kind][-1]
     return Target(name, devices, chip, _GPU_OPTIONS, source)
