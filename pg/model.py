@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pg import answer as answer_lib
-from pg import config, limits, pp, sharding
+from pg import config, limits, machine, pp, progress, sharding
 from pg.codecs import boxes as box_codec
 from pg.codecs import masks as mask_codec
 from pg.codecs import tokenizer as tokenizer_lib
@@ -38,7 +38,7 @@ from pg.decode import beam, constraint, loop, sampling
 from pg.evals import records
 from pg.inspect import findings
 from pg.inspect import rows as rows_lib
-from pg.models import paligemma, variants
+from pg.models import variants
 from pg.pp import flavours, parse
 from pg.pp import image as image_ops
 from pg.pp import masks as mask_ops
@@ -116,7 +116,7 @@ class Model:
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
     self.codec, self.urls, self.int8_keys = codec, urls, int8_keys
-    self._programs = _programs(mesh)
+    self._programs = _programs(mesh, cfg.dtype)
     (steps,) = parse.build(pp).args
     num_first = len(steps) - int(steps[-1].function is resize_ops.resize)
     # What makes an image, and what then makes it a square.
@@ -553,8 +553,8 @@ def load(
       pg/weights/load.py).
     tokenizer: str or None, the path of another one than the model's own.
     dtype: str or None, in which weights are kept and activations computed:
-      "float32" or "bfloat16"; None is float32 on a CPU, which is much faster
-      there, and bfloat16 elsewhere.
+      "float32" or "bfloat16"; None is what is fastest: bfloat16, but on a CPU
+      only for weights that are stored so, or are too large in float32.
     res: int or None, pixels per side; None is the model's own.
     pp: str or None, how it is to see images (see `flavours.named`); None is as
       it was trained.
@@ -582,9 +582,11 @@ def load(
     tok = tokenizer_lib.Tokenizer(path)
     if res:
       weights = load_lib.at_resolution(weights, res)
-    cfg = dataclasses.replace(weights.cfg, dtype=variants.compute_dtype(dtype))
+    stored, size = load_lib.stored(weights)
+    dtype = _dtype(dtype, stored, size)
+    cfg = dataclasses.replace(weights.cfg, dtype=dtype)
     pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
-    mesh = _mesh(mesh, cfg)
+    mesh = _mesh(mesh, size * jnp.dtype(dtype).itemsize)
     params = load_lib.unrolled(weights, cfg, mesh)
   rows = dict(num_images=1, text_len=MAX_LEN) | weights.rows
   form = prefix_lm.Form(tok, cfg.img.res, **rows)
@@ -593,14 +595,34 @@ def load(
   return Model(cfg, params, form, pp, **how)
 
 
-def _mesh(sizes, cfg):
+def _dtype(name, stored, size):
+  """Returns the dtype of a model's weights and activations.
+
+  Args:
+    name: str or None, what the user wants.
+    stored: dtype, of the weights in their file.
+    size: int, how many numbers they are.
+  """
+  if name is not None or jax.default_backend() != "cpu":
+    return variants.compute_dtype(name)
+  if stored == jnp.bfloat16 and machine.multiplies_bfloat16():
+    return "bfloat16"
+  wanted, free = 4 * size / WEIGHTS_SHARE, machine.available_memory()
+  if wanted <= free:
+    return "float32"
+  progress.say(
+    f"in float32 the model wants {wanted / 2**30:.1f} GiB of memory and"
+    f" {free / 2**30:.1f} GiB are free: it is kept in bfloat16"
+  )
+  return "bfloat16"
+
+
+def _mesh(sizes, num_bytes):
   """Returns the mesh that weights are spread over; None for a single device."""
   devices = jax.local_devices()
   if sizes is None:
     memory = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
-    weights = jax.tree.leaves(paligemma.shapes(cfg))
-    size = sum(x.size for x in weights) * jnp.dtype(cfg.dtype).itemsize
-    if size < WEIGHTS_SHARE * memory:
+    if num_bytes < WEIGHTS_SHARE * memory:
       return None
     sizes = {"tensor": -1}
   elif -1 not in sizes.values():
@@ -656,7 +678,7 @@ def _batched(items, size):
 
 
 @functools.cache
-def _programs(mesh=None):
+def _programs(mesh=None, dtype="float32"):
   """Returns the compiled functions; each keeps a program for each size."""
   options = None
   if jax.default_backend() == "cpu":
@@ -666,6 +688,10 @@ def _programs(mesh=None):
       "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
       "xla_disable_hlo_passes": "while-loop-invariant-code-motion",
     }
+    if dtype == "bfloat16":
+      # Sums may change their order, so that they are of vectors; see
+      # `layers._row`. inf and nan stay what they are.
+      options["xla_cpu_enable_fast_math"] = True
 
   def jit(function, **how):
     program = jax.jit(function, compiler_options=options, **how)

@@ -362,7 +362,7 @@ if __name__ == "__main__":
     num_images=dict(type=int, help="images of an example; frames of a video"),
     tokenizer=dict(help="SentencePiece file; default the run's own"),
     dtype=dict(
-      choices=("float32", "bfloat16"), help="default: float32 on a CPU"
+      choices=("float32", "bfloat16"), help="default: what is fastest"
     ),
     res=dict(type=int, help="pixels per side; default the model's own"),
     pp=dict(help="how it sees images: bv, hf or ops; default as trained"),

@@ -22,7 +22,9 @@ PATHS = {
   for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-GROUND = r"pg\.(atomic|chips|config|limits|progress|schema|stop|table|tree)"
+GROUND = (
+  r"pg\.(atomic|chips|config|limits|machine|progress|schema|stop|table|tree)"
+)
 STORAGE = r"pg\.data\.storage(\..+)?"
 CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"

@@ -18,8 +18,9 @@ from pg import sharding
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
 from pg.decode import beam, loop, sampling
-from pg.models import paligemma, variants
+from pg.models import paligemma
 from pg.pp import masks
+from pg.weights import tensors
 from tests.support import paths, toy
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -99,7 +100,7 @@ def test_a_single_image_or_prompt_belongs_to_all_others():
 
 def test_a_second_question_of_any_length_compiles_nothing():
   model().predict(photo(0), "a", max_len=4)
-  programs = vars(model_lib._programs())
+  programs = vars(model()._programs)
   before = {name: f._cache_size() for name, f in programs.items()}
   sampler = sampling.Sampler(0.7, seed=3)
   for prompt, max_len in (("ocr", 1), ("where is it?", 7), ("count", 16)):
@@ -180,7 +181,7 @@ def test_masks_have_the_size_of_the_image_and_are_drawn():
 
 def test_a_codec_that_cannot_be_had_is_asked_for_once(monkeypatch):
   codec = "gs://nowhere/a.npz"
-  own = model_lib.Model(None, None, None, "decode", codec=codec)
+  own = model_lib.Model(model().cfg, None, None, "decode", codec=codec)
   asked = mock.Mock(side_effect=OSError("no network"))
   monkeypatch.setattr(model_lib.mask_ops, "network", asked)
   thing = mock.Mock(codes=list(range(16)))
@@ -334,15 +335,34 @@ def test_weights_too_large_for_a_device_are_spread_over_all(monkeypatch):
   monkeypatch.setattr(jax, "local_devices", lambda: [device] * 4)
   made = lambda sizes, devices: (sizes, len(devices))
   monkeypatch.setattr(sharding, "make_mesh", made)
-  small, large = (
-    variants.from_config(dict(variant=name, dtype="bfloat16"))
-    for name in ("pg2_3b", "pg2_10b")
-  )
+  small, large = 6 << 30, 19 << 30  # bytes of a 3B and a 10B in bfloat16
   assert model_lib._mesh(None, small) is None
   assert model_lib._mesh(None, large) == ({"tensor": -1}, 4)
   assert model_lib._mesh({"tensor": 2}, small) == ({"tensor": 2}, 2)
   device.memory_stats = lambda: None  # a CPU's
   assert model_lib._mesh(None, large) is None
+
+
+def test_on_a_cpu_weights_are_kept_in_what_is_fastest_and_fits(
+  monkeypatch, capsys
+):
+  free, fast = 20 << 30, True
+  monkeypatch.setattr(model_lib.machine, "available_memory", lambda: free)
+  monkeypatch.setattr(model_lib.machine, "multiplies_bfloat16", lambda: fast)
+  bf16, f32 = tensors.DTYPES["bfloat16"], tensors.DTYPES["float32"]
+  size = 3 << 30
+  assert model_lib._dtype(None, bf16, size) == "bfloat16"
+  assert model_lib._dtype(None, f32, size) == "float32"
+  assert model_lib._dtype("float32", bf16, size) == "float32"
+  fast = False
+  assert model_lib._dtype(None, bf16, size) == "float32"
+  assert model_lib._dtype("bf16", f32, size) == "bfloat16"
+  assert not capsys.readouterr().err
+  free = 14 << 30  # of which a fifth is for activations
+  assert model_lib._dtype(None, f32, size) == "bfloat16"
+  said = "wants 15.0 GiB of memory and 14.0 GiB are free: it is kept in bfl"
+  assert said in capsys.readouterr().err
+  assert model_lib._dtype("float32", f32, size) == "float32"
 
 
 def test_importing_pg_loads_nothing_heavy():

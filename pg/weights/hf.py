@@ -87,11 +87,10 @@ class Reader:
     shape = spec.shape[layer is not None :]
     if name == hf_names.EMBEDDING:
       return layout.from_hf(self._embedding()[: shape[0]], shape)
-    arrays = [_mapped(*self._found[theirs]) for theirs in hub]
-    if len(arrays) == 1:
-      return layout.from_hf(arrays[0], shape)
+    if len(hub) == 1:
+      return layout.from_hf(_mapped(*self._found[hub[0]]), shape)
     # As they lie in the file: to transpose is the work of who wants it.
-    stacked = np.stack(arrays, dtype=spec.dtype)
+    stacked = _stacked([self._found[theirs] for theirs in hub], spec.dtype)
     one = layout.from_hf(stacked[0], shape[1:])
     strides = stacked.strides[0], *one.strides
     return np.lib.stride_tricks.as_strided(stacked, shape, strides)
@@ -293,6 +292,17 @@ def _mapped(file, key, spec, start):
   del key
   array = np.memmap(file, spec.dtype, mode="r", offset=start, shape=spec.shape)
   return array.view(np.ndarray)
+
+
+def _stacked(found, dtype):
+  """Returns several tensors as one; mapped, where one follows the other."""
+  (file, _, spec, start), *_ = found
+  size = _num_bytes(spec.shape, spec.dtype)
+  here = [(file, spec, start + i * size) for i in range(len(found))]
+  if here == [(x[0], x[2], x[3]) for x in found]:
+    whole = jax.ShapeDtypeStruct((len(found), *spec.shape), spec.dtype)
+    return _mapped(file, "", whole, start)
+  return np.stack([_mapped(*x) for x in found], dtype=dtype)
 
 
 @contextlib.contextmanager

@@ -122,6 +122,14 @@ def need_tokenizer(weights):
   return weights.tokenizer
 
 
+def stored(weights):
+  """Returns the dtype of most of the numbers of weights, and how many."""
+  sizes = collections.Counter()
+  for spec in weights.reader.specs.values():
+    sizes[np.dtype(spec.dtype)] += int(np.prod(spec.shape))
+  return max(sizes, key=sizes.get), sizes.total()
+
+
 def images(weights):
   """Returns the pipeline string that makes images for a model."""
   return weights.pp or flavours.named(weights.flavour, weights.cfg.img.res)

@@ -1,12 +1,12 @@
-"""Converts, loads and asks a random PaliGemma 3B at its real size.
+"""Converts a random PaliGemma 3B at its real size, and asks it.
 
 python -m scripts.bench weights --tokenizer gemma.model [--variant pg1_3b]
 
 Makes a Hugging Face folder of random bfloat16 weights (5.8 GB), converts it to
 npz and to a checkpoint of ours and back, compares bits, and lets `pg.predict`
-answer a prompt from it, beside transformers where it is installed. Each step is
-a process of its own; its time and its peak memory are printed with the command.
-The folder, four times the weights, is deleted at the end.
+answer a prompt from it. Each step is a process of its own; its time and its
+peak memory are printed with the command. The folder, four times the weights, is
+deleted at the end. How fast answers are is measured by the benchmark `answers`.
 """
 
 import filecmp
@@ -17,11 +17,9 @@ import sys
 import tempfile
 import time
 
-import jax
 import numpy as np
 from PIL import Image
 
-from pg import model as model_lib
 from pg.models import variants
 from pg.pp import flavours
 from pg.weights import hf, hf_config, hf_tokenizer, tensors
@@ -54,41 +52,10 @@ def make(folder, variant, tokenizer):
   hf_tokenizer.write(folder, tokenizer)
 
 
-def load(folder, dtype):
-  """Loads the folder into memory, all of it."""
-  start, spent = time.monotonic(), time.process_time()
-  jax.block_until_ready(model_lib.load(folder, dtype=dtype).params)
-  print(
-    f"loaded in {time.monotonic() - start:.1f} s,"
-    f" {time.process_time() - spent:.1f} s of processor time"
-  )
-
-
-def theirs(folder, image):
-  """Answers the prompt with transformers."""
-  import torch
-  import transformers
-
-  start = time.monotonic()
-  model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(
-    folder, dtype=torch.bfloat16
-  ).eval()
-  processor = transformers.AutoProcessor.from_pretrained(folder)
-  loaded = time.monotonic()
-  inputs = processor(
-    text=f"<image>{PROMPT}", images=Image.open(image), return_tensors="pt"
-  ).to(torch.bfloat16)
-  with torch.no_grad():
-    model.generate(
-      **inputs,
-      max_new_tokens=NUM_TOKENS,
-      min_new_tokens=NUM_TOKENS,
-      do_sample=False,
-    )
-  print(
-    f"loaded in {loaded - start:.1f} s,"
-    f" answered in {time.monotonic() - loaded:.1f} s"
-  )
+def picture():
+  """Returns an image of noise."""
+  draw = np.random.default_rng(0).integers
+  return Image.fromarray(draw(0, 256, (240, 320, 3), np.uint8))
 
 
 def step(name, *words):
@@ -122,9 +89,7 @@ def run_all(args):
   with tempfile.TemporaryDirectory(dir=args.folder) as made:
     folder = pathlib.Path(made)
     a, b, run, npz = (folder / x for x in ("hf", "hf_again", "run", "a.npz"))
-    Image.fromarray(
-      np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    ).save(folder / "image.png")
+    picture().save(folder / "image.png")
     me = ("scripts.bench", "weights", "--variant", args.variant)
     step("make", *me, "--tokenizer", args.tokenizer, "--make", a)
     step("hf -> npz, compared", "pg.convert", a, npz, "--to", "npz", "--check")
@@ -139,11 +104,9 @@ def run_all(args):
     ask = ("--image", folder / "image.png", "--prompt", PROMPT)
     ask += ("--max-len", NUM_TOKENS)
     for dtype in ("float32", "bfloat16"):
-      step(f"load, {dtype}", *me, "--load", a, dtype)
       words = ("pg.predict", "--checkpoint", a, *ask, "--dtype", dtype)
       step(f"answer, {dtype}", *words)
     step("answer, from ours", "pg.predict", "--checkpoint", run, *ask)
-    step("transformers, bfloat16", *me, "--theirs", a, folder / "image.png")
 
 
 def same(a, b):
@@ -161,10 +124,6 @@ def main(args):
   """Runs the step that is asked for, or all of them."""
   if args.make:
     make(args.make, args.variant, args.tokenizer)
-  elif args.load:
-    load(*args.load)
-  elif args.theirs:
-    theirs(*args.theirs)
   else:
     run_all(args)
 
@@ -174,6 +133,4 @@ FLAGS = dict(
   variant=dict(default="pg1_3b", choices=tuple(variants.VARIANTS)),
   folder=dict(help="where the files go; default is the temporary folder"),
   make=dict(help="only this step: folder to make"),
-  load=dict(nargs=2, help="only this step: folder and dtype"),
-  theirs=dict(nargs=2, help="only this step: folder and image"),
 )

@@ -392,7 +392,29 @@ def test_a_matrix_of_out_and_in_is_a_linear_layer_of_any_rows(rows):
   np.testing.assert_allclose(y, x @ w.T, rtol=1e-5, atol=1e-5)
   # Few rows go after the matrix, which XLA is not to turn round again.
   text = jax.jit(layers.linear).lower(x, w).compile().as_text()
-  assert (f"f32[6,{rows}]" in text) == (rows < 4)
+  assert (f"f32[6,{rows}]" in text) == (rows == 3)
+
+
+@pytest.mark.parametrize("rows", [1, 3, layers.FEW_ROWS + 1])
+@pytest.mark.parametrize("out", [None, jnp.float32])
+def test_weights_kept_in_bfloat16_are_read_as_they_are(rows, out):
+  rng = np.random.default_rng(0)
+  x, w = (
+    jnp.asarray(rng.standard_normal(s, np.float32), jnp.bfloat16)
+    for s in ((1, rows, 8), (6, 8))
+  )
+  program = jax.jit(functools.partial(layers.linear, out=out))
+  want = np.float32(x) @ np.float32(w).T
+  y = program(x, w)
+  assert y.dtype == (out or jnp.bfloat16)
+  error = 1e-5 if out else 0.01  # of sums in float32; of what they become
+  np.testing.assert_allclose(np.float32(y), want, rtol=error, atol=error)
+  y = jax.jit(lambda x, w: layers.dense("...D,DF->...F", x, w))(x, w.T)
+  np.testing.assert_allclose(np.float32(y), want, rtol=0.01, atol=0.01)
+  # A product of one row is slow, and one of more rows with wide weights.
+  text = program.lower(x, w).as_text()
+  assert ("dot_general" in text) == (rows > 1)
+  assert "tensor<6x8xf32>" not in text
 
 
 def test_bfloat16_operands_are_summed_in_float32_where_asked(monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import mmap
 import struct
 
 import numpy as np
@@ -460,6 +461,15 @@ def test_layers_of_different_dtypes_are_read_without_a_loss(tmp_path):
   name = "llm/layers/mlp/gating_einsum"
   np.testing.assert_array_equal(got[name][1], flat[name][1])
   np.testing.assert_array_equal(got[name][0, 0], flat[name][0, 0])
+
+
+def test_tensors_that_follow_each_other_are_read_without_a_copy(tmp_path):
+  reader = hf.Reader(written(tmp_path / "hf", "pg1")[2])
+  gate_and_up = reader.read("llm/layers/mlp/gating_einsum", 1)
+  for owner in (gate_and_up, reader.read("llm/layers/mlp/linear", 1)):
+    while hasattr(owner, "base"):
+      owner = owner.base
+    assert isinstance(owner, mmap.mmap)
 
 
 @pytest.mark.parametrize("keep", [4, 100, 0.5, 0.9999])
