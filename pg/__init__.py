@@ -28,10 +28,10 @@ def _keep_programs():
   time; JAX_ENABLE_COMPILATION_CACHE=0 keeps none. Of no effect where JAX was
   imported before.
   """
-  if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-    return
   folder = os.path.expanduser(os.environ.get("PG_CACHE") or "~/.cache/pg")
   folder = os.path.join(folder, "xla")
+  if "JAX_COMPILATION_CACHE_DIR" in os.environ or "://" in folder:
+    return
   with contextlib.suppress(OSError):
     os.makedirs(folder, exist_ok=True)
     if os.access(folder, os.W_OK):  # else JAX warns of each program

@@ -26,8 +26,10 @@ def replacing(path, *, sync=True):
       leaves a file without its content; not worth it for a cache.
 
   Raises:
+    ValueError: it is the name of something on another machine.
     OSError: it cannot be written; the error names a file.
   """
+  _check_here(path)
   folder, name = os.path.split(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
   # Processes and threads may write the same file at the same time.
@@ -110,6 +112,7 @@ def append(path, lines):
     path: str or path.
     lines: bytes.
   """
+  _check_here(path)
   os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
   with named(path), open(path, "ab+", buffering=0) as f:
     if end := f.seek(0, os.SEEK_END):

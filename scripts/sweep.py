@@ -158,6 +158,7 @@ def main(args):
   if args.seeds < 1:
     raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
   where = args.workdir
+  atomic.check_folder(where)
   tries = getattr(args, "try")
   found, failed = sweep(args.config_file, tries, args.seeds, where)
   table = summary(found)

@@ -119,3 +119,20 @@ def test_a_folder_without_a_name_or_that_is_a_file_is_refused(
     atomic.check_folder(name)
   atomic.check_folder("new")
   atomic.check_folder(".")
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/a", "gs:/bucket/a", "foo://a/b"])
+def test_no_folder_is_made_that_is_called_as_a_bucket(
+  tmp_path, monkeypatch, name
+):
+  monkeypatch.chdir(tmp_path)
+  writes = [
+    atomic.check,
+    atomic.check_folder,
+    lambda path: atomic.write(path, "x"),
+    lambda path: atomic.append(path, b"x"),
+  ]
+  for write in writes:
+    with pytest.raises(ValueError, match="a file or a folder on this machine"):
+      write(name)
+  assert list(tmp_path.iterdir()) == []

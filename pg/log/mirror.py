@@ -139,6 +139,8 @@ def open(workdir, *, hold=False):  # noqa: A001, it is mirror.open
     yield workdir
     return
   url = bucket.check(workdir)
+  if not hold:
+    bucket.check_writable(url)
   with bucket_lock.hold(url) if hold else contextlib.nullcontext():
     with _mirror(url) as mirror:
       mirror.fetch()
@@ -167,6 +169,7 @@ def out(path, *, is_new=False):
   found = bucket.children(folder)
   if name in found and is_new:
     raise ValueError(f"{path} exists; remove it or choose another name")
+  bucket.check_writable(folder)
   with _mirror(folder) as mirror:
     target = os.path.join(mirror, name)
     if found.get(name) is False:

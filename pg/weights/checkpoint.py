@@ -282,7 +282,10 @@ class Manager:
   def _explained(self):
     try:
       yield
-    except (OSError, ValueError) as error:  # ValueError is TensorStore's
+    except Exception as error:  # ValueError is TensorStore's
+      in_bucket = bucket.is_bucket(self._folder) and bucket.is_refusal(error)
+      if not isinstance(error, OSError | ValueError) and not in_bucket:
+        raise
       said = f"{error}\nIs the disk full? Make room and start again:"
       if bucket.is_bucket(self._folder):
         said = f"{bucket.reason(error)}\nThe same command continues:"

@@ -102,6 +102,14 @@ def test_what_the_bucket_refuses_at_the_end_is_kept_and_named(store, tmp_path):
   assert (kept / "scores.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_bucket_that_cannot_be_written_is_named_before_the_work(store, hold):
+  store.failures.append(["POST", 403, 99])
+  with pytest.raises(OSError, match="cannot write .*runs/a/.*it has to list"):
+    with mirror.open(URL, hold=hold):
+      raise AssertionError
+
+
 def test_a_file_that_says_that_all_is_there_comes_last(store):
   with mirror.out("gs://bucket/x/new", is_new=True) as path:
     folder = pathlib.Path(path, "checkpoints/0/state")

@@ -38,7 +38,7 @@ class Store:
     objects: {name: (bytes, generation)}.
     asked: list of (method, name), all requests for an object or a list.
     failures: list of [pattern of "METHOD name", status, how many times], of
-      answers that are an error instead.
+      answers that are an error instead; 0: the connection breaks.
   """
 
   def __init__(self):
@@ -111,7 +111,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
       return _error(404)
     name = urllib.parse.unquote(match["name"] or self._name(path, body))
     store.asked.append((method, name))
-    if status := store.failure(method, name):
+    if (status := store.failure(method, name)) is not None:
+      if not status:
+        raise ConnectionResetError
       return _error(status)
     if urllib.parse.unquote(match["bucket"]) != BUCKET:
       return _error(404)

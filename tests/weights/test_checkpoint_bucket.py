@@ -102,9 +102,21 @@ def test_a_bucket_that_does_not_answer_damages_nothing(saved):
   assert folders(saved) == {"1", "2"}
 
 
-def test_a_write_that_fails_half_way_is_named_and_leaves_the_last(saved):
-  saved.failures.append(["POST run/checkpoints/3/.*manifest", 403, 99])
-  with pytest.raises(OSError, match="may not.*\n.*continues: step 2 is intact"):
+@pytest.mark.parametrize(
+  "name, status, said",
+  [
+    ("state/.*manifest", 403, "this login may not do that"),
+    ("state/_METADATA", 401, "the login is missing, or its token has"),
+    ("checksums.json", 401, "the login is missing, or its token has"),
+    ("commit_success.txt", 403, "this login may not do that"),
+  ],
+)
+def test_a_write_that_fails_half_way_is_named_and_leaves_the_last(
+  saved, name, status, said
+):
+  saved.failures.append([f"POST run/checkpoints/3/{name}", status, 99])
+  whole = f"could not write .*{said}.*\n.*continues: step 2 is intact"
+  with pytest.raises(OSError, match=whole):
     with checkpoint.Manager(URL) as manager:
       manager.save(3, STATE, {})
   saved.failures.clear()
@@ -114,6 +126,7 @@ def test_a_write_that_fails_half_way_is_named_and_leaves_the_last(saved):
 
 def test_a_store_that_is_overloaded_is_asked_again(store):
   store.failures += [["POST .*/d/", 503, 1], ["POST .*checksums", 429, 1]]
+  store.failures += [["POST .*/d/", 0, 1], ["POST .*_METADATA", 0, 1]]
   with checkpoint.Manager(URL) as manager:
     manager.save(1, STATE, {})
   assert checkpoint.find(URL).name == "1"

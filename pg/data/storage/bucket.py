@@ -12,6 +12,7 @@ import logging
 import os
 import posixpath
 import re
+import uuid
 
 import fsspec
 
@@ -166,6 +167,17 @@ def write(url, data):
     filesystem(url).pipe_file(url, data)
 
 
+def check_writable(url):
+  """Sees that a folder can be written to, before a long work.
+
+  Raises:
+    OSError: it cannot.
+  """
+  probe = f"{url}/.write-{uuid.uuid4().hex}"
+  write(probe, b"")
+  remove(probe)
+
+
 def version(url):
   """Returns what tells an object from what it was before, a str.
 
@@ -240,16 +252,30 @@ def _is_mismatch(error, version):
 
 
 def children(url):
-  """Returns {name: whether it is a folder} of what is in a folder."""
+  """Returns {name: whether it is a folder} of what is in a folder.
+
+  Raises:
+    OSError: there is no such bucket, or it refuses.
+  """
   fs = filesystem(url)
   with explained("list", url):
     try:
       found = fs.ls(url, detail=True)
     except FileNotFoundError:
+      _check_bucket(fs, url)
       return {}
   own = fs._strip_protocol(url)
   names = ((i["name"].rstrip("/"), i["type"] == "directory") for i in found)
   return {posixpath.basename(n): folder for n, folder in names if n != own}
+
+
+def _check_bucket(fs, url):
+  """Raises FileNotFoundError for a bucket that is not there."""
+  name = fs._strip_protocol(url).partition("/")[0]
+  if url.startswith("gs://"):
+    fs.call("GET", "b/{}/o", name, maxResults=1)
+  elif url.startswith("s3://"):
+    fs.call_s3("list_objects_v2", Bucket=name, MaxKeys=1)
 
 
 def files(url):

@@ -19,9 +19,15 @@ SMALL = 1 << 20
 
 
 def folder():
-  """Returns the folder of all that can be had again, a pathlib.Path."""
-  default = "~/.cache/pg"
-  return pathlib.Path(os.environ.get("PG_CACHE") or default).expanduser()
+  """Returns the folder of all that can be had again, a pathlib.Path.
+
+  Raises:
+    ValueError: PG_CACHE is none of this machine.
+  """
+  place = os.environ.get("PG_CACHE") or "~/.cache/pg"
+  if atomic.is_url(place):
+    raise ValueError(f"PG_CACHE is {place}: wanted a folder on this machine")
+  return pathlib.Path(place).expanduser()
 
 
 class Index:
