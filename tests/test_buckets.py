@@ -1,5 +1,6 @@
 """A run in a bucket leaves what one in a folder leaves, whatever happens."""
 
+import json
 import os
 import pathlib
 import signal
@@ -10,11 +11,16 @@ import time
 import numpy as np
 import pytest
 
-from pg import tree
-from pg.log import metrics
-from pg.weights import checkpoint
-from tests.support import google_storage, paths
+from pg import train, tree
+from pg.codecs import masks
+from pg.data.formats import jsonl
+from pg.data.storage import files
+from pg.log import metrics, mirror
+from pg.log import run as log_run
+from pg.weights import checkpoint, hub
+from tests.support import google_storage, numbers_run, paths
 
+store = google_storage.store
 CONFIG = "scripts/chaos/config.py:total=12"
 QUESTION = ["--image", "docs/images/scene.png", "--prompt", "caption", "count"]
 CLOCK = ("speed/", "time/")
@@ -119,6 +125,8 @@ def contents(folder):
   folder, found = pathlib.Path(folder), {}
   for path in sorted(folder.rglob("*")):
     name = str(path.relative_to(folder))
+    if "checkpoints/" in name:
+      continue
     if path.name == "metrics.jsonl":
       rows = [metrics.read(path)]
       found[name] = [
@@ -128,6 +136,61 @@ def contents(folder):
     elif path.suffix in (".jsonl", ".json", ".model", ".npz"):
       found[name] = path.read_bytes()
   return found
+
+
+class Killed(Exception):
+  pass
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_killed_run_leaves_what_belongs_to_its_checkpoint(
+  store, tmp_path, monkeypatch
+):
+  numbers_run.register(monkeypatch)
+  c, url = numbers_run.config(log_every=1), "gs://bucket/runs/run"
+  train.fit(c, str(tmp_path / "run"))
+  step = log_run.Log.step
+
+  def killed(log, number, *args):
+    step(log, number, *args)
+    if number == 5:  # step 4 is saved
+      raise Killed
+
+  with monkeypatch.context() as patch:
+    patch.setattr(log_run.Log, "step", killed)
+    patch.setattr(mirror, "_end", lambda mirror: None)
+    patch.setattr(mirror, "PERIOD", 1e6)
+    with pytest.raises(Killed), mirror.open(url) as workdir:
+      train.fit(c, workdir)
+  lines = store.objects["runs/run/metrics.jsonl"][0].splitlines()
+  assert json.loads(lines[-1])["step"] >= 4
+  with mirror.open(url, hold=True) as workdir:
+    train.fit(c, workdir)
+  for name, (data, _) in store.objects.items():
+    path = tmp_path / "got" / name.removeprefix("runs/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+  wanted, found = contents(tmp_path / "run"), contents(tmp_path / "got/run")
+  assert found == wanted and "bad_examples.jsonl" in found
+  got, here = weights(tmp_path / "got/run"), weights(tmp_path / "run")
+  assert got == here
+
+
+def test_data_weights_and_codec_are_read_from_a_bucket(store, tmp_path):
+  image = paths.ROOT / "docs/images/scene.png"
+  row = {"image": "images/1.png", "prefix": "caption", "suffix": "a circle"}
+  store.put("data/train.jsonl", json.dumps(row).encode())
+  store.put("data/images/1.png", image.read_bytes())
+  rows = jsonl.Jsonl("gs://bucket/data/train.jsonl")
+  assert rows[0]["suffix"] == "a circle"
+  assert files.read("images/1.png", "gs://bucket/data") == image.read_bytes()
+  store.put("codec.npz", pathlib.Path(masks.NANO).read_bytes())
+  assert masks.load("gs://bucket/codec.npz") is not None
+  one = np.ones((2, 3), np.float32)
+  np.savez(tmp_path / "a.npz", **{"params/llm/final_norm/scale": one})
+  store.put("a.npz", (tmp_path / "a.npz").read_bytes())
+  got = pathlib.Path(hub.resolve("gs://bucket/a.npz"))
+  assert got.read_bytes() == (tmp_path / "a.npz").read_bytes()
 
 
 @pytest.mark.slow
@@ -148,10 +211,7 @@ def test_a_run_in_a_bucket_is_killed_and_goes_on_as_one_in_a_folder(
       run(env, "convert", *words)
     said = run(env, "convert", f"{folder}/again", f"{folder}/b.npz", "--to=npz")
   download(env, there, got)
-  kept = lambda found: {
-    k: v for k, v in found.items() if "checkpoints/" not in k
-  }
-  wanted, found = kept(contents(here)), kept(contents(got))
+  wanted, found = contents(here), contents(got)
   assert sorted(found) == sorted(wanted)
   for name in wanted:
     assert found[name] == wanted[name], name
@@ -173,3 +233,37 @@ def download(env, there, folder):
   code += "fs.get(sys.argv[1] + '/', sys.argv[2] + '/', recursive=True)"
   command = [sys.executable, "-c", code, there, str(folder)]
   subprocess.run(command, cwd=paths.ROOT, env=env, check=True)
+
+
+S3 = """
+from pg.data.storage import bucket
+from pg.log import bucket_lock
+url = "s3://bucket/a/x"
+first = bucket.write_if(url, b"1", None)
+assert first == bucket.version(url)
+assert bucket.write_if(url, b"2", None) is None
+second = bucket.write_if(url, b"2", first)
+assert second != first and bucket.write_if(url, b"3", first) is None
+assert bucket.read(url) == b"2"
+assert bucket.children("s3://bucket/a") == {"x": False}
+assert bucket.children("s3://bucket/none") == {}
+with bucket_lock.hold("s3://bucket/a"):
+  try:
+    with bucket_lock.hold("s3://bucket/a"):
+      raise AssertionError
+  except ValueError as error:
+    assert "in use by another run" in str(error)
+try:
+  bucket.children("s3://other/a")
+  raise AssertionError
+except OSError as error:
+  assert "there is no such bucket" in str(error), error
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_an_object_at_s3_is_written_if_it_is_as_it_was(place):
+  _, env = place
+  command = [sys.executable, "-c", S3]
+  subprocess.run(command, cwd=paths.ROOT, env=env, check=True, timeout=200)

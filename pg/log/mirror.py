@@ -8,7 +8,6 @@ So a checkpoint is never ahead of what was logged. At the start they come from
 the bucket; what an earlier run left in the folder here does not count.
 """
 
-import builtins
 import contextlib
 import fcntl
 import hashlib
@@ -31,7 +30,6 @@ _ELSEWHERE = "checkpoints"  # pg/weights/checkpoint.py has them in the bucket
 # What says that all the rest is there comes last, that of the whole folder very
 # last.
 _MARKS = ("commit_success.txt", "config.json")
-_LARGE = 1 << 26  # bytes of a file that is not read at once
 
 
 class Mirror(os.PathLike):
@@ -97,11 +95,7 @@ class Mirror(os.PathLike):
       self._known = found
 
   def _push(self, name):
-    path, url = os.path.join(self._folder, name), f"{self._url}/{name}"
-    if os.path.getsize(path) > _LARGE:
-      return bucket.upload(path, url)
-    with builtins.open(path, "rb") as f:  # as it is now: it may be growing
-      bucket.write(url, f.read())
+    bucket.upload(os.path.join(self._folder, name), f"{self._url}/{name}")
 
   def keep_pushing(self, ended):
     """Uploads now and then, until an event; a failure is said, once."""

@@ -19,7 +19,7 @@ from fsspec.implementations import http
 from huggingface_hub import utils
 
 from pg import atomic, limits, progress
-from pg.data.storage import index
+from pg.data.storage import bucket, index
 
 # What tells one version of a remote file from another, in all of fsspec.
 _VERSION = ("size", "ETag", "etag", "md5Hash", "mtime", "Last-Modified")
@@ -203,7 +203,9 @@ def _url_errors(url):
   try:
     yield
   except ImportError as error:  # gcsfs, s3fs: said by fsspec
-    raise ValueError(f"cannot read {url}: {one_line(error)}") from error
+    fix = bucket.missing(url)
+    said = f"cannot read {url}: {one_line(error)}: {fix}"
+    raise ValueError(said) from error
   except ValueError as error:
     raise ValueError(
       f"{url!r} is no address that can be read ({one_line(error)}); wanted"

@@ -87,6 +87,12 @@ def test_a_store_that_is_out_of_order_is_asked_again(
   assert len(pauses) == 3 and pauses == sorted(pauses)
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\0"])
+def test_bytes_are_written_as_they_are(store, end):
+  bucket.write("gs://bucket/a/x", b"1" + end)
+  assert store.objects["a/x"][0] == b"1" + end
+
+
 def test_an_object_is_written_if_it_is_as_it_was(store):
   url = "gs://bucket/a/x"
   first = bucket.write_if(url, b"1", None)
