@@ -31,9 +31,10 @@ from pg import progress, stop
 # What a user can cause, and is told in one line.
 REFUSALS = ValueError, OSError, FloatingPointError
 SILENCE = 40  # seconds without a heartbeat after which a process is dead
-GRACE = 3.0  # seconds to close what is open when another process has failed
+GRACE = 2.5  # seconds to close what is open when another process has failed
 COMING = 300  # seconds to wait for the others at the start
 _FOREVER = 1 << 31  # milliseconds
+_FATAL = b"JAX distributed service detected fatal errors"
 
 # What says that there are several processes, what JAX needs to join them, and
 # what to do where that is missing.
@@ -329,8 +330,9 @@ class _Job:
     import jax
 
     self._unwound.set()
-    is_echo = isinstance(error, jax.errors.JaxRuntimeError)
-    if is_echo:  # of another's end, most times: that one is to tell
+    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    if is_jax and "RESOURCE_EXHAUSTED" not in str(error):
+      # Most times because another one has ended: that is what is to be told.
       self._told.wait(SILENCE + 10)
     if not self._told.is_set():
       text = str(error)
@@ -343,9 +345,12 @@ class _Job:
     os._exit(1)
 
   def _listen(self):
-    self._close(*json.loads(self.get("end")))
+    """Ends this process when one of them says so."""
+    said = json.loads(self.get("end"))
+    linger = 0 if self._process else 1  # process 0 hosts what tells the others
+    self._close(*said, linger)
 
-  def _close(self, line, status):
+  def _close(self, line, status, linger=0):
     """Ends this process, with what is open closed if that goes fast."""
     if not self._ending.acquire(blocking=False):
       return
@@ -353,20 +358,18 @@ class _Job:
     if not self._unwound.is_set():
       stop.interrupt(Ended)
       self._unwound.wait(GRACE)
-    if not self._process:  # hosts the service: the others are to hear of it
-      time.sleep(1)
+    time.sleep(linger)
     stop.end(line, status)
 
   def _filter(self, reader):
     """Passes on what is written to stderr, up to JAX's own last words."""
     while piece := os.read(reader, 1 << 16):
-      if b"coordination_service" in piece or b"JAX distributed" in piece:
+      if b"coordination_service" in piece or _FATAL in piece:
+        while select.select([reader], [], [], 0.3)[0]:
+          piece += os.read(reader, 1 << 16)
+      if _FATAL in piece:
         break
       os.write(self._stderr, piece)
-    while select.select([reader], [], [], 0.3)[0]:
-      piece += os.read(reader, 1 << 16)
-      if b"*** Check failure" in piece:
-        break
     _thread(self._bury, piece.decode(errors="replace"))
     while os.read(reader, 1 << 16):
       pass

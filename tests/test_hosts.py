@@ -59,7 +59,37 @@ with pytest.MonkeyPatch.context() as patch:
   )
   log_run.finish(workdir, results)
 """
+HOP = """
+import hashlib, json
+from jax.experimental import multihost_utils
+from pg.weights import checkpoint
 
+def note(*what):
+  with open(f"{workdir}/notes{rank}", "a") as f:
+    f.write(json.dumps(what) + "\\n")
+
+def digest(state):
+  whole = multihost_utils.process_allgather(state, tiled=True)
+  parts = [x.tobytes() for x in jax.tree.leaves(whole)]
+  return hashlib.sha256(b"".join(parts)).hexdigest()
+
+class Manager(checkpoint.Manager):
+  def save(self, step, state, meta):
+    note("state", step, digest(state))
+    super().save(step, state, meta)
+
+  def restore(self, step, abstract):
+    state = super().restore(step, abstract)
+    note("state", step, digest(state))
+    return state
+
+checkpoint.Manager = Manager
+""" + TRAIN.replace(
+  "    super",
+  """
+    note("rows", step, args[1]["source"].tolist(), args[1]["index"].tolist())
+    super""",
+)
 FIND = """
 from pg.weights import checkpoint, checksums
 if jax.process_index():
@@ -153,6 +183,39 @@ def test_a_run_on_one_host_goes_on_on_two(one, tmp_path):
   assert checkpoint.find(tmp_path).name == "4"
   run(tmp_path, 2)
   check_equal(one, tmp_path)
+
+
+def test_a_run_goes_on_on_other_numbers_of_devices_and_hosts(one, tmp_path):
+  places = ((2, 4, 2), (1, 1, 4), (1, 4, 4), (2, 4, 100))
+  rows, states = {}, {}
+  for num_hosts, devices, last in places:
+    run(tmp_path, num_hosts, devices=devices, last=last, script=HOP)
+    parts = {}
+    for rank in range(num_hosts):
+      notes = tmp_path / f"notes{rank}"
+      for line in notes.read_text().splitlines():
+        kind, step, *found = json.loads(line)
+        if kind == "state":
+          states.setdefault(step, set()).add(*found)
+        else:
+          parts.setdefault(step, []).append(found)
+      notes.unlink()
+    for step, found in parts.items():
+      assert rows.setdefault(step, merged(found)) == merged(found)
+  assert {step: len(found) for step, found in states.items()} == {
+    2: 1,
+    4: 1,
+    6: 1,
+  }
+  assert sorted(rows) == [1, 2, 3, 4, 5, 6]
+  measured = [numbers_of(path)["metrics"] for path in (one, tmp_path)]
+  for alone, moved in zip(*measured, strict=True):
+    assert alone == pytest.approx(moved, rel=1e-3)
+
+
+def merged(parts):
+  """Joins the rows of hosts to those of the batch."""
+  return [sum(part, []) for part in zip(*parts)]
 
 
 def test_hosts_agree_on_which_checkpoint_is_damaged(tmp_path):
