@@ -5,10 +5,11 @@ python -m scripts.chaos --only kill,checkpoint --seed 7 --tries 20
 
 A small run is trained undisturbed. Others like it are killed, stopped and
 started again, and must end with the same parameters, metric lines, order of
-examples and predictions, bit for bit. Then its checkpoint and weights, rows,
-images and config are damaged: each must be read as it was, or be refused with
-one message. Prints a table and every failure; ends with 1 if there is one. The
-same seed does the same damage, as far as clocks allow. Linux only.
+examples and predictions, bit for bit; so do jobs of two processes. Then its
+checkpoint and weights, rows, images and config are damaged: each must be read
+as it was, or be refused with one message. Prints a table and every failure;
+ends with 1 if there is one. The same seed does the same damage, as far as
+clocks allow. Linux only.
 """
 
 import concurrent.futures
@@ -22,7 +23,7 @@ import time
 from pg import command, config
 from pg import table as table_lib
 from scripts import chaos
-from scripts.chaos import damage, nonsense, run, stops
+from scripts.chaos import damage, jobs, nonsense, run, stops
 
 # Of all processes: one device, and programs that are ready soon.
 ENVIRONMENT = dict(
@@ -37,6 +38,12 @@ ROWS = {
   "disk": (stops.disk, 5, 1),
   "two": (stops.two, 4, 1),
   "orphans": (stops.orphans, 3, 1),
+  "jobterm": (jobs.terms, 10, 2),
+  "jobint": (jobs.interrupts, 10, 1),
+  "jobkill": (jobs.kills, 8, 1),
+  "joberror": (jobs.errors, 6, 1),
+  "places": (jobs.places, 6, 2),
+  "differ": (jobs.refusals, 4, 1),
   "checkpoint": (damage.checkpoints, 200, 20),
   "weights": (damage.weights, 200, 20),
   "rows": (nonsense.rows, 500, 60),

@@ -1,21 +1,33 @@
-"""Trains as `python -m pg.train` does, and notes which rows a step has read."""
+"""Trains as `python -m pg.train` does, and notes which rows a step has read.
 
+CHAOS_FAILS="KeyError:3" raises that at step 3.
+"""
+
+import builtins
 import json
 import os
 import runpy
 import sys
 
+from scripts.chaos import config
+
 
 def note_order(path):
-  """Makes training append a line `[step, sources, rows]` per step."""
+  """Makes training append a line `[step, place, sources, rows]` per step."""
+  from pg.data import stream
   from pg.log import run
 
   step = run.Log.step
+  kind, _, last = os.environ.get("CHAOS_FAILS", "").partition(":")
 
   def noted(log, number, measured, rows, *rest):
-    line = [number, rows["source"].tolist(), rows["index"].tolist()]
+    sources, indices = rows["source"].tolist(), rows["index"].tolist()
+    place, _ = stream.share(config.BATCH_SIZE)
+    line = [number, place, sources, indices]
     with open(path, "ab", buffering=0) as f:
       f.write(json.dumps(line).encode() + b"\n")
+    if kind and number == int(last):
+      raise getattr(builtins, kind)(f"chaos at step {number}")
     return step(log, number, measured, rows, *rest)
 
   run.Log.step = noted

@@ -2,11 +2,13 @@
 
 from transfers import base
 
+BATCH_SIZE = 4
+
 
 def get_config(arg=None):
   c = base.get(arg, model="nano", res=12, total=40)
   c.text_len = 16
-  c.total, c.batch_size = c.arg.total, 4
+  c.total, c.batch_size = c.arg.total, BATCH_SIZE
   c.lr, c.warmup = 1e-3, 2
   c.log_every, c.save_every, c.max_checkpoints = 1, 4, 2
   caption = dict(source="shapes", task="caption", res=48)

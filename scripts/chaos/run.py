@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,14 +46,22 @@ class Lab:
     """Returns a new workdir."""
     return tempfile.mkdtemp(prefix="run", dir=self.folder)
 
-  def start(self, workdir, *words, total=TOTAL):
-    """Starts a run as a person does; returns its Process."""
+  def start(self, workdir, *words, total=TOTAL, own=None):
+    """Starts a run as a person does; returns its Process.
+
+    Args:
+      workdir: str.
+      *words: of its command line, after the config.
+      total: int, steps.
+      own: more variables of its environment, or None.
+    """
     cache = dict(
       JAX_COMPILATION_CACHE_DIR=str(self.folder / "xla"),
       JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
     env = dict(os.environ, **cache, TMPDIR=str(self.tmp))
     env |= dict(CHAOS_ORDER=self.order_file(workdir), PYTHONPATH=str(ROOT))
+    env |= own or {}
     command = [sys.executable, "-m", "scripts.chaos.child"]
     command += ["--config", f"{CONFIG}:total={total}", "--workdir", workdir]
     return Process([*command, *words], workdir, env, self.folder)
@@ -86,14 +95,19 @@ class Lab:
       "scores": {"": (folder / "scores.json").read_text()},
     }
 
-  def differences(self, workdir):
-    """Returns what differs from an undisturbed run, as one line, or ""."""
+  def differences(self, workdir, left=None):
+    """Returns what differs from an undisturbed run, as one line, or "".
+
+    Args:
+      workdir: str.
+      left: what that one leaves; None is `whole`'s.
+    """
     try:
       got = self.leaves(workdir)
     except Exception as error:
       return f"cannot be read: {type(error).__name__}: {error}"
     found = []
-    for what, want in self._left.items():
+    for what, want in (left or self._left).items():
       have = got[what]
       keys = [k for k in {**want, **have} if want.get(k) != have.get(k)]
       if keys:
@@ -101,6 +115,77 @@ class Lab:
           f"{what}: {len(keys)} of {len(want)} differ, first {keys[0]}"
         )
     return "; ".join(found)
+
+
+class Jobs:
+  """Runs of two devices, of one process each, in a Lab."""
+
+  def __init__(self, lab):
+    self._lab, self.count, self._turn = lab, 2, 0
+    whole = str(lab.folder / "whole2")
+    if not os.path.exists(whole):
+      job = self.start(whole)
+      if job.wait():
+        raise RuntimeError(f"an undisturbed job fails:\n{job.text()}")
+    self._left = lab.leaves(whole)
+    self.new = lab.new
+
+  def start(self, workdir, *words, fails=None, own=((), ())):
+    """Starts a job of `count` processes; returns it.
+
+    Args:
+      workdir: str.
+      *words: of their command line.
+      fails: None, or which process is to fail, and how: "KeyError:3".
+      own: words of each process' own.
+    """
+    with socket.socket() as s:
+      s.bind(("127.0.0.1", 0))
+      address = f"127.0.0.1:{s.getsockname()[1]}"
+    flag = "--xla_force_host_platform_device_count"
+    found = []
+    for i in range(self.count):
+      env = dict(XLA_FLAGS=f"{flag}={2 // self.count}")
+      if self.count > 1:
+        env |= dict(
+          JAX_COORDINATOR_ADDRESS=address,
+          JAX_NUM_PROCESSES=f"{self.count}",
+          JAX_PROCESS_ID=f"{i}",
+        )
+      if fails and fails[0] == i:
+        env["CHAOS_FAILS"] = fails[1]
+      found.append(self._lab.start(workdir, *words, *own[i], own=env))
+    self._turn += 1
+    return Job(found, self._turn % self.count)
+
+  def differences(self, workdir):
+    return self._lab.differences(workdir, self._left)
+
+
+class Job:
+  """The processes of one start; what is done to it is done to one of them."""
+
+  def __init__(self, processes, number):
+    self.processes, self._number = processes, number
+
+  def __getattr__(self, name):
+    return getattr(self.processes[0], name)  # which speaks for all
+
+  def wait(self, seconds=PATIENCE):
+    """Returns their exit code; None where one had to be killed."""
+    codes = [process.wait(seconds) for process in self.processes]
+    alike = len({*codes}) == 1 or None in codes
+    return min(codes, key=lambda x: x is not None) if alike else codes
+
+  def terminate(self):
+    self.processes[self._number].terminate()
+
+  def interrupt(self):
+    self.processes[self._number].interrupt()
+
+  def kill(self):
+    self.processes[self._number].kill()
+    return self._number
 
 
 class Process:
@@ -244,13 +329,17 @@ def restored(workdir):
 
 
 def order(path):
-  """Returns {step: rows}; rows that were not the same each time are told."""
+  """Returns {step/place: row}; rows that were not the same each time are told.
+
+  The processes of a job each note their part, and where in the batch it is.
+  """
   found = {}
   for line in open(path, "rb").read().split(b"\n"):
     with contextlib.suppress(ValueError):
-      step, *rows = json.loads(line)
-      if found.setdefault(step, rows) != rows:
-        found[step] = "differs between starts"
+      step, first, *rows = json.loads(line)
+      for place, row in enumerate(zip(*rows), first):
+        if found.setdefault(f"{step}/{place}", row) != row:
+          found[f"{step}/{place}"] = "differs between starts"
   return found
 
 

@@ -19,9 +19,9 @@ class Chain:
     self._lab, self._row = lab, row
     self._workdir, self._pending = None, []
 
-  def start(self, *words):
+  def start(self, *words, **options):
     self._workdir = self._workdir or self._lab.new()
-    return self._lab.start(self._workdir, *words)
+    return self._lab.start(self._workdir, *words, **options)
 
   def stopped(self, case):
     """Notes a stop; whether it was survived is known when the run ends."""
@@ -70,20 +70,21 @@ def kills(lab, tries, seed):
 def terms(lab, tries, seed):
   """SIGTERM: the step ends, the state is saved, 143."""
   row = chaos.Row("SIGTERM")
-  return _signals(lab, row, tries, seed, run.Process.terminate, 143)
+  return signals(lab, row, tries, seed, run.Process.terminate, 143)
 
 
 def interrupts(lab, tries, seed):
   """Ctrl-C: SIGINT to the process group, 130."""
   row = chaos.Row("Ctrl-C")
-  return _signals(lab, row, tries, seed, run.Process.interrupt, 130)
+  return signals(lab, row, tries, seed, run.Process.interrupt, 130)
 
 
-def _signals(lab, row, tries, seed, send, code):
+def signals(lab, row, tries, seed, send, code, moments=run.MOMENTS):
+  """Sends a signal to runs at each moment in turn, at times two."""
   chain = Chain(lab, row)
   for i in range(tries):
     rng = chaos.rng_of(seed, row.name, i)
-    moment = run.MOMENTS[(i + 1) % len(run.MOMENTS)]
+    moment = moments[(i + 1) % len(moments)]
     twice = i % 5 == 4
     words = ["--config.input.num_workers=1"] * (i % 3 == 2)
     case = f"{i} {moment}{', twice' * twice}{', workers' * bool(words)}"
