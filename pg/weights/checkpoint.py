@@ -32,8 +32,10 @@ import os
 import shutil
 import sys
 import warnings
+from concurrent import futures
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -49,6 +51,7 @@ logging.getLogger("absl").addFilter(lambda r: "/orbax/" not in r.pathname)
 logging.getLogger("asyncio").addFilter(lambda r: "never retrieved" not in r.msg)
 
 CHUNK = 1 << 26  # bytes
+SMALL = 1 << 28  # bytes of a state that may be on the devices twice
 _PARTIAL = ".orbax-checkpoint-tmp"  # in a name, Orbax's mark of a partial one
 _COMMIT = "commit_success.txt"  # Orbax writes it last
 _DAMAGED = "damaged-"  # before the step
@@ -107,6 +110,8 @@ class Manager:
       async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
     )
     self._saving = None  # the folder's final name
+    self._thread = futures.ThreadPoolExecutor(1)
+    self._copying = None  # the future of a save that is about to begin
     interrupted = False
     if jax.process_index() == 0:
       if not bucket.is_bucket(self._folder):
@@ -130,10 +135,11 @@ class Manager:
       )
 
   def save(self, step, state, meta):
-    """Copies the state to the host, then writes it in the background.
+    """Copies the state, then writes it in the background.
 
     The arrays may be donated as soon as this returns. It waits for the save
-    before; errors of that one surface here.
+    before; errors of that one surface here. A small state is copied on its
+    devices, a larger one to the host.
 
     Args:
       step: int, not saved before.
@@ -150,20 +156,27 @@ class Manager:
         f"{self._folder} has a checkpoint of step {step}; remove it or use"
         " another workdir"
       )
+    flat = _flat(state)
+    self._saving = (self._transit or self._folder) / str(step)
+    if _is_small(flat) and jax.process_count() == 1:
+      self._copying = self._thread.submit(self._write, _copied(flat), meta)
+    else:
+      with self._explained():
+        self._write(flat, meta)
+
+  def _write(self, flat, meta):
+    """Begins to write; this takes Orbax a while, however little there is."""
     self._forget_old()
     if jax.process_index():  # the first process does it in _seal
       self._before()
-    flat = _flat(state)
     args = {name: save_args(name, leaf) for name, leaf in flat.items()}
-    self._saving = (self._transit or self._folder) / str(step)
-    with self._explained():
-      self._saver.save(
-        self._saving,
-        ocp.args.Composite(
-          state=ocp.args.PyTreeSave(tree.unflatten(flat), tree.unflatten(args)),
-          meta=ocp.args.JsonSave(meta),
-        ),
-      )
+    self._saver.save(
+      self._saving,
+      ocp.args.Composite(
+        state=ocp.args.PyTreeSave(tree.unflatten(flat), tree.unflatten(args)),
+        meta=ocp.args.JsonSave(meta),
+      ),
+    )
 
   def latest(self):
     """Returns the newest step with a complete checkpoint, None without one."""
@@ -212,6 +225,9 @@ class Manager:
       OSError: it failed.
     """
     with self._explained():
+      copying, self._copying = self._copying, None
+      if copying:
+        copying.result()
       self._saver.wait_until_finished()
 
   def close(self):
@@ -219,6 +235,7 @@ class Manager:
     self.wait()
     self._forget_old()
     self._saver.close()
+    self._thread.shutdown()
 
   def __enter__(self):
     return self
@@ -296,6 +313,17 @@ class Manager:
       raise OSError(
         f"could not write a checkpoint to {self._folder}: {said} {left}"
       ) from error
+
+
+def _is_small(flat):
+  leaves = flat.values()
+  is_there = all(isinstance(leaf, jax.Array) for leaf in leaves)
+  return is_there and sum(leaf.nbytes for leaf in leaves) <= SMALL
+
+
+@jax.jit
+def _copied(flat):
+  return jax.tree.map(jnp.copy, flat)
 
 
 def save_args(name, leaf):
