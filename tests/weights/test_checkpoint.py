@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import sys
+import threading
 import time
 import types
 
@@ -192,7 +193,9 @@ def test_a_checkpoint_is_never_overwritten(saved):
   assert_same(small_state(20)["params"], checkpoint.restore_params(saved))
 
 
-def test_a_donated_state_is_saved_as_it_was(tmp_path):
+@pytest.mark.parametrize("small", [0, checkpoint.SMALL])
+def test_a_donated_state_is_saved_as_it_was(small, tmp_path, monkeypatch):
+  monkeypatch.setattr(checkpoint, "SMALL", small)
   state = {"params": {"w": jnp.zeros((1024, 1024))}}
   add_one = jax.jit(
     lambda x: jax.tree.map(lambda a: a + 1, x), donate_argnums=0
@@ -203,6 +206,27 @@ def test_a_donated_state_is_saved_as_it_was(tmp_path):
     for _ in range(10):
       state = add_one(state)
   assert not checkpoint.restore_params(tmp_path)["w"].any()
+
+
+def test_the_save_of_a_small_state_keeps_nobody_waiting(tmp_path, monkeypatch):
+  state, begin = {"params": {"w": jnp.arange(4.0)}}, threading.Event()
+  with checkpoint.Manager(tmp_path) as manager:
+    save = manager._saver.save
+    late = lambda *args: begin.wait(60) and save(*args)
+    monkeypatch.setattr(manager._saver, "save", late)
+    manager.save(1, state, {})
+    assert not os.listdir(tmp_path / "checkpoints")
+    begin.set()
+    manager.wait()
+    assert manager.latest() == 1
+
+    def full(*args):
+      raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(manager._saver, "save", full)
+    manager.save(2, state, {})
+    with pytest.raises(OSError, match="No space .*\n.* step 1 is intact"):
+      manager.wait()
 
 
 def loop_state(step):
