@@ -18,7 +18,7 @@ from pg.evals import run as evals_run
 from pg.evals import task as evals_task
 from pg.learn import optim
 from pg.learn import state as state_lib
-from pg.models import paligemma, variants
+from pg.models import flops, paligemma, variants
 from pg.weights import load
 
 
@@ -37,6 +37,8 @@ class Experiment(NamedTuple):
   tx: optax.GradientTransformation
   is_frozen: dict  # tree of bool like the parameters
   shapes: dict  # tree of jax.ShapeDtypeStruct, the parameters as trained
+  rates: dict  # {metric: function from steps done to a learning rate}
+  flops: float  # operations of an example in training, see models/flops.py
 
 
 def open(c):  # noqa: A001, it is experiment.open
@@ -67,6 +69,8 @@ def open(c):  # noqa: A001, it is experiment.open
   shapes = paligemma.shapes(cfg)
   tx = optim.make(c, shapes, total, num_examples)
   is_frozen = optim.frozen(shapes, c.schedule)
+  frozen = [k for k, v in is_frozen.items() if all(jax.tree.leaves(v))]
+  forward = flops.per_example(cfg, c.text_len, num_images=c.num_images)
   return Experiment(
     mesh=mesh,
     cfg=cfg,
@@ -80,6 +84,8 @@ def open(c):  # noqa: A001, it is experiment.open
     tx=tx,
     is_frozen=is_frozen,
     shapes=state_lib.shapes(cfg, is_frozen, c.frozen_dtype),
+    rates=optim.rates(c, shapes, total, num_examples),
+    flops=flops.training(forward, frozen).total,
   )
 
 

@@ -93,6 +93,7 @@ KEYS = {
   "log_every": "int >= 1 steps",
   "save_every": "duration",
   "max_checkpoints": "int >= 1 or None",
+  "wandb": "str",
   "evals.*.metric": "str",
   "evals.*.every": "duration",
   "evals.*.start": "duration",

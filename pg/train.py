@@ -20,7 +20,7 @@ import optax
 from pg import atomic, command, experiment, stop
 from pg.data import pipeline, stream
 from pg.evals import run as evals_run
-from pg.learn import accumulate, finite
+from pg.learn import accumulate, finite, optim
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
 from pg.log import history, lock, mirror
@@ -109,6 +109,7 @@ def update(
     "train/loss": loss,
     "train/grad_norm": optax.tree.norm(grads),
     "train/update_norm": optax.tree.norm(updates),
+    **optim.group_norms(grads, is_frozen),
   }
   return dict(params=params, opt=opt, step=state["step"] + 1), measured
 
@@ -142,20 +143,22 @@ def evaluate(run, params, step, workdir, baseline, log):
     {evaluator: evals.run.Result}.
   """
   tasks = [t for t in run.tasks if run.schedules[t.name].due(step)]
-  results = evals_run.evaluate(
-    tasks, run.cfg, params, run.form, run.mesh, step, workdir, baseline
-  )
+  with log.timed("evaluation"):
+    results = evals_run.evaluate(
+      tasks, run.cfg, params, run.form, run.mesh, step, workdir, baseline
+    )
   log.scores(step, results)
   return results
 
 
-def fit(c, workdir, *, accept=False):
+def fit(c, workdir, *, accept=False, profile=""):
   """Trains to the end of the run, from the last checkpoint if there is one.
 
   Args:
     c: the config.
     workdir: str, made if needed, or a mirror.Mirror.
     accept: bool, whether to go on whatever has changed since it began.
+    profile: str, the steps to trace, see log/profiler.py.
 
   Returns:
     Results of the last evaluation, {evaluator: evals.run.Result}.
@@ -180,10 +183,9 @@ def fit(c, workdir, *, accept=False):
       before=mirror.pusher(workdir),
     )
     stack.enter_context(manager)
-    step, counts, changes = manager.latest() or 0, {}, {}
+    step, meta, changes = manager.latest() or 0, {}, {}
     if step:
       meta = manager.meta(step)
-      counts = meta["counts"]
       changes = history.check(meta, now, run.total, workdir, accept=accept)
       state = manager.restore(step, abstract_state(c, run))
     else:
@@ -191,7 +193,7 @@ def fit(c, workdir, *, accept=False):
       log_run.check_new(c, workdir, first, interrupted=manager.interrupted)
       state = init_state(c, run)
     record = pipeline.bad_record(run.data, run.options, workdir)
-    log = log_run.Log(c, run, workdir, step, record, counts)
+    log = log_run.Log(c, run, workdir, step, record, meta, profile)
     log.start(state["params"], cut, changes)
     stack.callback(log.close)
     results, pending = {}, None
@@ -232,8 +234,9 @@ def fit(c, workdir, *, accept=False):
         except stop.Stopped:  # it is done on resume
           stopped = True
       if save or stopped:
-        meta = dict(step=step, run=now, counts=log.counts())
-        manager.save(step, state, meta)
+        meta = dict(step=step, run=now, **log.meta())
+        with log.timed("checkpoint"):
+          manager.save(step, state, meta)
       if stopped:
         raise stop.Stopped(step)
   results = {t.name: results[t.name] for t in run.tasks if t.name in results}
@@ -242,8 +245,9 @@ def fit(c, workdir, *, accept=False):
 
 
 def main(args):
+  how = dict(accept=args.accept_changes, profile=args.profile)
   with mirror.open(args.workdir, hold=True) as workdir:
-    fit(args.config, workdir, accept=args.accept_changes)
+    fit(args.config, workdir, **how)
 
 
 if __name__ == "__main__":
@@ -253,4 +257,5 @@ if __name__ == "__main__":
     joins=True,
     workdir=dict(required=True, help="folder of this run"),
     accept_changes=dict(action="store_true", help="go on whatever changed"),
+    profile=dict(default="", metavar="100:105", help="steps to trace"),
   )

@@ -2,7 +2,7 @@
 # Runs the tests in .venv, which the first start creates.
 #
 #   bash scripts/test.sh        without those that need torch or a minute each
-#   bash scripts/test.sh --all  all of them; installs torch and libtpu
+#   bash scripts/test.sh --all  all of them; installs torch, libtpu and wandb
 #
 # Further arguments go to pytest: bash scripts/test.sh tests/test_layers.py -x
 set -euo pipefail
@@ -14,6 +14,7 @@ require requirements-dev.txt
 if [[ ${1:-} == --all ]]; then
   require requirements-parity.txt
   require requirements-fit.txt
+  require requirements-wandb.txt
   set -- -m "" "${@:2}"
 fi
 # A file's tests share what they have set up: they stay together. Long ones come

@@ -140,7 +140,7 @@ def numbers_of(workdir):
   """Returns everything that a run has measured, without timings."""
   path = workdir / "metrics.jsonl"
   rows = [
-    {k: v for k, v in row.items() if not k.startswith(("speed/", "time/"))}
+    {k: v for k, v in row.items() if not k.startswith(metrics.OF_MACHINE)}
     for row in (metrics.read(path) if path.exists() else [])
   ]
   scores = json.loads((workdir / "scores.json").read_text())

@@ -14,7 +14,7 @@ from packaging import requirements, utils
 from tests.support import paths
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-EXTRAS = {"dev", "parity", "cloud", "fit", "serve", "docs"}
+EXTRAS = {"dev", "parity", "cloud", "fit", "serve", "docs", "wandb"}
 # Runs where the wheel lies, far from the repository.
 TRY = """
 import importlib, pathlib, pkgutil, sys

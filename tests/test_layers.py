@@ -167,7 +167,8 @@ def test_a_file_is_named_by_what_is_in_it(module):
 
 
 def test_everything_that_is_imported_is_a_requirement():
-  files = [ROOT / "requirements.txt", ROOT / "requirements-serve.txt"]
+  kinds = ("", "-serve", "-wandb")
+  files = [ROOT / f"requirements{kind}.txt" for kind in kinds]
   lines = [line for file in files for line in file.read_text().splitlines()]
   required = {
     re.match(r"[\w-]+", line)[0].lower().replace("_", "-")

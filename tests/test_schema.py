@@ -46,6 +46,7 @@ TRIES = {
   ),
   "model.remat": (ANY, ("nothing", "dots", "everything")),
   "model.drpout": ((0.1,), ()),
+  "wandb": (all_but("", "x"), ("", "my-project")),
   "input.num_workers": ((*ANY, 10**9), (0, 8)),
   "input.num_threads": ((*ANY, 0, 10**9), (1, 8)),
   "input.prefetch": ((*ANY, 0), (1, 8)),

@@ -179,7 +179,8 @@ def left(workdir):
   """Returns what a run has left, without what the clock tells."""
   rows = metrics.read(pathlib.Path(workdir) / "metrics.jsonl")
   rows = [
-    {k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows
+    {k: v for k, v in row.items() if not k.startswith(metrics.OF_MACHINE)}
+    for row in rows
   ]
   params = tree.flatten(checkpoint.restore_params(workdir))
   files = sorted(pathlib.Path(workdir, "predictions").iterdir())

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -19,16 +20,17 @@ from pg.log import history, lock, metrics
 from pg.weights import checkpoint
 from tests.support import tiny
 
-# What depends on the clock is not the same twice.
-CLOCK = ("speed/", "time/")
-
 
 def record(workdir):
-  """Returns the metric lines of a run without timings."""
+  """Returns the metric lines of a run without what its machine tells."""
   return [
-    {k: v for k, v in row.items() if not k.startswith(CLOCK)}
-    for row in metrics.read(pathlib.Path(workdir) / "metrics.jsonl")
+    {k: v for k, v in row.items() if not k.startswith(metrics.OF_MACHINE)}
+    for row in lines(workdir)
   ]
+
+
+def lines(workdir):
+  return metrics.read(pathlib.Path(workdir) / "metrics.jsonl")
 
 
 def weights(workdir):
@@ -58,6 +60,24 @@ def test_a_run_leaves_everything_behind(whole):
   assert len(open(f"{workdir}/predictions/{files[0]}").readlines()) == 12
   assert results["caption"].num_examples == 12
   assert results["nll"].scores["nll"] > 0
+  (events,) = os.listdir(f"{workdir}/tensorboard")
+  shown = open(f"{workdir}/tensorboard/{events}", "rb").read()
+  assert b"caption/predictions/" in shown
+
+
+def test_a_line_of_training_tells_what_the_page_says(whole):
+  page = (tiny.ROOT / "docs" / "metrics.md").read_text()
+  table = page.split("## What a run tells")[1].split("\n\n`time/`")[0]
+  named = set(
+    re.findall(r"`((?:train|speed|time|memory)/\w+(?:/\w+)?)`", table)
+  )
+  line = next(x for x in lines(whole[0]) if "train/loss" in x)
+  told = {name for name in line if not name.startswith("data/")} - {"step"}
+  # Of several rates, of chips that are known and of devices that tell.
+  absent = {"speed/mfu", "memory/device", "memory/device_peak"}
+  assert named - told == {"train/lr/img"} | absent
+  assert told - named == {"train/grad_norm/llm", "train/grad_norm/projector"}
+  assert {"data/caption/examples", "data/caption/epoch"} <= set(line)
 
 
 def test_the_loss_falls():
@@ -124,6 +144,18 @@ def test_a_killed_run_continues_bit_for_bit(whole, tmp_path):
   train.fit(tiny.nano(), str(tmp_path))
   assert weights(tmp_path) == weights(whole[0])
   assert record(tmp_path) == record(whole[0])
+  check_accounts(tmp_path)
+
+
+def check_accounts(workdir):
+  """Sees that what a run has cost only grows, whatever stopped it."""
+  told = [line for line in lines(workdir) if "train/loss" in line]
+  for name in ("total", "chip_hours", "data_wait", "checkpoint"):
+    spent = [line[f"time/{name}"] for line in told]
+    assert spent == sorted(spent) and spent[-1] > 0
+  saved = checkpoint.find(workdir) / "meta"
+  kept = json.loads((saved / "metadata").read_text())["spent"]
+  assert kept["time/total"] >= told[-1]["time/total"]
 
 
 def test_a_run_without_its_checkpoints_is_refused_and_keeps_its_record(

@@ -90,6 +90,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.log_every = 50
   c.save_every = duration(1000)
   c.max_checkpoints = 1
+  c.wandb = ""
   c.evals = ml_collections.ConfigDict()
   c.lock()
   c.data.unlock()

@@ -152,6 +152,7 @@ def get_config(arg=None):
   c.log_every = 10  # int >= 1 steps
   c.save_every = base.duration("25%")  # duration; 0: only at the end
   c.max_checkpoints = 1  # int >= 1 or None, which keeps all
+  c.wandb = ""  # str, a project of Weights & Biases; "": not sent there
 
   # An evaluator inherits data and pp and states only the difference. Captions
   # are scored by CIDEr, rows of one image together; short answers: "exact".

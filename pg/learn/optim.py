@@ -99,18 +99,7 @@ def make(c, shapes, total, num_examples=None):
         f"{key}: no parameter's first match is {idle[0]!r}; names look like"
         f" {next(iter(names))!r}"
       )
-  rules = [(regex, schedule.key(rule)) for regex, rule in c.schedule]
-  steps = functools.partial(
-    config.steps,
-    batch_size=c.batch_size,
-    num_examples=num_examples,
-    total=total,
-  )
-  warmup = config.warmup(c, total, num_examples)
-  curves = {
-    key: schedule.make(key, total, steps, warmup)
-    for key in {tree.match(rules, k) for k in names} - {None}
-  }
+  rules, curves = _schedules(c, names, total, num_examples)
   decay = lambda factor: optax.add_decayed_weights(c.wd * factor)
   # Zero times the parameters would be a buffer of their size.
   decays = _by_rule(c.wd_mult, shapes, decay, without=0.0) if c.wd else ()
@@ -131,6 +120,61 @@ def make(c, shapes, total, num_examples=None):
     *_by_rule(rules, shapes, scheduled, without=None),
   ]
   return optax.masked(optax.chain(*chain), is_free)
+
+
+def rates(c, shapes, total, num_examples=None):
+  """Returns {metric: function from steps done to a learning rate}.
+
+  They are "train/lr/llm" and so on, the highest of each group; only "train/lr"
+  where all that is trained has the same one.
+
+  Args:
+    c, shapes, total, num_examples: as for `make`.
+  """
+  names = tree.flatten(shapes)
+  rules, curves = _schedules(c, names, total, num_examples)
+  found = {}
+  for name in names:
+    if (key := tree.match(rules, name)) is not None:
+      pair = key, c.lr * tree.match(c.lr_mult, name)
+      found.setdefault(f"train/lr/{_group(name)}", set()).add(pair)
+  if len(every := set().union(*found.values())) == 1:
+    found = {"train/lr": every}
+
+  def highest(pairs):
+    return lambda step: max(lr * float(curves[key](step)) for key, lr in pairs)
+
+  return {name: highest(pairs) for name, pairs in found.items()}
+
+
+def _schedules(c, names, total, num_examples):
+  """Returns the config's rules with hashable values, and the curve of each."""
+  rules = [(regex, schedule.key(rule)) for regex, rule in c.schedule]
+  steps = functools.partial(
+    config.steps,
+    batch_size=c.batch_size,
+    num_examples=num_examples,
+    total=total,
+  )
+  warmup = config.warmup(c, total, num_examples)
+  return rules, {
+    key: schedule.make(key, total, steps, warmup)
+    for key in {tree.match(rules, k) for k in names} - {None}
+  }
+
+
+def group_norms(grads, is_frozen):
+  """Returns {"train/grad_norm/llm": f32[], ...} of groups that are trained."""
+  free, groups = tree.flatten(is_frozen), {}
+  for name, grad in tree.flatten(grads).items():
+    if not free[name]:
+      groups.setdefault(f"train/grad_norm/{_group(name)}", []).append(grad)
+  return {name: optax.tree.norm(each) for name, each in groups.items()}
+
+
+def _group(name):
+  """Returns "img", "projector" or "llm" of a parameter's name."""
+  return "projector" if name.startswith("img/head/") else name.split("/")[0]
 
 
 def _by_rule(rules, shapes, make, without):

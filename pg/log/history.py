@@ -27,7 +27,7 @@ FILE = "history.jsonl"
 # examples there are, in which order, what they mean, or what the model is.
 _FREE = re.compile(
   r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
-  r"|num_microbatches|log_every|save_every|max_checkpoints|pp"
+  r"|num_microbatches|log_every|save_every|max_checkpoints|wandb|pp"
   r"|model/(dropout|dtype|remat)"
   r"|(input|bad|mesh|sharding|evals)(/.*)?"
 )

@@ -11,18 +11,25 @@ so they are written as the strings "nan", "inf" and "-inf"; `read` gives them
 back as floats.
 """
 
+import hashlib
+import io
 import json
 import math
 import numbers
+import os
 import pathlib
 import time
 
+from PIL import Image
 from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2, summary_pb2
 
 from pg import atomic
 
 NON_FINITE = ("nan", "inf", "-inf")
+# How the names of metrics begin that a clock or the machine tells: facts of one
+# start, not of the run. The rest is the same each time.
+OF_MACHINE = ("memory/", "speed/", "time/")
 
 
 class MetricWriter:
@@ -37,9 +44,14 @@ class MetricWriter:
       anew): what was logged after it is removed, since the run will log it
       again. None removes nothing.
     enabled: bool, False on all processes but the first: nothing is written.
+    config: dict, the run's; a project of Weights & Biases that its `wandb`
+      names gets a copy.
+
+  Raises:
+    ValueError: wandb is not installed.
   """
 
-  def __init__(self, workdir, resume_step=None, *, enabled=True):
+  def __init__(self, workdir, resume_step=None, *, enabled=True, config=None):
     self._enabled = enabled
     if not enabled:
       return
@@ -48,6 +60,9 @@ class MetricWriter:
     _restore(self.path, resume_step)
     self.path.touch()
     self._events = _open_events(self.path.parent / "tensorboard", resume_step)
+    self._board = None
+    if config and config["wandb"]:
+      self._board = _open_board(config, workdir)
 
   def write(self, step, values):
     """Writes the metrics of one step.
@@ -69,7 +84,7 @@ class MetricWriter:
     line = {"step": int(step)} | {k: _to_json(v) for k, v in values.items()}
     try:
       atomic.append(self.path, json.dumps(line).encode() + b"\n")
-      _write_events(self._events, step, values)
+      _write_events(self._events, step, _scalars(values))
     except OSError as error:
       raise OSError(
         error.errno,
@@ -77,12 +92,34 @@ class MetricWriter:
         " written before is intact: make room and start the run again",
         str(self.path),
       ) from error
+    if self._board:
+      self._board.log(values, step=int(step))
+
+  def pictures(self, step, evaluator, images):
+    """Shows pictures of a step, of an evaluator's predictions.
+
+    Args:
+      step: int.
+      evaluator: str.
+      images: {name: u8[height, width, 3]}.
+    """
+    if not self._enabled or not images:
+      return
+    named = {f"{evaluator}/predictions/{k}": v for k, v in images.items()}
+    _write_events(self._events, step, _pictures(named))
+    if self._board:
+      import wandb
+
+      shown = {name: wandb.Image(image) for name, image in named.items()}
+      self._board.log(shown, step=int(step))
 
   def close(self):
     """Closes the files; a second call does nothing."""
     if self._enabled:
       self._enabled = False
       self._events.close()
+      if self._board:
+        self._board.finish()
 
   def __enter__(self):
     return self
@@ -175,14 +212,52 @@ def _open_events(folder, resume_step):
   return events
 
 
+def _scalars(values):
+  value = summary_pb2.Summary.Value
+  return [value(tag=k, simple_value=v) for k, v in values.items()]
+
+
+def _pictures(images):
+  found = []
+  for name, image in images.items():
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=90)
+    height, width, _ = image.shape
+    picture = summary_pb2.Summary.Image(
+      height=height,
+      width=width,
+      colorspace=3,
+      encoded_image_string=out.getvalue(),
+    )
+    found.append(summary_pb2.Summary.Value(tag=name, image=picture))
+  return found
+
+
 def _write_events(events, step, values):
-  summary = summary_pb2.Summary(
-    value=[
-      summary_pb2.Summary.Value(tag=k, simple_value=v)
-      for k, v in values.items()
-    ]
-  )
+  summary = summary_pb2.Summary(value=values)
   events.write_event(
     event_pb2.Event(step=int(step), wall_time=time.time(), summary=summary)
   )
   events.flush()
+
+
+def _open_board(config, workdir):
+  """Opens a run of Weights & Biases, the same one for the same workdir."""
+  try:
+    import wandb
+  except ImportError as error:
+    raise ValueError(
+      f"config.wandb is {config['wandb']!r}, but wandb is not installed: pip"
+      " install -r requirements-wandb.txt, or leave config.wandb empty"
+    ) from error
+  name = str(workdir)  # of one in a bucket its URL, see mirror.py
+  name = name if "://" in name else os.path.abspath(name)
+  return wandb.init(
+    project=config["wandb"],
+    config=config,
+    name=os.path.basename(name),
+    id=hashlib.sha256(name.encode()).hexdigest()[:16],
+    resume="allow",
+    dir=os.fspath(workdir),
+    settings=wandb.Settings(console="off"),
+  )

@@ -6,7 +6,6 @@ Everything is written by the first process only; the others run the same code.
 import json
 import os
 import pathlib
-import time
 
 import jax
 import numpy as np
@@ -16,8 +15,8 @@ from pg import atomic
 from pg import progress as progress_lib
 from pg import table as table_lib
 from pg.data import bad, prefix_lm, stream
-from pg.log import history, metrics, progress
-from pg.log.pages import report
+from pg.log import history, meter, metrics, profiler, progress
+from pg.log.pages import pictures, report
 
 # Scores of parts (AP/cat), and scores that are 0, that have a row each in the
 # table of an evaluator; of more of them it has a line.
@@ -27,7 +26,7 @@ FEW_PARTS, FEW_ZEROS = 8, 3
 class Log:
   """The record of one run in its workdir."""
 
-  def __init__(self, c, run, workdir, step, record, counts):
+  def __init__(self, c, run, workdir, step, record, meta, profile=""):
     """Opens the record, cut back to `step`, and keeps config and tokenizer.
 
     Args:
@@ -36,15 +35,25 @@ class Log:
       workdir: str.
       step: int, the step of the checkpoint the run goes on from, or 0.
       record: bad.Record, of the rows that training reads.
-      counts: what `counts` was at that step; empty at the start.
+      meta: what `meta` was at that step; empty at the start.
+      profile: str, the steps to trace, see profiler.py.
+
+    Raises:
+      ValueError: no such steps.
     """
     first = jax.process_index() == 0
     self._c, self._run, self._workdir, self._first = c, run, workdir, first
-    self._step, self._cut, self._before = step, 0, counts
+    self._step, self._cut, self._before = step, 0, meta.get("counts", {})
     self._record = record
-    self._num_bad = sum(v for k, v in counts.items() if k.endswith("/bad"))
-    self._since = (time.monotonic(), step)
-    self._writer = metrics.MetricWriter(workdir, step, enabled=first)
+    bad_before = [v for k, v in self._before.items() if k.endswith("/bad")]
+    self._num_bad = sum(bad_before)
+    self._meter = meter.Meter(run, c.batch_size, step, meta.get("spent", {}))
+    folder = os.path.join(workdir, "tensorboard")
+    self._profiler = profiler.Profiler(profile, folder, run.total)
+    self._writer = metrics.MetricWriter(
+      workdir, step, enabled=first, config=json.loads(c.to_json())
+    )
+    self.timed = self._meter.timed
     self._scored = step if self._has_scores(step) else 0
     self._progress = progress.Steps(run.total, c.batch_size, disable=not first)
     if first:
@@ -80,6 +89,8 @@ class Log:
       f"{self._run.total} steps of {c.batch_size} examples on"
       f" {jax.device_count()} x {device}, {where}"
     )
+    self._profiler.step(self._step, params)
+    self._meter.begin(self._step)
 
   def _has_scores(self, step):
     """Returns, on all hosts, whether the record has scores of a step."""
@@ -94,6 +105,10 @@ class Log:
   def is_scored(self, step):
     """Returns whether nothing is left to score after a step."""
     return self._scored == step
+
+  def meta(self):
+    """Returns what goes with a checkpoint, so that counting goes on."""
+    return dict(counts=self.counts(), spent=self._meter.spent())
 
   def counts(self):
     """Returns what was counted since the start of the run, on all hosts."""
@@ -113,15 +128,17 @@ class Log:
     """
     self._record.add(rows, bad_rows)
     self._cut += int(prefix_lm.is_cut(rows).sum())
+    self._meter.add("data_wait", waited)
+    self._profiler.step(step, measured)
     self._progress.step(step, measured["train/loss"], waited)
     if step % self._c.log_every and step != self._run.total:
       return
-    values = {k: float(v) for k, v in measured.items()}
-    now, (then, since) = time.monotonic(), self._since
-    speed = (step - since) * self._c.batch_size / (now - then)
-    self._since = now, step
+    values = jax.device_get(measured)
+    rates = self._run.rates.items()
+    values |= {name: rate(step - 1) for name, rate in rates}
     counts = self.counts()
-    values |= {**counts, "speed/examples_per_s": speed}
+    values |= {**counts, **self._meter.speed(step), **self._meter.spent()}
+    values |= meter.memory(self._run.mesh.local_devices)
     values |= seen(self._run.data, step * self._c.batch_size)
     self._say_bad(sum(n for k, n in counts.items() if k.endswith("/bad")))
     self._writer.write(step, values)
@@ -153,6 +170,8 @@ class Log:
       if result.num_cut:
         values[f"{name}/cut"] = result.num_cut
     self._writer.write(step, values)
+    for name, result in results.items() if self._first else ():
+      self._writer.pictures(step, name, pictures.first(result.records))
     told = [
       f"{name} {metric} {result.scores[metric]:.3f}"
       for name, result in results.items()
@@ -161,10 +180,11 @@ class Log:
     if told and step != self._run.total:
       self._progress.say(f"step {step}: {', '.join(told)}")
     self._progress.unpause()
-    self._since = time.monotonic(), step
+    self._meter.begin(step)
 
   def close(self):
     """Closes the record; a second call does nothing."""
+    self._profiler.close()
     self._writer.close()
     self._progress.close()
 

@@ -26,7 +26,6 @@ TOTAL, EVAL_EVERY = 40, 10
 PATIENCE = 600  # seconds
 # When something may happen to a run.
 MOMENTS = ("opening", "compiling", "step", "saving", "evaluating", "ending")
-_CLOCK = ("speed/", "time/")
 
 
 class Lab:
@@ -81,7 +80,7 @@ class Lab:
         f"{row['step']}/{key}": str(value)
         for row in metrics.read(folder / "metrics.jsonl")
         for key, value in row.items()
-        if not key.startswith(_CLOCK)
+        if not key.startswith(metrics.OF_MACHINE)
       },
       "number of metric lines": {
         "": len(metrics.read(folder / "metrics.jsonl"))

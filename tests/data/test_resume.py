@@ -2,8 +2,8 @@
 
 import json
 import multiprocessing
-import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -82,11 +82,11 @@ def test_a_stream_goes_on_on_more_hosts(read):
 def test_counts_go_on_from_those_in_the_checkpoint(form, tmp_path):
   data = numbers.datasets(MIX)
   c = numbers_run.config(total=10, batch_size=8, log_every=1)
-  run = types.SimpleNamespace(total=10, data=data, form=form)
+  run = numbers_run.opened(data, form)
 
   def log(step, counts):
     record = pipeline.bad_record(data, SKIP, tmp_path)
-    return log_run.Log(c, run, str(tmp_path), step, record, counts)
+    return log_run.Log(c, run, str(tmp_path), step, record, dict(counts=counts))
 
   def batch(tokens, bad):
     rows = dict(source=np.zeros(8, int), index=np.arange(8), tokens=tokens)
@@ -111,12 +111,34 @@ def test_counts_go_on_from_those_in_the_checkpoint(form, tmp_path):
   assert [r["data/a/epoch"] for r in rows] == [0.4, 0.8, 1.2, 1.6]
 
 
+def test_a_step_without_a_line_waits_for_no_device(form, tmp_path):
+  data = numbers.datasets(MIX)
+  c = numbers_run.config(total=10, batch_size=8, log_every=5)
+  record = pipeline.bad_record(data, SKIP, tmp_path)
+  run = numbers_run.opened(data, form)
+  log = log_run.Log(c, run, str(tmp_path), 0, record, {})
+  tokens = np.array([[5, 1, 0]] * 8)
+  rows = dict(source=np.zeros(8, int), index=np.arange(8), tokens=tokens)
+  rows |= dict(mask_input=tokens > 0, mask_loss=tokens > 0)
+  for step in range(1, 6):
+    value = jnp.float32(step) if step in (1, 5) else object()
+    measured = {"train/loss": value, "train/grad_norm/llm": value}
+    log.step(step, measured, rows, [], 0.25)
+  (line,) = metrics.read(tmp_path / "metrics.jsonl")
+  assert line["train/loss"] == line["train/grad_norm/llm"] == 5.0
+  assert line["train/lr"] == 2.0  # of four steps done
+  assert line["time/data_wait"] == 1.25 and line["memory/host"] > 0
+  told = log.meta()
+  assert told["counts"] == log.counts()
+  assert told["spent"]["time/data_wait"] == 1.25
+
+
 def test_scores_on_the_way_are_printed_and_those_of_the_end_only_once(
   form, tmp_path, capsys
 ):
   data = numbers.datasets(MIX)
   c = numbers_run.config(total=10)
-  run = types.SimpleNamespace(total=10, data=data, form=form)
+  run = numbers_run.opened(data, form)
   record = pipeline.bad_record(data, SKIP, tmp_path)
   log = log_run.Log(c, run, str(tmp_path), 0, record, {})
   scores = {"exact": 0.5, "exact/dots": 0.25}

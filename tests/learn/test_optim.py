@@ -325,3 +325,35 @@ def test_a_rule_behind_one_that_takes_all_its_names_is_an_error():
     ValueError, match="no parameter's first match is 'llm/sca"
   ):
     optim.make(c, arrays(PARAMS), TOTAL)
+
+
+def test_rates_are_told_as_one_where_they_are_and_else_by_group():
+  told = lambda **changes: optim.rates(options(**changes), PARAMS, TOTAL)
+  (name,) = told()
+  factor = schedule.make("cosine", TOTAL, int, 2)
+  rate = told()[name]
+  assert name == "train/lr"
+  assert [rate(t) for t in (0, 1, 2, 5)] == pytest.approx(
+    [0.1 * float(factor(t)) for t in (0, 1, 2, 5)]
+  )
+  assert list(told(schedule=FROZEN)) == ["train/lr"]
+  mult = ((".*/bias", 0.0), ("img/.*", 0.5), (".*", 1.0))
+  found = {name: rate(2) for name, rate in told(lr_mult=mult).items()}
+  # Of the projector's kernel and bias the higher.
+  assert found == pytest.approx(
+    {"train/lr/projector": 0.05, "train/lr/llm": 0.1}
+  )
+
+
+def test_norms_of_groups_make_the_norm_of_all():
+  grads = arrays(GRADIENTS[0])
+  grads["img"]["embedding"] = jnp.array([12.0])
+  free = jax.tree.map(lambda _: False, grads)
+  norms = optim.group_norms(grads, free)
+  assert {name: float(norm) for name, norm in norms.items()} == {
+    "train/grad_norm/img": 12.0,
+    "train/grad_norm/projector": 3.0,
+    "train/grad_norm/llm": 4.0,
+  }
+  free["img"]["embedding"] = free["llm"]["scale"] = True
+  assert list(optim.group_norms(grads, free)) == ["train/grad_norm/projector"]

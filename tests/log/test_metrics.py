@@ -1,15 +1,20 @@
 """A run's numbers on disk: nothing is lost, doubled or torn."""
 
+import io
 import json
 import math
 import resource
 import struct
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboardX.proto import event_pb2
 
 from pg.log import metrics
+
+BOARD = {"wandb": "mine"}
 
 
 def steps(workdir):
@@ -141,9 +146,49 @@ def test_a_full_disk_raises_and_leaves_whole_lines(tmp_path):
   assert steps(tmp_path) == [1, 2]
 
 
+def test_tensorboard_gets_pictures(tmp_path):
+  picture = np.full((20, 30, 3), 200, np.uint8)
+  with metrics.MetricWriter(tmp_path) as writer:
+    writer.pictures(6, "val", {"3": picture})
+    writer.pictures(6, "test", {})
+  (path,) = (tmp_path / "tensorboard").iterdir()
+  event = events(path)[-1]
+  (value,) = event.summary.value
+  assert (event.step, value.tag) == (6, "val/predictions/3")
+  shown = Image.open(io.BytesIO(value.image.encoded_image_string))
+  assert (value.image.height, value.image.width) == (20, 30)
+  np.testing.assert_allclose(np.asarray(shown), picture, atol=2)
+
+
+def test_weights_and_biases_that_is_not_there_is_named(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "wandb", None)
+  with pytest.raises(ValueError, match="config.wandb is 'mine', but wandb is"):
+    metrics.MetricWriter(tmp_path, config=BOARD)
+
+
+def test_weights_and_biases_gets_a_copy_of_one_run(tmp_path, monkeypatch):
+  wandb = pytest.importorskip("wandb", reason="needs requirements-wandb.txt")
+  monkeypatch.setenv("WANDB_MODE", "offline")
+  for step in (1, 2):
+    with metrics.MetricWriter(tmp_path, step - 1, config=BOARD) as writer:
+      writer.write(step, {"train/loss": 0.5 * step})
+      writer.pictures(step, "val", {"3": np.zeros((8, 8, 3), np.uint8)})
+  wandb.teardown()  # waits until all is written
+  first, second = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+  assert first.name == second.name  # run-ID.wandb
+  for path in (first, second):
+    assert b"train/loss" in path.read_bytes()
+  shown = tmp_path.glob(
+    "wandb/offline-run-*/files/media/images/val/predictions/*.png"
+  )
+  assert len(list(shown)) == 2
+
+
 def test_other_processes_write_nothing(tmp_path):
-  with metrics.MetricWriter(tmp_path / "run", enabled=False) as writer:
+  run = tmp_path / "run"
+  with metrics.MetricWriter(run, enabled=False, config=BOARD) as writer:
     writer.write(1, {"loss": 1.0})
+    writer.pictures(1, "val", {"0": np.zeros((8, 8, 3), np.uint8)})
   assert not (tmp_path / "run").exists()
 
 

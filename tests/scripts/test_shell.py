@@ -264,7 +264,8 @@ def test_tests_run_without_torch_unless_all_are_wanted(place):
   assert place.pip_calls() == wanted
   place.run("test.sh", "--all", "-x")
   assert place.last_call() == f"-m pytest {SPREAD} -m  -x"
-  assert place.pip_calls() == [f"{BY} -r requirements-parity.txt", LIBTPU]
+  more = [f"{BY} -r requirements-{kind}.txt" for kind in ("parity", "wandb")]
+  assert place.pip_calls() == [more[0], LIBTPU, more[1]]
   assert place.run("test.sh", "--all") == (0, "")
   assert place.pip_calls() == []
 
@@ -302,7 +303,8 @@ def test_ci_runs_all_tests_on_the_oldest_python_and_some_on_the_newest(place):
   wanted[0] += " jax"
   newest = ["-c /dev/null -r requirements.txt jax"]
   newest += ["-c /dev/null -r requirements-dev.txt"]
-  assert place.pip_calls() == [*wanted, LIBTPU, *newest]
+  wanted += [LIBTPU, f"{BY} -r requirements-wandb.txt"]
+  assert place.pip_calls() == wanted + newest
 
 
 def test_ci_fails_where_only_the_newest_libraries_do(place):

@@ -1,7 +1,11 @@
 """Runs of a model of a few thousand numbers on rows of `numbers`."""
 
 import dataclasses
+import types
 
+import jax
+
+from pg import sharding
 from pg.evals import blind
 from pg.models import variants
 from tests.support import numbers, tiny, toy
@@ -29,6 +33,18 @@ def register(patch):
   numbers.register(patch)
   patch.setattr(blind, "NUM_TEXTS", 64)
   patch.setattr(variants, "from_config", _model)
+
+
+def opened(data, form, total=10):
+  """Returns what a log needs of an Experiment."""
+  return types.SimpleNamespace(
+    total=total,
+    data=data,
+    form=form,
+    mesh=sharding.make_mesh({}, devices=jax.devices()[:1]),
+    rates={"train/lr": lambda step: 0.5 * step},
+    flops=1e9,
+  )
 
 
 def _model(model, vocab_size):

@@ -3,9 +3,10 @@
 It is made from what lies in the run's folder; what is missing is left out:
 
   config.json        the config
-  metrics.jsonl      curves; names that begin with "time/" (seconds so far) or
-                     "speed/" are facts, of which the last or median is stated,
-                     and so are those with "data/" (what was read so far)
+  metrics.jsonl      curves; names that begin with "time/" (so far), "memory/"
+                     or "speed/" are facts, of which the last, greatest or
+                     median is stated, and so are those with "data/" (what was
+                     read so far)
   scores.json        {"val": {"exact": {"value": 0.9, "blind": 0.3, "n": 64}}}
                      final scores by evaluator and metric; `blind` is what can
                      be had without the image, and may be missing, as may `n`,
@@ -59,7 +60,7 @@ def write(workdir):
     page.section("Scores", _score_table(scores)),
     page.section("Curves", _charts(series, scores)),
     *_examples(predictions),
-    page.section("Time", _facts(_timing(series))),
+    page.section("Cost", _facts(_costs(series))),
     page.section("Data", _facts(_reading(series))),
     page.section("Config", _facts(_flatten(config))),
   ]
@@ -176,7 +177,7 @@ def _charts(series, scores):
   }
   drawn = []
   for name, points in series.items():
-    if name.startswith(("time/", "speed/", "data/")):
+    if name.startswith((*metrics.OF_MACHINE, "data/")):
       continue
     if not any(math.isfinite(v) for _, v in points):
       continue
@@ -222,16 +223,23 @@ def _examples(predictions):
   return sections
 
 
-def _timing(series):
+def _costs(series):
   facts = {}
   for name, points in series.items():
     kind, _, label = name.partition("/")
+    label = label.replace("_", " ")
     values = [v for _, v in points if math.isfinite(v)]
-    if kind == "time" and values:
-      facts[label.replace("_", " ")] = tqdm.tqdm.format_interval(values[-1])
-    if kind == "speed" and values:
-      median = float(f"{statistics.median(values):.3g}")
-      facts[label.replace("_", " ")] = curves.label(median)
+    if not values or f"{kind}/" not in metrics.OF_MACHINE:
+      continue
+    if kind == "memory":
+      facts[f"memory, {label}"] = f"{max(values):.3g} GiB"
+    elif kind == "time" and label != "chip hours":
+      facts[label] = tqdm.tqdm.format_interval(values[-1])
+    elif name in ("speed/mfu", "speed/data_wait"):
+      facts[label] = f"{statistics.median(values):.1%}"
+    else:
+      value = values[-1] if kind == "time" else statistics.median(values)
+      facts[label] = curves.label(float(f"{value:.3g}"))
   return facts
 
 

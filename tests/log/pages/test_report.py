@@ -233,6 +233,22 @@ def test_speed_time_and_what_was_read_are_facts_and_not_curves(run):
   assert "30 steps · 1,920 examples · batch size 64" in page.texts
 
 
+def test_what_a_run_cost_is_said_in_its_units(tmp_path):
+  with metrics.MetricWriter(tmp_path) as writer:
+    for step in (1, 2, 3):
+      values = {
+        "speed/data_wait": 0.012 * step,
+        "time/chip_hours": 1.2345 * step,
+      }
+      values |= {"memory/host": 2.0 if step == 2 else 1.0}
+      writer.write(step, values)
+  _, text = read(tmp_path)
+  facts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", text))
+  assert facts["data wait"] == "2.4%"  # the median
+  assert facts["chip hours"] == "3.700"  # the last
+  assert facts["memory, host"] == "2 GiB"  # the most
+
+
 def test_a_score_curve_has_the_blind_level(run):
   _, text = read(run)
   loss, digits = re.findall(r"<svg viewBox=.0 0 340.*?</svg>", text)
