@@ -177,11 +177,9 @@ def fit(c, workdir, *, accept=False, profile=""):
     baseline = experiment.baseline(run)
 
     # 1) The state, and where in the data it stands.
-    manager = checkpoint.Manager(
-      str(workdir),
-      max_checkpoints=c.max_checkpoints,
-      before=mirror.pusher(workdir),
-    )
+    pusher = mirror.pusher(workdir)
+    keep = dict(max_checkpoints=c.max_checkpoints, before=pusher)
+    manager = checkpoint.Manager(str(workdir), **keep)
     stack.enter_context(manager)
     step, meta, changes = manager.latest() or 0, {}, {}
     if step:
