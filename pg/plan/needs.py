@@ -8,9 +8,9 @@ import jax
 from pg.models import flops
 from pg.plan import hlo, target
 
-# Of a chip's peak, what training reaches: PaliGemma's own reached 56 % on a
-# v5e with recomputation counted (arXiv 2407.07726, section 5.6), MaxText 45 to
-# 70 % on TPUs, NVIDIA's JAX toolbox 50 % on H100.
+# Of a chip's peak, what training reaches, recomputation counted: 55 % says the
+# paper of PaliGemma of a v5e (arXiv 2407.07726), 45 to 70 % MaxText's README of
+# TPUs, 50 % of an H100.
 EFFICIENCY = 0.5
 
 
