@@ -254,11 +254,12 @@ def run(work, act=None, seconds=30):
     assert both[0].stdout.readline() == "begins\n"
     if act:
       act(*both, port)
-    said = [process.communicate(timeout=seconds)[1] for process in both]
+    said = [process.communicate(timeout=seconds) for process in both]
   finally:
     for process in both:
       process.kill()
-  return [process.returncode for process in both], said
+  assert said[1][0] == ""  # the first speaks for all
+  return [process.returncode for process in both], [x for _, x in said]
 
 
 def starts(process):

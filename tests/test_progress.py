@@ -99,3 +99,13 @@ def test_what_is_said_is_safe(capsys):
   progress.Bar(range(1), file=pipe).say(text)
   for said in (capsys.readouterr().err, pipe.getvalue()):
     assert said.endswith("\\u001b[2J http://***@c/d\n")
+
+
+def test_a_process_that_another_speaks_for_says_nothing(monkeypatch, capsys):
+  monkeypatch.setattr(progress, "_is_mute", False)
+  progress.mute()
+  progress.say("loading")
+  with progress.Bar(total=1, mininterval=0, delay=0) as bar:
+    bar.say("half")
+    bar.update()
+  assert capsys.readouterr() == ("", "")
