@@ -67,7 +67,7 @@ def test_each_requirement_has_a_tested_version(python, name):
 def test_what_requirements_bring_has_a_tested_version():
   """Follows each requirement to what its installed release requires."""
   here = ".".join(map(str, sys.version_info[:2]))
-  tested = set(constraints(here)) | {"torch"}
+  tested = set(constraints(here)) | {"torch", "libtpu"}
   reached, left = set(), [r for f in files_of_requirements() for r in lines(f)]
   while left:
     line = left.pop()
