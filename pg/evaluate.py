@@ -128,7 +128,8 @@ def pinned(path):
     folder = checkpoint.find(path)
   except ValueError:
     return path, 0
-  return str(folder), int(folder.name)
+  ema = ":ema" if checkpoint.split(path)[1] == "ema" else ""
+  return f"{folder}{ema}", int(folder.name)
 
 
 def _no_draw():
@@ -318,7 +319,10 @@ if __name__ == "__main__":
     __doc__,
     joins=True,
     with_config="optional",
-    checkpoint=dict(help="a run, or released weights"),
+    checkpoint=dict(
+      help="a run (RUN:best and RUN:ema, too, where it has them), or released"
+      " weights"
+    ),
     workdir=dict(help="folder for the results"),
     pp=dict(help="how images are seen: bv, hf, ops or config; see above"),
     compare=dict(nargs="+", metavar="RUN", help="another one; or two of them"),

@@ -32,6 +32,7 @@ class Experiment(NamedTuple):
   options: options_lib.Options  # how they are read
   tasks: tuple  # evals.task.Task
   schedules: dict  # {evaluator: evals.task.Schedule}
+  score_names: tuple  # of evaluators, and those of averaged parameters
   total: int  # steps
   save_every: int  # steps
   tx: optax.GradientTransformation
@@ -63,6 +64,9 @@ def open(c):  # noqa: A001, it is experiment.open
     raise ValueError(f"config.data has no dataset to train {total} steps on")
   period = functools.partial(steps, total=total)
   tasks = evals_task.tasks(c)
+  names = [n for t in tasks for n in (t.name, *[f"{t.name}_ema"] * bool(c.ema))]
+  if c.best and (name := c.best.removeprefix("-").split("/")[0]) not in names:
+    raise ValueError(config.unknown(name, names, "evaluator in config.best"))
   for task in tasks:
     for text in task.settings["forbid"]:
       evals_run.piece(tok, text)
@@ -78,7 +82,10 @@ def open(c):  # noqa: A001, it is experiment.open
     data=data,
     options=options,
     tasks=tasks,
-    schedules={t.name: evals_task.schedule(t, period, total) for t in tasks},
+    schedules={
+      t.name: evals_task.schedule(t, period, total, c.score_init) for t in tasks
+    },
+    score_names=tuple(names),
     total=total,
     save_every=period(c.save_every) or total,  # 0: only at the end
     tx=tx,

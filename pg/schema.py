@@ -86,6 +86,9 @@ KEYS = {
   "frozen_dtype": '"float32" or "bfloat16" or "float16"',
   "b1": "float in [0, 1)",
   "b2": "float in [0, 1)",
+  "ema": "float in [0, 1)",
+  "nonfinite.policy": '"stop" or "skip"',
+  "nonfinite.max_in_row": "int in [1, 2^31) steps",
   "mesh.replica": "int in [1, 2^20] devices or -1",
   "mesh.fsdp": "int in [1, 2^20] devices or -1",
   "mesh.tensor": "int in [1, 2^20] devices or -1",
@@ -94,6 +97,8 @@ KEYS = {
   "save_every": "duration",
   "max_checkpoints": "int >= 1 or None",
   "wandb": "str",
+  "best": "str",
+  "score_init": "bool",
   "evals.*.metric": "str",
   "evals.*.every": "duration",
   "evals.*.start": "duration",
@@ -118,6 +123,10 @@ DEFAULTS = {
   "num_microbatches": 1,
   "moment_dtype": "float32",
   "frozen_dtype": "float32",
+  "ema": 0.0,
+  "nonfinite": dict(policy="stop", max_in_row=10),
+  "best": "",
+  "score_init": False,
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")

@@ -20,7 +20,7 @@ import optax
 from pg import atomic, command, experiment, stop
 from pg.data import pipeline, stream
 from pg.evals import run as evals_run
-from pg.learn import accumulate, finite, optim
+from pg.learn import accumulate, average, finite, optim
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
 from pg.log import history, lock, mirror
@@ -47,14 +47,13 @@ def init_state(c, run):
     params = paligemma.init(run.cfg, rng)
     return jax.tree.map(lambda x, y: x.astype(y.dtype), params, run.shapes)
 
-  def fresh(rng):
-    return state_lib.of_params(draw(rng), run.tx)
-
-  rng = jax.random.key(c.seed)
-  if not c.init:
-    return jax.jit(fresh, out_shardings=place)(rng)
-  drawn = lambda: jax.jit(draw, out_shardings=place["params"])(rng)
-  params = load.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
+  drawn = lambda: jax.jit(draw, out_shardings=place["params"])(
+    jax.random.key(c.seed)
+  )
+  if c.init:
+    params = load.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
+  else:
+    params = drawn()
   opt = jax.jit(run.tx.init, out_shardings=place["opt"])(params)
   step = jax.device_put(jnp.int32(0), place["step"])
   return dict(params=params, opt=opt, step=step)
@@ -110,6 +109,7 @@ def update(
     "train/grad_norm": optax.tree.norm(grads),
     "train/update_norm": optax.tree.norm(updates),
     **optim.group_norms(grads, is_frozen),
+    **finite.counts(opt),
   }
   return dict(params=params, opt=opt, step=state["step"] + 1), measured
 
@@ -128,25 +128,27 @@ def compile_update(c, run):
   return jax.jit(step, donate_argnums=0)
 
 
-def evaluate(run, params, step, workdir, baseline, log):
+def evaluate(run, state, step, workdir, baseline, log):
   """Runs the evaluators that are due after a step, and logs their scores.
 
   Args:
     run: Experiment.
-    params: the model's parameters.
+    state: see `init_state`.
     step: int.
     workdir: str, where predictions are written.
     baseline: blind.Majority or None, scored on the same examples.
     log: log.run.Log.
 
   Returns:
-    {evaluator: evals.run.Result}.
+    {evaluator: evals.run.Result}; those of averaged parameters end in "_ema".
   """
   tasks = [t for t in run.tasks if run.schedules[t.name].due(step)]
+  how = run.form, run.mesh, step, workdir, baseline
   with log.timed("evaluation"):
-    results = evals_run.evaluate(
-      tasks, run.cfg, params, run.form, run.mesh, step, workdir, baseline
-    )
+    results = evals_run.evaluate(tasks, run.cfg, state["params"], *how)
+    if (params := average.of(state)) is not None:
+      tasks = [t._replace(name=f"{t.name}_ema") for t in tasks]
+      results |= evals_run.evaluate(tasks, run.cfg, params, *how)
   log.scores(step, results)
   return results
 
@@ -178,7 +180,7 @@ def fit(c, workdir, *, accept=False, profile=""):
 
     # 1) The state, and where in the data it stands.
     pusher = mirror.pusher(workdir)
-    keep = dict(max_checkpoints=c.max_checkpoints, before=pusher)
+    keep = dict(max_checkpoints=c.max_checkpoints, before=pusher, best=c.best)
     manager = checkpoint.Manager(str(workdir), **keep)
     stack.enter_context(manager)
     step, meta, changes = manager.latest() or 0, {}, {}
@@ -197,7 +199,7 @@ def fit(c, workdir, *, accept=False, profile=""):
     results, pending = {}, None
     # A complete run is only scored again, a stopped one where it was not yet.
     if step == run.total or not log.is_scored(step):
-      results = evaluate(run, state["params"], step, workdir, baseline, log)
+      results = evaluate(run, state, step, workdir, baseline, log)
 
     # 2) The loop: dispatch step k + 1, then look at step k.
     update_fn = compile_update(c, run)
@@ -214,7 +216,7 @@ def fit(c, workdir, *, accept=False, profile=""):
       with jax.set_mesh(run.mesh):
         state, measured = update_fn(state, batch)
       if pending:
-        finite.check(*pending, manager)
+        finite.check(*pending, manager, c.nonfinite)
       step += 1
       pending = step, measured
       stop.requested()  # so that a signal waits: what is logged is saved
@@ -223,21 +225,21 @@ def fit(c, workdir, *, accept=False, profile=""):
       save = step == run.total or step % run.save_every == 0
       stopped = stop.requested()
       if due or save or stopped:
-        finite.check(*pending, manager)
+        finite.check(*pending, manager, c.nonfinite)
+      meta = dict(step=step, run=now)
       if due and not stopped:
         try:
-          results |= evaluate(
-            run, state["params"], step, workdir, baseline, log
-          )
+          found = evaluate(run, state, step, workdir, baseline, log)
+          results |= found
+          meta |= log_run.named(found, c.best)
         except stop.Stopped:  # it is done on resume
           stopped = True
-      if save or stopped:
-        meta = dict(step=step, run=now, **log.meta())
+      if save or stopped or manager.is_best(meta):
         with log.timed("checkpoint"):
-          manager.save(step, state, meta)
+          manager.save(step, state, meta | log.meta())
       if stopped:
         raise stop.Stopped(step)
-  results = {t.name: results[t.name] for t in run.tasks if t.name in results}
+  results = {k: results[k] for k in run.score_names if k in results}
   log.end(results)
   return results
 

@@ -194,7 +194,13 @@ def test_three_optimizer_steps_equal_the_reference(variant, rules):
     dict(lr=1e-3, wd=1e-4, warmup=2, schedule=schedule, batch_size=5)
     | dict(lr_mult=((".*", 1.0),), wd_mult=toy.DECAYED)
     | dict(
-      optimizer="adam", moment_dtype="float32", grad_clip=1.0, b1=0.9, b2=0.999
+      optimizer="adam",
+      moment_dtype="float32",
+      ema=0.0,
+      nonfinite=dict(policy="stop"),
+      grad_clip=1.0,
+      b1=0.9,
+      b2=0.999,
     )
   )
   tx = optim.make(c, p, total=10)

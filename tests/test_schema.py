@@ -70,6 +70,11 @@ TRIES = {
   "frozen_dtype": ((*ANY, "int8"), ("float32", "bfloat16", "float16")),
   "b1": ((*FLOAT, 1, 1.0), (0, 0.9)),
   "b2": ((*FLOAT, 1, 1.0), (0, 0.999)),
+  "ema": ((*FLOAT, 1.0), (0, 0.999)),
+  "nonfinite.policy": ((*ANY, "raise"), ("stop", "skip")),
+  "nonfinite.max_in_row": ((*ANY, 0), (1, 100)),
+  "best": (all_but("", "x"), ("", "val/cider", "-nll/nll")),
+  "score_init": ((*all_but(True), 0), (True, False)),
   "schedule": (
     (
       *all_but([]),
@@ -236,7 +241,7 @@ def test_names_in_the_schema_are_those_in_the_code():
 
 
 def test_what_a_config_without_a_newer_key_means_is_the_default():
-  c = base.get()
+  c = base.get().to_dict()
   assert {k: c[k] for k in schema.DEFAULTS} == schema.DEFAULTS
 
 
@@ -244,7 +249,7 @@ def test_a_config_older_than_a_key_is_as_good(tmp_path):
   text = (paths.ROOT / "transfers/base.py").read_text()
   for key in schema.DEFAULTS:
     text, num = re.subn(rf"\n  c\.{key} = .*", "", text)
-    assert num == 1
+    assert num == 1, key
   old = tmp_path / "old.py"
   old.write_text(text + "\n\nget_config = get\n")
   c = config.load(str(old), [("num_microbatches", "4")])

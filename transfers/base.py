@@ -82,6 +82,8 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.optimizer = "adam"
   c.moment_dtype = "float32"
   c.frozen_dtype = "float32"
+  c.ema = 0.0
+  c.nonfinite = dict(policy="stop", max_in_row=10)
   c.b1, c.b2 = 0.9, 0.999
 
   c.mesh = dict(fsdp=-1)
@@ -91,6 +93,8 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.save_every = duration(1000)
   c.max_checkpoints = 1
   c.wandb = ""
+  c.best = ""
+  c.score_init = False
   c.evals = ml_collections.ConfigDict()
   c.lock()
   c.data.unlock()

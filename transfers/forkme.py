@@ -142,6 +142,16 @@ def get_config(arg=None):
   # is lost where the weights in `init` have that dtype.
   c.frozen_dtype = "float32"  # "float32" or "bfloat16" or "float16"
 
+  # Above 0, such as 0.9999: an average of the parameters is kept and evaluated
+  # beside them (val_ema), and `runs/mine:ema` names it.
+  c.ema = 0.0  # float in [0, 1)
+  # A step that is not finite ends the run ("stop"), or ("skip") is not taken,
+  # and counted; more of them in a row end the run.
+  c.nonfinite = dict(
+    policy="stop",  # "stop" or "skip"
+    max_in_row=10,  # int in [1, 2^31) steps
+  )
+
   # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.
   c.mesh = dict(
     fsdp=-1,  # int in [1, 2^20] devices or -1
@@ -153,6 +163,11 @@ def get_config(arg=None):
   c.save_every = base.duration("25%")  # duration; 0: only at the end
   c.max_checkpoints = 1  # int >= 1 or None, which keeps all
   c.wandb = ""  # str, a project of Weights & Biases; "": not sent there
+  # A score, such as "val/cider", or "-nll/nll" where less is better: the best
+  # checkpoint by it is kept beside those, and `runs/mine:best` names it.
+  c.best = ""  # str
+  # Evaluators also score what is in `init`, for tables of before and after.
+  c.score_init = False  # bool
 
   # An evaluator inherits data and pp and states only the difference. Captions
   # are scored by CIDEr, rows of one image together; short answers: "exact".

@@ -64,22 +64,26 @@ class Schedule(NamedTuple):
   start: int
   end: int
   total: int
+  first: bool = False  # before training, too
 
   def due(self, step):
     """Returns whether it is run after this step."""
+    if step == 0 and self.total:
+      return self.first
     if not self.start <= step <= self.end:
       return False
     periodic = self.every and (step - self.start) % self.every == 0
-    return step == self.total or (bool(periodic) and step > 0)
+    return step == self.total or bool(periodic)
 
 
-def schedule(task, period, total):
+def schedule(task, period, total, first=False):
   """Returns the Schedule of a Task.
 
   Args:
     task: Task.
     period: function from a duration to steps.
     total: int, steps in the run.
+    first: bool, whether it is also run before training.
 
   Raises:
     ValueError: not a duration, or a start after the end.
@@ -92,7 +96,7 @@ def schedule(task, period, total):
       f"config.evals.{task.name} starts at step {start} and ends at step {end},"
       f" so it would never run in {total} steps; change its start or its end"
     )
-  return Schedule(every, start, end, total)
+  return Schedule(every, start, end, total, first)
 
 
 def tasks(c):

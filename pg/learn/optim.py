@@ -19,7 +19,7 @@ import optax
 from optax import contrib
 
 from pg import config, tree
-from pg.learn import moments, schedule
+from pg.learn import average, finite, moments, schedule
 
 # name -> function from a config to a transformation of gradients
 OPTIMIZERS = {
@@ -74,7 +74,7 @@ def make(c, shapes, total, num_examples=None):
     c: the config, with `lr`, `wd`, `warmup` (duration), `schedule` (pairs of
       a regex and None or a rule of schedule.py), `lr_mult` and `wd_mult` (pairs
       of a regex and a factor), `grad_clip` (norm, 0 is off), `optimizer`,
-      `moment_dtype`, `b1`, `b2`, `batch_size`.
+      `moment_dtype`, `b1`, `b2`, `ema`, `nonfinite`, `batch_size`.
     shapes: tree of parameters or their shapes.
     total: int, steps in the run.
     num_examples: int, in an epoch, for a warmup in epochs.
@@ -119,7 +119,11 @@ def make(c, shapes, total, num_examples=None):
     optax.chain(*parts),
     *_by_rule(rules, shapes, scheduled, without=None),
   ]
-  return optax.masked(optax.chain(*chain), is_free)
+  tx = optax.chain(*chain)
+  if c.ema:
+    tx = average.averaged(tx, c.ema)
+  tx = optax.masked(tx, is_free)
+  return finite.skipping(tx) if c.nonfinite.policy == "skip" else tx
 
 
 def rates(c, shapes, total, num_examples=None):

@@ -27,9 +27,10 @@ FILE = "history.jsonl"
 # examples there are, in which order, what they mean, or what the model is.
 _FREE = re.compile(
   r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
-  r"|num_microbatches|log_every|save_every|max_checkpoints|wandb|pp"
+  r"|num_microbatches|log_every|save_every|max_checkpoints|best|score_init"
+  r"|wandb|pp"
   r"|model/(dropout|dtype|remat)"
-  r"|(input|bad|mesh|sharding|evals)(/.*)?"
+  r"|(nonfinite/max_in_row|input|bad|mesh|sharding|evals)(/.*)?"
 )
 # What earlier checkpoints do not have, and what is compared as a digest; rows
 # that could not be read have none.
@@ -144,9 +145,10 @@ def changes(was, now):
     was, now: dict, from `describe`.
   """
   was, now = tree.flatten(was), tree.flatten(now)
+  defaults = tree.flatten(schema.DEFAULTS)
   free, refused, rows = [], [], {}
   for key in sorted({*was, *now}):
-    absent = schema.DEFAULTS.get(key, _NOT_SET)
+    absent = defaults.get(key, _NOT_SET)
     old, new = was.get(key, absent), now.get(key, absent)
     known, match = key in was and key in now, _CONTENT.fullmatch(key)
     if match and match[3] and known:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import atomic
+from pg import atomic, config
 from pg import progress as progress_lib
 from pg import table as table_lib
 from pg.data import bad, prefix_lm, stream
@@ -54,7 +54,7 @@ class Log:
       workdir, step, enabled=first, config=json.loads(c.to_json())
     )
     self.timed = self._meter.timed
-    self._scored = step if self._has_scores(step) else 0
+    self._scored = step if self._has_scores(step) else None
     self._progress = progress.Steps(run.total, c.batch_size, disable=not first)
     if first:
       text = c.to_json(indent=2)
@@ -194,6 +194,28 @@ class Log:
     finish(self._workdir, results)
 
 
+def named(results, best):
+  """Returns {"scores": {name: score}} for a checkpoint's meta.
+
+  Args:
+    results: {evaluator: evals.run.Result}, of its step; may be empty.
+    best: str, the config's: without it there are none. A score that its
+      evaluator does not have is said.
+  """
+  if not best or not results:
+    return {}
+  scores = {
+    f"{name}/{metric}": value
+    for name, result in results.items()
+    for metric, value in result.scores.items()
+  }
+  wanted = best.removeprefix("-")
+  if wanted.partition("/")[0] in results and wanted not in scores:
+    why = config.unknown(wanted, scores, "score in config.best")
+    progress_lib.say(f"warning: {why} No checkpoint is the best")
+  return dict(scores=scores)
+
+
 def check_new(c, workdir, first, *, interrupted):
   """Sees that a run may start from step 0: nothing of an earlier one is lost.
 
@@ -233,8 +255,9 @@ def check_new(c, workdir, first, *, interrupted):
 def finish(workdir, results):
   """Writes and prints final scores, and makes the report of them."""
   if jax.process_index() == 0 and results:
-    _write_scores(workdir, results)
-    print(table(results))
+    before = _scores_at_start(workdir)
+    _write_scores(workdir, results, before)
+    print(table(results, before))
     for name, result in results.items():
       if result.num_bad:
         print(
@@ -264,16 +287,25 @@ def seen(data, num_examples):
   return metrics
 
 
-def _write_scores(workdir, results):
+def _scores_at_start(workdir):
+  """Returns {"evaluator/metric": score} of step 0, where a run was scored."""
+  path = os.path.join(workdir, "metrics.jsonl")
+  lines = metrics.read(path) if os.path.exists(path) else ()
+  return {k: v for line in lines if not line["step"] for k, v in line.items()}
+
+
+def _write_scores(workdir, results, before):
   scores = {
-    name: {metric: _score(result, metric) for metric in result.scores}
+    name: {
+      metric: _score(name, result, metric, before) for metric in result.scores
+    }
     for name, result in results.items()
   }
   text = json.dumps(scores, indent=2)
   atomic.write(os.path.join(workdir, "scores.json"), text)
 
 
-def _score(result, metric):
+def _score(name, result, metric, before):
   """Returns what is known of one score, as it is in scores.json."""
   found = {"value": result.scores[metric], "n": result.num_examples}
   if metric in result.intervals:
@@ -281,6 +313,8 @@ def _score(result, metric):
     found |= {"low": low, "high": high, "n": num}
     if level < 0.95:
       found["level"] = level
+  if f"{name}/{metric}" in before:
+    found["before"] = before[f"{name}/{metric}"]
   if metric in result.blind:
     found["blind"] = result.blind[metric]
   if metric in result.published:
@@ -292,10 +326,18 @@ def _score(result, metric):
   return found
 
 
-def table(results):
-  """Returns final scores as text: intervals, baseline, what is published."""
+def table(results, before=()):
+  """Returns final scores as text: intervals, baseline, what is published.
+
+  Args:
+    results: {evaluator: evals.run.Result}.
+    before: {"evaluator/metric": score} before training; empty: not known.
+  """
   published = any(result.published for result in results.values())
-  heads = ["evaluator", "metric", "score", "95 % interval", "blind"]
+  extra = ["before"] * any(
+    f"{k}/{m}" in before for k, r in results.items() for m in r.scores
+  )
+  heads = ["evaluator", "metric", *extra, "score", "95 % interval", "blind"]
   rows = [[*heads, *["published"] * published, "n"]]
   notes = []
   for name, result in results.items():
@@ -304,12 +346,13 @@ def table(results):
     for metric in result.scores:
       if metric in left:
         continue
-      found = _score(result, metric)
+      found = _score(name, result, metric, before)
       counts = ("n", "bad", "cut", "level")
       known = {k: f"{v:.3f}" for k, v in found.items() if k not in counts}
       ends = f"{known['low']} to {known['high']}" if "low" in known else ""
       ends += f" ({100 * found['level']:.0f} %)" if "level" in found else ""
-      row = [name, metric, known["value"], ends, known.get("blind", "")]
+      row = [name, metric, *[known.get("before", "")] * len(extra)]
+      row += [known["value"], ends, known.get("blind", "")]
       row += [known.get("published", "")] * published
       rows.append([*row, str(found["n"])])
   return "\n".join([*table_lib.lines(rows), *notes])

@@ -52,6 +52,8 @@ logging.getLogger("asyncio").addFilter(lambda r: "never retrieved" not in r.msg)
 
 CHUNK = 1 << 26  # bytes
 SMALL = 1 << 28  # bytes of a state that may be on the devices twice
+# What may be wanted of a run: its best checkpoint, or averaged parameters.
+CHOICES = ("best", "ema")
 _PARTIAL = ".orbax-checkpoint-tmp"  # in a name, Orbax's mark of a partial one
 _COMMIT = "commit_success.txt"  # Orbax writes it last
 _DAMAGED = "damaged-"  # before the step
@@ -79,7 +81,9 @@ class Manager:
       manager.save(500, state, dict(step=500))
   """
 
-  def __init__(self, workdir, *, max_checkpoints=None, before=lambda: None):
+  def __init__(
+    self, workdir, *, max_checkpoints=None, before=lambda: None, best=""
+  ):
     """Opens `workdir/checkpoints`, makes it if needed, removes partial ones.
 
     Those that are damaged and newer than the newest good one are renamed.
@@ -89,6 +93,8 @@ class Manager:
       max_checkpoints: int, how many of the newest to keep, None is all of them.
         One more is there until the next save.
       before: function that each process calls before a save is complete.
+      best: str, a score in `meta["scores"]`, with "-" before it where less is
+        better; the best checkpoint by it is kept, too.
 
     Raises:
       ValueError: there are checkpoints, but not a good one, max_checkpoints is
@@ -133,6 +139,15 @@ class Manager:
         " Copy one there, named by its step; to start anew, remove them or use"
         " another workdir"
       )
+    self._best, self._values = best, {}  # step -> the score
+    if best:
+      for step in steps(self._folder):
+        self._values[step] = _value(best, self.meta(step))
+
+  def is_best(self, meta):
+    """Returns whether a checkpoint with a meta would be the best of all."""
+    value = _value(self._best, meta)
+    return value > max(self._values.values(), default=-np.inf)
 
   def save(self, step, state, meta):
     """Copies the state, then writes it in the background.
@@ -156,6 +171,7 @@ class Manager:
         f"{self._folder} has a checkpoint of step {step}; remove it or use"
         " another workdir"
       )
+    self._values[step] = _value(self._best, meta)
     flat = _flat(state)
     self._saving = (self._transit or self._folder) / str(step)
     if _is_small(flat) and jax.process_count() == 1:
@@ -246,7 +262,11 @@ class Manager:
   def _forget_old(self):
     self._empty_transit()
     if jax.process_index() == 0 and self._max_checkpoints:
-      for step in steps(self._folder)[: -self._max_checkpoints]:
+      saved = steps(self._folder)
+      best = _best({k: v for k, v in self._values.items() if k in saved})
+      for step in saved[: -self._max_checkpoints]:
+        if step == best:
+          continue
         old = self._folder / str(step)
         if not bucket.is_bucket(old):
           old = old.rename(f"{old}{_PARTIAL}-old")
@@ -349,13 +369,27 @@ def steps(folder):
   return sorted(int(p.name) for p in found if _complete(p))
 
 
+def _value(best, meta):
+  """Returns a score, the larger the better; -inf where there is none."""
+  value = meta.get("scores", {}).get(best.removeprefix("-"), np.nan)
+  value = -value if best.startswith("-") else value
+  return -np.inf if np.isnan(value) else value
+
+
+def _best(values):
+  """Returns the newest step with the largest value; None where none has one."""
+  step = max(values, key=lambda step: (values[step], step), default=None)
+  return step if step is not None and values[step] > -np.inf else None
+
+
 def find(path):
   """Returns the newest good step's folder, whose name is the step.
 
   Damaged ones that are newer are named in a warning.
 
   Args:
-    path: a workdir, its `checkpoints/`, or one step's folder.
+    path: a workdir, its `checkpoints/`, or one step's folder, each as it is or
+      with a choice, see `split`.
 
   Raises:
     ValueError: there is no complete checkpoint, or none that is not damaged.
@@ -373,12 +407,27 @@ def find(path):
   raise ValueError("\n".join(damaged))
 
 
+def split(path):
+  """Splits "runs/a:best" into the path and what is wanted of it.
+
+  Returns:
+    `(path, "best")` or so, strings; the second is None where there is none.
+  """
+  base, colon, choice = os.fspath(path).rpartition(":")
+  if colon and choice in CHOICES:
+    return base, choice
+  return os.fspath(path), None
+
+
 def _candidates(path):
   """Returns the folders that a path may mean, the newest first.
 
   Raises:
     ValueError: there is no complete checkpoint.
   """
+  path, choice = split(path)
+  if choice == "best":
+    return [_best_of(path)]
   path = _absolute(path)
   if _complete(path) or path.match("checkpoints/[0-9]*") and _exists(path):
     return [path]
@@ -391,6 +440,20 @@ def _candidates(path):
     f"no checkpoint in {path}; wanted the workdir of a run that has saved one,"
     " its checkpoints/ or one folder in there"
   )
+
+
+def _best_of(path):
+  """Returns the folder of a run's best checkpoint by its own `best`."""
+  folders = [f for f in _candidates(path) if _complete(f)]
+  metas = {f: _meta(readable(f)) for f in folders}
+  best = metas[folders[0]].get("run", {}).get("best", "") if folders else ""
+  values = {int(f.name): _value(best, meta) for f, meta in metas.items()}
+  if not best or (step := _best(values)) is None:
+    raise ValueError(
+      f"{path} has no best checkpoint: its run kept none by a score"
+      f" (config.best is {best!r}), or none of them was scored"
+    )
+  return next(f for f in folders if f.name == str(step))
 
 
 def workdir_of(path):
@@ -415,12 +478,38 @@ def restore_params(path, abstract=None):
       listed.
   """
   folder = readable(find(path))
-  stored = {k: v for k, v in _stored(folder).items() if k.startswith("params/")}
-  if abstract is None:
-    return _restore(folder, stored)["params"]
-  wanted = _flat({"params": abstract})
-  _check(wanted, stored, folder, dtypes=False)
-  return _restore(folder, wanted)["params"]
+  stored = _stored(folder)
+  names = parameters(path, stored)
+  stored = {f"params/{k}": stored[name] for k, name in names.items()}
+  wanted = stored
+  if abstract is not None:
+    wanted = _flat({"params": abstract})
+    _check(wanted, stored, folder, dtypes=False)
+  names = {k: names[k.removeprefix("params/")] for k in wanted}
+  found = tree.flatten(
+    _restore(folder, {name: wanted[k] for k, name in names.items()})
+  )
+  return tree.unflatten({k: found[name] for k, name in names.items()})["params"]
+
+
+def parameters(path, stored):
+  """Returns {parameter: its flat name in a checkpoint}; averaged for ":ema".
+
+  Args:
+    path: as in `find`.
+    stored: flat names in the checkpoint.
+
+  Raises:
+    ValueError: averages are wanted, and there are none.
+  """
+  start = "params/"
+  found = {k.removeprefix(start): k for k in stored if k.startswith(start)}
+  if split(path)[1] == "ema":
+    ema = {k.partition("/ema/")[2]: k for k in stored if "/ema/" in k}
+    if not ema:
+      raise ValueError(f"{path}: the run kept no averages (config.ema is 0)")
+    found |= ema
+  return found
 
 
 def _absolute(path):

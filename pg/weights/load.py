@@ -3,6 +3,8 @@
 pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
                                   ours or one checkpoint in it
 hf://google/paligemma-3b-pt-224   the same elsewhere; see pg/weights/hub.py
+runs/vqav2:best, runs/vqav2:ema   of a run that has them, its best checkpoint
+                                  or the newest one's averaged parameters
 weights.npz:img                   one tower of it, "img" or "llm"
 img=SIGLIP,llm=GEMMA              a new PaliGemma of two towers; one alone
                                   is the same as NAME:img
@@ -85,6 +87,8 @@ def open(name, *, seed=0):  # noqa: A001, it is load.open
   if _PART.match(name):
     return _open_towers(name, seed)
   path, tower = hub.split_subtree(name)
+  if tower in checkpoint.CHOICES:
+    return _open_run(name, name)
   if tower:
     config.lookup(dict.fromkeys(_TOWERS), tower, "tower")
     return _open_tower(path, tower)

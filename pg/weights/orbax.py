@@ -28,9 +28,11 @@ class Reader:
     self._folder = checkpoint.readable(checkpoint.find(path)) / "state"
     self._stores, self._block = {}, (None, 0, None)
     stored = ocp.PyTreeCheckpointHandler().metadata(self._folder).tree
+    stored = tree.flatten(stored)
+    self._names = checkpoint.parameters(path, stored)
     self.specs = {
-      name: jax.ShapeDtypeStruct(leaf.shape, np.dtype(leaf.dtype))
-      for name, leaf in tree.flatten(stored["params"]).items()
+      name: jax.ShapeDtypeStruct(stored[k].shape, np.dtype(stored[k].dtype))
+      for name, k in self._names.items()
     }
 
   def read(self, name, layer=None):
@@ -62,7 +64,7 @@ class Reader:
 
   def _store(self, name):
     if name not in self._stores:
-      spec = _place(self._folder, name)
+      spec = _place(self._folder, self._names[name])
       self._stores[name] = tensorstore.open(spec, read=True).result()
     return self._stores[name]
 
@@ -102,7 +104,7 @@ def _write(folder, name, spec, read):
   """Writes a tensor, a chunk at a time."""
   stacked = tensors.is_stacked(name)
   store = tensorstore.open(
-    _place(folder, name),
+    _place(folder, f"params/{name}"),
     create=True,
     delete_existing=True,
     dtype=tensorstore.dtype(spec.dtype),
@@ -125,8 +127,8 @@ def _write(folder, name, spec, read):
 
 
 def _place(folder, name):
-  """Returns where TensorStore finds a parameter."""
-  path = "params." + name.replace("/", ".") + "/"
+  """Returns where TensorStore finds an array by its flat name."""
+  path = name.replace("/", ".") + "/"
   base = f"{folder}/"
   base = base if "://" in base else f"file://{base}"
   kvstore = {"driver": "ocdbt", "base": base, "path": path}

@@ -43,8 +43,11 @@ def arrays(values):
 
 def options(**changes):
   values = dict(lr=0.1, wd=0.01, warmup=2, batch_size=1, grad_clip=1.0)
-  values |= dict(optimizer="adam", moment_dtype="float32", b1=0.9, b2=0.99)
+  values |= dict(
+    optimizer="adam", moment_dtype="float32", ema=0.0, b1=0.9, b2=0.99
+  )
   values |= dict(schedule=((".*", "cosine"),))
+  values |= dict(nonfinite=dict(policy="stop"))
   values |= dict(lr_mult=((".*", 1.0),), wd_mult=toy.DECAYED)
   return ml_collections.ConfigDict(values | changes)
 

@@ -22,6 +22,15 @@ CASES = {
   "adafactor": dict(
     optimizer="adafactor", schedule=FROZEN, frozen_dtype="bfloat16"
   ),
+  "lion": dict(
+    optimizer="lion",
+    ema=0.9,
+    nonfinite=dict(policy="skip", max_in_row=2),
+    schedule=(
+      ("img/.*", dict(kind="rsqrt", delay=1, warmup=2)),
+      (".*", dict(kind="poly", cooldown="25%")),
+    ),
+  ),
 }
 
 

@@ -319,3 +319,26 @@ def test_saving_and_restoring_say_nothing(tmp_path, capfd, caplog):
   checkpoint.restore_params(tmp_path)
   assert caplog.records == []
   assert capfd.readouterr() == ("", "")
+
+
+def scored(value, best="val/acc"):
+  return dict(scores={"val/acc": value}, run=dict(best=best))
+
+
+@pytest.mark.parametrize("best, kept", (("val/acc", 2), ("-val/acc", 3)))
+def test_the_best_is_kept_beside_the_newest_and_after_a_restart(
+  best, kept, tmp_path
+):
+  opened = lambda: checkpoint.Manager(tmp_path, max_checkpoints=1, best=best)
+  state = dict(params={"w": np.zeros(2)})
+  values = {1: 0.5, 2: 0.7, 3: 0.1, 4: float("nan")}
+  for step, value in values.items():
+    with opened() as manager:
+      meta = scored(value, best)
+      assert manager.is_best(meta) == (step in (1, kept)), step
+      manager.save(step, state, meta)
+  with opened() as manager:
+    assert not manager.is_best(dict(run={}))
+    manager.save(5, state, dict(run=dict(best=best)))
+  assert checkpoint.steps(tmp_path / "checkpoints") == [kept, 5]
+  assert checkpoint.find(f"{tmp_path}:best").name == str(kept)
