@@ -13,12 +13,18 @@ def test_a_number_is_rounded_to_a_neighbour_and_is_right_on_average():
   # Between 1 and the next bfloat16, 1 + 2^-7; and its mirror image.
   for sign in (1.0, -1.0):
     x = jnp.full(100_000, sign * (1 + 2**-9))
-    rounded = np.float32(moments.at_random(x, jax.random.key(0)))
+    rounded = np.float32(moments.at_random(x, jnp.uint32(7)))
     assert set(np.abs(rounded).tolist()) == {1.0, 1 + 2**-7}
     assert np.mean(rounded) == pytest.approx(sign * (1 + 2**-9), abs=1e-4)
+  # Neighbours, and two tensors, are not rounded alike.
+  x = jnp.full((100, 1000), 1 + 2**-8)
+  up = [np.float32(moments.at_random(x, jnp.uint32(s))) > 1 for s in (1, 2)]
+  pairs = up[0][:, 1:], up[0][1:], up[1]
+  for one, other in zip((up[0][:, :-1], up[0][:-1], up[0]), pairs):
+    assert np.mean(one == other) == pytest.approx(0.5, abs=0.01)
   exact = jnp.array([0.0, -0.0, 1.5, -(2.0**-20), 3e38])
   exact = exact.astype(jnp.bfloat16).astype(jnp.float32)
-  again = moments.at_random(exact, jax.random.key(1))
+  again = moments.at_random(exact, jnp.uint32(1))
   np.testing.assert_array_equal(np.float32(again), exact)
 
 
