@@ -38,7 +38,7 @@ KEYS = {
     '"auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32"'
     ' or "f32" or None'
   ),
-  "model.remat": '"nothing" or "dots" or "everything"',
+  "model.remat": '"nothing" or "attn_out" or "ffw" or "dots" or "everything"',
   "data.*.source": "str",
   "data.*.weight": "float > 0",
   "data.*.pp": "str",

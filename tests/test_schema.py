@@ -44,7 +44,7 @@ TRIES = {
     (*all_but(None), 32, "float64"),
     ("bf16", "f16", "f32"),
   ),
-  "model.remat": (ANY, ("nothing", "dots", "everything")),
+  "model.remat": (ANY, ("nothing", "ffw", "everything")),
   "model.drpout": ((0.1,), ()),
   "wandb": (all_but("", "x"), ("", "my-project")),
   "input.num_workers": ((*ANY, 10**9), (0, 8)),

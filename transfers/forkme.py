@@ -61,7 +61,8 @@ def get_config(arg=None):
     # "auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32" or "f32"
     # or None
     dtype="auto",
-    # What backward may keep: "nothing" or "dots" or "everything".
+    # What backward may keep, from the least memory to the least time:
+    # "nothing" or "attn_out" or "ffw" or "dots" or "everything".
     remat="nothing" if not nano else "everything",
   )
 

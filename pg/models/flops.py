@@ -93,11 +93,15 @@ def recomputed(cfg, num_text, *, num_images=1):
   # Of each layer all but its last product, whose result no gradient needs
   # unless a norm follows; what comes before and after the layers is kept.
   img, llm = cfg.img, cfg.llm
-  image = img.depth * (4 * img.width**2 + img.width * img.mlp_dim)
+  mlp = 0 if cfg.remat == "ffw" else 1
+  image = img.depth * (4 * img.width**2 + mlp * img.width * img.mlp_dim)
   heads = 2 * (llm.num_heads + llm.num_kv_heads) * llm.head_dim
-  mlp = (3 if llm.post_norms else 2) * llm.mlp_dim
+  mlp = (2 * mlp + llm.post_norms) * llm.mlp_dim
   decoder = llm.depth * llm.width * (heads + mlp)
   images = num_images * img.num_tokens
+  if cfg.remat in ("attn_out", "ffw"):  # but not probabilities with values
+    half = again.image_attention / 2, again.attention / 2
+    again = again._replace(image_attention=half[0], attention=half[1])
   return again._replace(
     image=2.0 * images * image, decoder=2.0 * (images + num_text) * decoder
   )

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import ad_checkpoint
 
 from pg.models import attention
 from pg.models import layers as layers_lib
 
+checkpoint_name = ad_checkpoint.checkpoint_name
 dot, dense, linear = layers_lib.dot, layers_lib.dense, layers_lib.linear
 
 
@@ -151,6 +153,7 @@ class Attention(nn.Module):
       y = attention.dense(q, parts, cfg.attn_softcap)
     else:
       y = attention.attend(q, k, v, tokens, window, cfg.attn_softcap)
+      y = checkpoint_name(y, "attn_out")
     N, new = cfg.num_heads, None if past is None else (k, v)
     if self.serving:
       w = Weight((cfg.width, N * H), N * H, name="out")()
@@ -178,7 +181,8 @@ class Mlp(nn.Module):
     normal = nn.initializers.truncated_normal
     w = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
     w_out = self.param("linear", normal(F**-0.5), (F, D))
-    y = gelu(*(dense("...D,DF->...F", x, w_x) for w_x in w))
+    y = (dense("...D,DF->...F", x, w_x) for w_x in w)
+    y = gelu(*(checkpoint_name(x, "ffw") for x in y))
     return dense("...F,FD->...D", y, w_out)
 
 

@@ -9,7 +9,9 @@ two forms that are fast (see `_halves` and `_row`).
 
 Of a stack, the backward pass keeps what its policy names: `nothing` keeps only
 block inputs (least memory, about 1.31 times the FLOPs), `dots` the results of
-products without a batch dimension, `everything` recomputes nothing.
+products without a batch dimension, `everything` recomputes nothing. Between the
+first two, `attn_out` also keeps what attention adds up, and `ffw` that and what
+the mlp's first products are.
 """
 
 import functools
@@ -21,8 +23,12 @@ from flax import linen as nn
 
 from pg import sharding
 
+_only = jax.checkpoint_policies.save_only_these_names
 POLICIES = {
   "nothing": jax.checkpoint_policies.nothing_saveable,
+  # By the names that jax.ad_checkpoint.checkpoint_name gives.
+  "attn_out": _only("attn_out"),
+  "ffw": _only("attn_out", "ffw"),
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "everything": None,  # no wrapper at all
 }

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax import ad_checkpoint
 
 from pg.models import attention
 from pg.models import layers as layers_lib
+
+checkpoint_name = ad_checkpoint.checkpoint_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Attention(nn.Module):
       Linear("...D,DNH->...NH", (D, N, H), name=name)(x)
       for name in ("query", "key", "value")
     )
-    y = attention.attend(q * H**-0.5, k, v)
+    y = checkpoint_name(attention.attend(q * H**-0.5, k, v), "attn_out")
     return Linear("...NH,NHD->...D", (N, H, D), 2, name="out")(y)
 
 
@@ -106,6 +109,7 @@ class Mlp(nn.Module):
   def __call__(self, x):  # [B, I, D]
     D, F = x.shape[-1], self.mlp_dim
     x = Linear("...D,DF->...F", (D, F), name="Dense_0")(x)
+    x = checkpoint_name(x, "ffw")
     x = jax.nn.gelu(x, approximate=True)
     return Linear("...F,FD->...D", (F, D), name="Dense_1")(x)
 

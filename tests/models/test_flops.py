@@ -9,7 +9,7 @@ import jax.extend
 import jax.numpy as jnp
 import pytest
 
-from pg.models import flops, gemma, paligemma, variants
+from pg.models import flops, gemma, layers, paligemma, variants
 
 # TFLOP per example: variant, pixels, text tokens -> forward, in training, and
 # with all layers computed twice; counted by hand, from the papers' sizes.
@@ -101,7 +101,7 @@ def by_pixels(img):
 
 
 @pytest.mark.parametrize("variant", ["nano", "nano2"])
-@pytest.mark.parametrize("policy", ["nothing", "dots", "everything"])
+@pytest.mark.parametrize("policy", layers.POLICIES)
 def test_a_step_repeats_what_the_policy_does_not_keep(variant, policy):
   cfg = dataclasses.replace(config(variant), remat=policy)
   forward = flops.per_example(cfg, 8)
