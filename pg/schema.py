@@ -30,6 +30,7 @@ KEYS = {
   "blind": "bool",
   "tokenizer": "str",
   "init": "str",
+  "init_optimizer": "bool",
   "model.variant": "str",
   "model.dropout": "float in [0, 1) or None",
   "model.final_softcap": "float >= 0 or None",
@@ -127,6 +128,7 @@ DEFAULTS = {
   "nonfinite": dict(policy="stop", max_in_row=10),
   "best": "",
   "score_init": False,
+  "init_optimizer": False,
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")

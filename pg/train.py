@@ -33,7 +33,8 @@ def init_state(c, run):
   """Makes the train state on the mesh: parameters from `c.init` or drawn.
 
   Args:
-    c: the config; `c.init` is a name of weights (see pg/weights/load.py).
+    c: the config; `c.init` is a name of weights (see pg/weights/load.py), with
+      `c.init_optimizer` that of a run.
     run: Experiment.
 
   Returns:
@@ -54,7 +55,10 @@ def init_state(c, run):
     params = load.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
   else:
     params = drawn()
-  opt = jax.jit(run.tx.init, out_shardings=place["opt"])(params)
+  if c.init_optimizer:
+    opt = optim.restarted(checkpoint.restore_opt(c.init, abstract["opt"]))
+  else:
+    opt = jax.jit(run.tx.init, out_shardings=place["opt"])(params)
   step = jax.device_put(jnp.int32(0), place["step"])
   return dict(params=params, opt=opt, step=step)
 
@@ -116,15 +120,9 @@ def update(
 
 def compile_update(c, run):
   """Returns `update` of an Experiment, jitted."""
-  step = functools.partial(
-    update,
-    cfg=run.cfg,
-    tx=run.tx,
-    is_frozen=run.is_frozen,
-    label_smoothing=c.label_smoothing,
-    seed=c.seed,
-    num_microbatches=c.num_microbatches,
-  )
+  model = dict(cfg=run.cfg, tx=run.tx, is_frozen=run.is_frozen)
+  keys = "label_smoothing", "seed", "num_microbatches"
+  step = functools.partial(update, **model, **{k: c[k] for k in keys})
   return jax.jit(step, donate_argnums=0)
 
 

@@ -34,6 +34,7 @@ TRIES = {
   "blind": ((*all_but(True), 0, 1), (True, False)),
   "tokenizer": (all_but("", "x"), ("", "x.model")),
   "init": (all_but("", "x"), ("", "runs/nano")),
+  "init_optimizer": ((*all_but(True), 0), (True, False)),
   "pp": (all_but("", "x"), ("decode",)),
   "model": (("x", None, [], 5), ()),
   "model.variant": (all_but("", "x"), ("nano",)),

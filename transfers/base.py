@@ -41,6 +41,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.blind = False
   c.tokenizer = ""
   c.init = ""
+  c.init_optimizer = False
   if "init" in arg:
     c.init = arg.init or released(arg.model, arg.res)
 

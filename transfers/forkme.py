@@ -48,6 +48,8 @@ def get_config(arg=None):
   c.tokenizer = ""  # str
   # The parameters to start from; "" draws them.
   c.init = arg.init  # str
+  # Also the optimizer's state of a run with the same one; schedules start anew.
+  c.init_optimizer = False  # bool
 
   c.model = dict(
     variant=arg.model,  # str

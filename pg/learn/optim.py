@@ -15,6 +15,7 @@ does not count in the clipping norm.
 import functools
 import operator
 
+import jax
 import optax
 from optax import contrib
 
@@ -179,6 +180,16 @@ def group_norms(grads, is_frozen):
 def _group(name):
   """Returns "img", "projector" or "llm" of a parameter's name."""
   return "projector" if name.startswith("img/head/") else name.split("/")[0]
+
+
+def restarted(opt):
+  """Returns the optimizer's state of another run, for schedules to start anew.
+
+  Moments, the steps they have seen and averages stay.
+  """
+  ours = lambda x: isinstance(x, optax.ScaleByScheduleState)
+  anew = lambda x: x._replace(count=0 * x.count) if ours(x) else x
+  return jax.tree.map(anew, opt, is_leaf=ours)
 
 
 def _by_rule(rules, shapes, make, without):

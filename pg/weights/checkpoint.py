@@ -492,6 +492,26 @@ def restore_params(path, abstract=None):
   return tree.unflatten({k: found[name] for k, name in names.items()})["params"]
 
 
+def restore_opt(path, abstract):
+  """Reads the optimizer's state alone.
+
+  Args:
+    path: as in `find`.
+    abstract: pytree of `jax.ShapeDtypeStruct` with shardings.
+
+  Raises:
+    ValueError: no checkpoint, or one of another optimizer or model; every
+      difference is listed.
+  """
+  folder = readable(find(path))
+  stored = {k: v for k, v in _stored(folder).items() if k.startswith("opt/")}
+  wanted = _flat({"opt": abstract})
+  _check(wanted, stored, folder, dtypes=True)
+  found = tree.flatten(_restore(folder, wanted))
+  leaves = [found[name] for name in wanted]
+  return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+
+
 def parameters(path, stored):
   """Returns {parameter: its flat name in a checkpoint}; averaged for ":ema".
 

@@ -1,6 +1,7 @@
 """What a train state holds under each key, and that a restored one goes on."""
 
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,31 @@ def test_a_restored_state_goes_on_bit_for_bit(name, tmp_path):
     restored = manager.restore(2, train.abstract_state(t.c, t.run))
   assert flat(restored) == flat(state)
   assert flat(t.steps(restored, 2, 4)) == flat(t.steps(state, 2, 4))
+
+
+def test_a_run_may_start_from_the_optimizer_of_another(tmp_path):
+  t = trainer("lion")
+  state = t.steps(train.init_state(t.c, t.run), 0, 3)
+  save(tmp_path, 3, state)
+  c = t.c.copy_and_resolve_references()
+  with c.unlocked():
+    c.init, c.init_optimizer = str(tmp_path), True
+  (tmp_path / "config.json").write_text(c.to_json())
+  shutil.copy(t.run.form.tok.path, tmp_path / "tokenizer.model")
+  started = train.init_state(c, t.run)
+  assert int(started["step"]) == 0
+  assert flat(started["params"]) == flat(state["params"])
+  have, want = checkpoint._flat(started["opt"]), checkpoint._flat(state["opt"])
+  other = {k for k in want if not np.array_equal(have[k], want[k])}
+  # Each of two groups has a schedule of its own; lion counts its steps.
+  assert len(other) == 2 and all(k.endswith("inner_state/count") for k in other)
+  assert all(int(want[k]) == 3 and int(have[k]) == 0 for k in other)
+  t = trainer("adafactor")
+  c = t.c.copy_and_resolve_references()
+  with c.unlocked():
+    c.init, c.init_optimizer = str(tmp_path), True
+  with pytest.raises(ValueError, match="(?s)choice of .* missing opt/"):
+    train.init_state(c, t.run)
 
 
 def test_what_is_frozen_stays_in_half_precision_and_is_not_lost(tmp_path):

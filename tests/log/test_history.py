@@ -161,7 +161,7 @@ def test_every_key_of_a_config_is_of_a_kind_that_was_thought_of():
   assert refused == {
     *("batch_size", "blind", "init", "num_images", "optimizer", "res", "seed"),
     *("text_len", "tokenizer", "moment_dtype", "frozen_dtype"),
-    *("ema", "nonfinite/policy"),
+    *("ema", "nonfinite/policy", "init_optimizer"),
     *("model/final_softcap", "model/variant", "model/window"),
   }
 
