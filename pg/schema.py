@@ -129,6 +129,7 @@ DEFAULTS = {
   "best": "",
   "score_init": False,
   "init_optimizer": False,
+  "wandb": "",
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")
