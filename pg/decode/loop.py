@@ -94,12 +94,18 @@ def unroll(params, dtype=None):
   return {**params, "llm": {**llm, "layers": layers}}
 
 
-def _layers(cfg, llm, x, tokens, past):
-  """Runs all layers; returns hidden states [B, T, D] and each layer's k, v."""
+def _layers(cfg, llm, x, tokens, past, last=None):
+  """Runs all layers.
+
+  Returns:
+    hidden states [B, T, D], or only [B, 1, D] of the positions `last` i32[B],
+    where it is given; and each layer's k, v.
+  """
   keys = []
   for i, (layer, seen) in enumerate(zip(llm["layers"], past, strict=True)):
+    only = last if i == cfg.depth - 1 else None
     x, new = gemma.Block(cfg, serving=True).apply(
-      {"params": layer}, x, tokens, i, seen
+      {"params": layer}, x, tokens, i, seen, only
     )
     keys.append(new)
   return gemma.RMSNorm().apply({"params": llm["final_norm"]}, x), tuple(keys)
@@ -144,14 +150,13 @@ def prefill(cfg, params, batch, *, int8=False):
     **{k: batch[k] for k in keys},
     method="embed",
   )
-  x, keys = _layers(cfg.llm, llm, x, tokens, ((),) * cfg.llm.depth)
   valid = tokens.valid
   last = jnp.max(jnp.where(valid, jnp.arange(valid.shape[1])[None], 0), axis=1)
-  x = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]  # [B, D]
+  x, keys = _layers(cfg.llm, llm, x, tokens, ((),) * cfg.llm.depth, last)
   if int8:
     keys = jax.tree.map(attention.Int8.of, keys)
   prompt = Prompt(keys, tokens, valid.sum(axis=1))
-  return _logits(cfg.llm, llm, x), prompt
+  return _logits(cfg.llm, llm, x)[:, 0], prompt
 
 
 def slots(cfg, prompt, num_answers, max_len):

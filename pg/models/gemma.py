@@ -231,14 +231,15 @@ class Block(nn.Module):
   serving: bool = False  # parameters as the function of that name has them
 
   @nn.compact
-  def __call__(self, x, tokens, layer, past=None):
+  def __call__(self, x, tokens, layer, past=None, last=None):
     """Applies the layer; see `Attention` for the other arguments.
 
     Args:
       layer: i32[], the layer's number; even ones are local.
+      last: i32[B], the only positions whose result is wanted, or None.
 
     Returns:
-      As `Attention`.
+      As `Attention`; with `last` [B, 1, D].
     """
     cfg, window = self.cfg, self.cfg.window
     drop = nn.Dropout(cfg.dropout, deterministic=not self.train)
@@ -251,6 +252,8 @@ class Block(nn.Module):
     if cfg.post_norms:
       y = RMSNorm(name="post_attention_norm")(y)
     x = x + drop(y)
+    if last is not None:
+      x = x[jnp.arange(len(x)), last][:, None]
     y = Mlp(cfg, self.serving, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
     if cfg.post_norms:
       # In Gemma 2 dropout comes first here, unlike after attention.

@@ -26,7 +26,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from pg import table
+from pg import machine, table
 from pg.models import variants
 from scripts import bench
 from scripts.bench import weights
@@ -182,7 +182,9 @@ def ask_random(args):
     else:
       weights.make(folder, args.variant, args.tokenizer)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    np.ones(2 * size + (2 << 30), np.uint8)  # in float32, and more
+    # As much as float32 takes, and more, if there is.
+    room = min(2 * size + (2 << 30), 0.8 * machine.available_memory())
+    np.ones(int(room), np.uint8)
     for file in folder.iterdir():
       with open(file, "rb") as f:
         while f.read(1 << 24):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,17 @@ def scores():
     return logp[np.arange(num_rows)[:, None], at]
 
   return score
+
+
+def test_of_a_prompt_the_last_layer_computes_only_the_last_token(params, batch):
+  prefill = jax.jit(loop.prefill, static_argnums=0)
+  text = prefill.lower(CFG, params, batch).as_text()
+  D, F, B = CFG.llm.width, CFG.llm.mlp_dim, len(ROWS)
+  T = CFG.img.num_tokens + L
+  # Gate and up.
+  product = rf"dot_general.*tensor<{F}x{D}xf32>, tensor<{D}x({B * T}|{B})xf32>"
+  want = [str(B * T)] * 2 * (CFG.llm.depth - 1) + [str(B)] * 2
+  assert re.findall(product, text) == want
 
 
 def test_unrolling_casts_products_and_not_the_scales_of_norms():
