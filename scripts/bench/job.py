@@ -66,7 +66,7 @@ def first_step(name, count, stops):
 def saves(c, rounds):
   """Returns {name: seconds of each round}: a step, and what a save takes."""
   r = experiment.open(c)
-  state = train.init_state(c, r.cfg, r.tx, r.mesh)
+  state = train.init_state(c, r)
   step = train.compile_update(c, r)
   batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
   rows = stream.put(next(batches)[0], r.mesh)
