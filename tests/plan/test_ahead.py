@@ -50,9 +50,10 @@ def test_the_peak_of_a_pod_does_not_grow():
 def test_what_is_too_large_is_an_answer():
   out = run(
     *("pg.fit", "--config", "transfers/vqav2.py", "--on", "v5e"),
-    *("--config.batch_size=8",),
+    *("--config.batch_size=8", "--json"),
   )
-  assert "it does not fit" in out and "exceed" in out
+  found = json.loads(out)
+  assert not found["fits"] and "hbm" in found["failed"].lower()
 
 
 def test_a_token_reads_weights_keys_and_values_once():
