@@ -19,8 +19,9 @@ def test_a_number_is_rounded_to_a_neighbour_and_is_right_on_average():
   # Neighbours, and two tensors, are not rounded alike.
   x = jnp.full((100, 1000), 1 + 2**-8)
   up = [np.float32(moments.at_random(x, jnp.uint32(s))) > 1 for s in (1, 2)]
-  pairs = up[0][:, 1:], up[0][1:], up[1]
-  for one, other in zip((up[0][:, :-1], up[0][:-1], up[0]), pairs):
+  x, y = up
+  pairs = (x[:, 1:], x[:, :-1]), (x[1:], x[:-1]), (x[1:, :-1], x[:-1, 1:])
+  for one, other in (*pairs, (x, y)):
     assert np.mean(one == other) == pytest.approx(0.5, abs=0.01)
   exact = jnp.array([0.0, -0.0, 1.5, -(2.0**-20), 3e38])
   exact = exact.astype(jnp.bfloat16).astype(jnp.float32)
