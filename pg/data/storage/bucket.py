@@ -203,7 +203,7 @@ def check_writable(url):
     OSError: it cannot.
   """
   probe = f"{url}/.write-{uuid.uuid4().hex}"
-  write(probe, b"")
+  write(probe, b"may this be written?")
   remove(probe)
 
 
