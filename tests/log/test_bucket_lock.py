@@ -92,15 +92,16 @@ def test_of_two_who_take_over_a_dead_run_one_does(store, elsewhere):
   assert not second._write(version)
 
 
-def test_a_killed_process_of_this_machine_is_in_nobodys_way(store):
+def test_a_killed_process_of_this_machine_is_in_nobodys_way(store, capsys):
   child = subprocess.Popen(["true"])
   child.wait()
   gone = child.pid
   machine = f"{bucket_lock._machine()} {gone}"
   content = "\n".join([f"host here, process {gone}", machine, "f00", "1"])
   store.put(NAME, content.encode())
-  with bucket_lock.hold(URL):  # at once: else the test takes a minute
+  with bucket_lock.hold(URL):
     assert f"process {os.getpid()}" in store.objects[NAME][0].decode()
+  assert "watching" not in capsys.readouterr().err
 
 
 def test_a_run_whose_workdir_was_taken_ends(store, elsewhere, monkeypatch):
