@@ -194,7 +194,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if kind == "multipart":
       boundary = re.search('boundary="?([^";]+)', self.headers["Content-Type"])
       _, _, content, _ = body.split(b"--" + boundary[1].encode())
-      data = content.split(b"\n\n", 1)[1].removesuffix(b"\n")
+      # What ends a line is no part of it, be it one character or two.
+      data = re.sub(rb"\r?\n\Z", b"", content.split(b"\n\n", 1)[1])
       return self._written(name, data, wanted)
     if "upload_id" not in self.query:
       key = str(next(store.generations))

@@ -95,8 +95,11 @@ def test_a_damaged_one_is_set_aside(saved, kind):
   assert folders(saved) == {"1", "damaged-2"}
 
 
-def test_a_bucket_that_does_not_answer_damages_nothing(saved):
-  saved.failures.append(["GET run/checkpoints/2", 403, 99])
+@pytest.mark.parametrize("name", ["", "/checksums.json", "/meta/metadata"])
+def test_a_bucket_that_does_not_answer_damages_nothing(saved, name):
+  if name.startswith("/meta"):  # is read where there are no checksums
+    del saved.objects["run/checkpoints/2/checksums.json"]
+  saved.failures.append([f"GET run/checkpoints/2{name}", 403, 99])
   with pytest.raises(OSError, match="cannot .*403|Forbidden"):
     checkpoint.Manager(URL)
   assert folders(saved) == {"1", "2"}
