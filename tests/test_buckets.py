@@ -225,12 +225,21 @@ def weights(workdir):
   return {k: np.asarray(v).tobytes() for k, v in tree.flatten(params).items()}
 
 
+DOWNLOAD = """
+import os, sys
+from pg.data.storage import bucket
+there, here = sys.argv[1:]
+for top in bucket.children(there):
+  inside = bucket.files(f"{there}/{top}")
+  for name in [f"{top}/{x}" for x in inside] or [top]:
+    os.makedirs(os.path.dirname(f"{here}/{name}"), exist_ok=True)
+    bucket.download(f"{there}/{name}", f"{here}/{name}")
+"""
+
+
 def download(env, there, folder):
-  code = "import sys; from pg.data.storage import bucket; import fsspec\n"
-  code += "fs = bucket.filesystem(sys.argv[1])\n"
-  code += "fs.get(sys.argv[1] + '/', sys.argv[2] + '/', recursive=True)"
-  command = [sys.executable, "-c", code, there, str(folder)]
-  subprocess.run(command, cwd=paths.ROOT, env=env, check=True)
+  command = [sys.executable, "-c", DOWNLOAD, there, str(folder)]
+  subprocess.run(command, cwd=paths.ROOT, env=env, check=True, timeout=200)
 
 
 S3 = """
