@@ -49,10 +49,14 @@ def is_stacked(name):
   return name.startswith(STACKED)
 
 
-@functools.cache
 def shapes(cfg):
   """Returns `paligemma.shapes` of a model, flat: {name: shape and dtype}."""
-  return tree.flatten(paligemma.shapes(cfg))
+  return _shapes(cfg.img, cfg.llm)
+
+
+@functools.cache
+def _shapes(img, llm):
+  return tree.flatten(paligemma.shapes(paligemma.Config(img, llm)))
 
 
 def within(name, tower):
