@@ -2,14 +2,15 @@
 
 A config names three sizes. `replica` and `fsdp` split the batch; `fsdp` also
 splits parameters and optimizer state, which are gathered layer by layer where
-they are needed; `tensor` splits heads and mlp. Inside the mesh `fsdp` is two
-axes whose sizes multiply to it, so that a tensor without a dimension that all
-its devices divide (1152 over 256 of them) can be split along two dimensions.
+they are needed; `tensor` splits heads, mlp and vocabulary, and what they
+compute. Between slices of a pod, whose network is slow, lies `replica` as far
+as it goes. Inside the mesh `fsdp` is two axes whose sizes multiply to it, so
+that a tensor without a dimension that all its devices divide well (1152 over
+256 of them) is split along two dimensions.
 
 Rules are pairs of a regex over flat names and a strategy, first match wins:
 
-  "fsdp"       the largest dimension that divides, else two dimensions, else a
-               full copy
+  "fsdp"       what TENSOR names over `tensor`, and everything over `fsdp`
   "replicate"  a full copy everywhere
   a tuple      a PartitionSpec, such as (None, "tensor", FSDP)
 """
@@ -29,6 +30,23 @@ FSDP = ("fsdp_x", "fsdp_y")
 AXES = ("replica", *FSDP, "tensor")
 BATCH = ("replica", *FSDP)
 SMALL = 2**20  # elements: smaller arrays are replicated (4 MiB in float32)
+# Whose first dimension is that of layers, which are read one after another.
+STACKED = r"llm/layers/\D.*|img/Transformer/encoderblock/.*"
+# Slices below this width, a TPU's lanes, are slow to gather and to scatter.
+WIDTH = 128
+# 1152 and 4304, the widths of SigLIP, have no larger power of 2 in common.
+MAX_X = 16
+# The dimension of a parameter that `tensor` splits: heads, mlp, vocabulary.
+TENSOR = (
+  (r"llm/embedder/input_embedding", 0),  # [V, D]
+  (r"llm/layers/attn/(q|kv|qkv|attn_vec)_einsum/w", -3),  # [..., N, D, H]
+  (r"llm/layers/mlp/gating_einsum", -1),  # [..., D, F]
+  (r"llm/layers/mlp/linear", -2),  # [..., F, D]
+  (r"img/.*/(query|key|value)/kernel", -2),  # [..., D, N, H]
+  (r"img/.*/out/kernel", -3),  # [..., N, H, D]
+  (r"img/.*/Dense_0/kernel", -1),  # [..., D, F]
+  (r"img/.*/Dense_1/kernel", -2),  # [..., F, D]
+)
 
 
 def make_mesh(sizes, devices=None):
@@ -47,7 +65,10 @@ def make_mesh(sizes, devices=None):
   for name in sizes:
     if name not in SIZES:
       raise ValueError(config.unknown(name, SIZES, "mesh axis"))
-  shape = {name: sizes.get(name, 1) for name in SIZES}
+  # What a TPU calls a slice; without them all devices are one.
+  num_slices = len({getattr(d, "slice_index", 0) for d in devices})
+  default = dict(replica=num_slices if devices[0].platform == "tpu" else 1)
+  shape = {name: sizes.get(name, default.get(name, 1)) for name in SIZES}
   known = math.prod(n for n in shape.values() if n != -1)
   for name in shape:
     if shape[name] == -1:
@@ -57,14 +78,29 @@ def make_mesh(sizes, devices=None):
       f"mesh {shape} wants {math.prod(shape.values())} devices; there are"
       f" {len(devices)}; set one size to -1 to use what is left"
     )
-  x = max(
-    d for d in range(1, math.isqrt(shape["fsdp"]) + 1) if shape["fsdp"] % d == 0
-  )
-  dims = (shape["replica"], x, shape["fsdp"] // x, shape["tensor"])
-  grid = mesh_utils.create_device_mesh(
-    dims, devices, allow_split_physical_axes=True
-  )
+  dims = (shape["replica"], *halves(shape["fsdp"]), shape["tensor"])
+  # The first axes cross the network between slices.
+  between = []
+  for n in dims:
+    between.append(math.gcd(n, num_slices))
+    num_slices //= between[-1]
+  within = tuple(n // m for n, m in zip(dims, between, strict=True))
+  if math.prod(between) > 1:
+    grid = mesh_utils.create_hybrid_device_mesh(
+      within, between, devices, allow_split_physical_axes=True
+    )
+  else:
+    grid = mesh_utils.create_device_mesh(
+      dims, devices, allow_split_physical_axes=True
+    )
   return jax.sharding.Mesh(grid, AXES)
+
+
+def halves(fsdp):
+  """Returns the two sizes that multiply to that of `fsdp`."""
+  limit = min(MAX_X, math.isqrt(fsdp))
+  x = max(d for d in range(1, limit + 1) if fsdp % d == 0)
+  return x, fsdp // x
 
 
 def check_batch(batch_size, mesh, num_parts=1):
@@ -79,37 +115,55 @@ def check_batch(batch_size, mesh, num_parts=1):
     )
 
 
-def fsdp_spec(shape, mesh):
-  """Chooses the PartitionSpec of one array under the `fsdp` strategy."""
-  x, y = (mesh.shape[a] for a in FSDP)
-  dims = sorted(range(len(shape)), key=lambda d: -shape[d])
-  place = {}
-  if math.prod(shape) >= SMALL:
-    place = next(
-      ({d: FSDP} for d in dims if shape[d] % (x * y) == 0),
-      next(
-        (
-          {d: "fsdp_y", e: "fsdp_x"}
-          for d, e in itertools.permutations(dims, 2)
-          if shape[d] % y == 0 and shape[e] % x == 0
-        ),
-        {},
-      ),
-    )
-  return PartitionSpec(*(place.get(d) for d in range(len(shape))))
-
-
 def spec(name, shape, mesh, rules):
   """Returns the PartitionSpec of one parameter by the first matching rule."""
   strategy = tree.match(rules, name)
   if strategy == "replicate":
     return PartitionSpec()
   if strategy == "fsdp":
-    return fsdp_spec(shape, mesh)
+    return fsdp_spec(name, shape, mesh)
   if isinstance(strategy, str):
     known = ("fsdp", "replicate")
     raise ValueError(config.unknown(strategy, known, "sharding strategy"))
   return PartitionSpec(*strategy)
+
+
+def fsdp_spec(name, shape, mesh):
+  """Chooses the PartitionSpec of one parameter under the `fsdp` strategy."""
+  first = int(re.fullmatch(STACKED, name) is not None)
+  if math.prod(shape) < SMALL or len(shape) - first < 2:
+    return PartitionSpec()
+  axes = [() for _ in shape]
+  at = next((i for key, i in TENSOR if re.fullmatch(key, name)), None)
+  n = mesh.shape["tensor"]
+  if at is not None and n > 1 and shape[at] % n == 0:
+    axes[at] = ("tensor",)
+  left = [axis for axis in FSDP if mesh.shape[axis] > 1]
+  # A dimension with `tensor` has nothing else: what is gathered over one of two
+  # axes would lie in another order.
+  free = [i for i in range(first, len(shape)) if not axes[i]]
+  best = max(_ways(shape, mesh, free, left), key=lambda way: way[0])[1]
+  axes = [x or y for x, y in zip(axes, best, strict=True)]
+  return PartitionSpec(*(x[0] if len(x) == 1 else x or None for x in axes))
+
+
+def _ways(shape, mesh, free, left):
+  """Yields how well, and how, axes that are left can split free dimensions.
+
+  Best are most parts, then slices that are wide enough, then one dimension in
+  place of two, then the largest.
+  """
+  size = lambda axes: math.prod(mesh.shape[a] for a in axes)
+  for places in itertools.product((None, *free), repeat=len(left)):
+    pairs = list(zip(left, places, strict=True))
+    axes = [tuple(a for a, i in pairs if i == d) for d in range(len(shape))]
+    dims = [i for i, x in enumerate(axes) if x]
+    if any(shape[i] % size(axes[i]) for i in dims):
+      continue
+    parts = math.prod(size(axes[i]) for i in dims)
+    width = min((shape[i] // size(axes[i]) for i in dims), default=0)
+    largest = [shape[i] for i in dims]
+    yield (parts, min(width, WIDTH), -len(dims), largest), axes
 
 
 # What a weight of an answering model [out, in] has heads, mlp or vocabulary in:
@@ -132,7 +186,7 @@ def serving_spec(name, shape, mesh):
   """
   wide = 0 if _ROWS.fullmatch(name) else 1 if _COLUMNS.fullmatch(name) else None
   if wide is None:
-    return fsdp_spec(shape, mesh)
+    return fsdp_spec(name, shape, mesh)
   axes = {wide: ("tensor",), 1 - wide: FSDP}
   split = lambda d: math.prod(mesh.shape[a] for a in axes[d])
   return PartitionSpec(

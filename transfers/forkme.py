@@ -155,7 +155,8 @@ def get_config(arg=None):
     max_in_row=10,  # int in [1, 2^31) steps
   )
 
-  # Devices: sizes of replica, fsdp, tensor; -1 is all that is left.
+  # Devices: sizes of replica, fsdp, tensor (pg/sharding.py); -1 is all that is
+  # left. Without replica, each slice of a multislice pod is one.
   c.mesh = dict(
     fsdp=-1,  # int in [1, 2^20] devices or -1
   )
