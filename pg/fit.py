@@ -86,7 +86,7 @@ def compile_training(c, on, num_examples=None):
   frozen = optim.frozen(shapes, c.schedule)
   shapes = state_lib.shapes(cfg, frozen, c.frozen_dtype)
   state = state_lib.abstract(cfg, tx, mesh, c.sharding, shapes)
-  run = SimpleNamespace(cfg=cfg, tx=tx, is_frozen=frozen)
+  run = SimpleNamespace(cfg=cfg, tx=tx, is_frozen=frozen, mesh=mesh)
   batch = rows(c, mesh, num_text=c.text_len + 1)
   lower = functools.partial(train.compile_update(c, run).lower, state, batch)
   towers = tuple(k for k in frozen if all(jax.tree.leaves(frozen[k])))

@@ -94,6 +94,7 @@ KEYS = {
   "mesh.fsdp": "int in [1, 2^20] devices or -1",
   "mesh.tensor": "int in [1, 2^20] devices or -1",
   "sharding": 'rules of "fsdp" or "replicate" or axes',
+  "grad_dtype": '"float32" or "bfloat16"',
   "log_every": "int >= 1 steps",
   "save_every": "duration",
   "max_checkpoints": "int >= 1 or None",
@@ -130,6 +131,7 @@ DEFAULTS = {
   "score_init": False,
   "init_optimizer": False,
   "wandb": "",
+  "grad_dtype": "float32",
 }
 # Names of datasets and evaluators become names of files and metrics.
 NAME = re.compile(r"[^\W_][\w.+-]*")

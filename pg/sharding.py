@@ -125,6 +125,11 @@ def spec(name, shape, mesh, rules):
   if isinstance(strategy, str):
     known = ("fsdp", "replicate")
     raise ValueError(config.unknown(strategy, known, "sharding strategy"))
+  if strategy and strategy[0] and re.fullmatch(STACKED, name):
+    raise ValueError(
+      f"sharding: {strategy} splits the first dimension of {name}, its layers,"
+      f" which are read one after another; begin it with None"
+    )
   return PartitionSpec(*strategy)
 
 

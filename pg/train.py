@@ -20,7 +20,7 @@ import optax
 from pg import atomic, command, experiment, stop
 from pg.data import pipeline, stream
 from pg.evals import run as evals_run
-from pg.learn import accumulate, average, finite, optim
+from pg.learn import accumulate, average, finite, optim, parts
 from pg.learn import loss as loss_lib
 from pg.learn import state as state_lib
 from pg.log import history, lock, mirror
@@ -69,7 +69,17 @@ def abstract_state(c, run):
 
 
 def update(
-  state, batch, *, cfg, tx, is_frozen, label_smoothing, seed, num_microbatches=1
+  state,
+  batch,
+  *,
+  cfg,
+  tx,
+  is_frozen,
+  label_smoothing,
+  seed,
+  num_microbatches=1,
+  specs=None,
+  grad_dtype="float32",
 ):
   """Takes one step; jitted with the state donated.
 
@@ -82,6 +92,9 @@ def update(
     label_smoothing: float in [0, 1).
     seed: int, of dropout.
     num_microbatches: int, parts of the batch that are computed in turn.
+    specs: {name: PartitionSpec} of the parameters; None where a single device
+      has the batch.
+    grad_dtype: str, in which gradients are summed over devices.
 
   Returns:
     The new state, and measurements f32[] of this step.
@@ -93,6 +106,10 @@ def update(
 
   def loss_fn(params, rows, rng):
     inputs, labels, weights = rows
+    if specs:
+      params = parts.wrap(params, specs, cfg.dtype, grad_dtype)
+      table = params["llm"]["embedder"]["input_embedding"]
+      inputs = {**inputs, "tokens": parts.look_up(table, inputs["tokens"])}
     hidden = model.apply({"params": params}, **inputs, rngs={"dropout": rng})
     embedding = params["llm"]["embedder"]["input_embedding"]
     cap = cfg.llm.final_softcap
@@ -100,10 +117,15 @@ def update(
       hidden, embedding, labels, weights, cap, label_smoothing
     )
 
+  def value_and_grad(params, rows):
+    return accumulate.value_and_grad(
+      loss_fn, params, is_frozen, rows, rng, num_microbatches
+    )
+
+  if specs:
+    value_and_grad = parts.on_each_device(value_and_grad, specs, is_frozen)
   rows = inputs, labels, weights
-  loss, grads = accumulate.value_and_grad(
-    loss_fn, state["params"], is_frozen, rows, rng, num_microbatches
-  )
+  loss, grads = value_and_grad(state["params"], rows)
   updates, opt = tx.update(grads, state["opt"], state["params"])
   params = jax.tree.map(
     lambda p, u, f: p if f else p + u, state["params"], updates, is_frozen
@@ -121,7 +143,8 @@ def update(
 def compile_update(c, run):
   """Returns `update` of an Experiment, jitted."""
   model = dict(cfg=run.cfg, tx=run.tx, is_frozen=run.is_frozen)
-  keys = "label_smoothing", "seed", "num_microbatches"
+  model |= dict(specs=parts.specs(run.cfg, run.mesh, c.sharding))
+  keys = "label_smoothing", "seed", "num_microbatches", "grad_dtype"
   step = functools.partial(update, **model, **{k: c[k] for k in keys})
   return jax.jit(step, donate_argnums=0)
 

@@ -43,6 +43,18 @@ with pytest.MonkeyPatch.context() as patch:
   patch.setattr(log_run, "Log", Log)
   train.fit(numbers_run.config(), workdir)
 """
+# A model in parts over all axes.
+TRAIN_PARTS = TRAIN.replace(
+  "  train.fit(numbers_run.config(), workdir)",
+  """
+  from pg import sharding
+  patch.setattr(sharding, "SMALL", 1)
+  c = numbers_run.config()
+  with c.unlocked():
+    c.mesh = dict(replica=2, fsdp=2, tensor=2)
+  train.fit(c, workdir)
+""",
+)
 EVALUATE = """
 from pg import experiment, train
 from pg.evals import run as evals_run
@@ -237,3 +249,18 @@ def test_two_hosts_of_four_devices_evaluate_like_one_of_eight(tmp_path):
   assert one == two
   assert one["scores"]["caption"]["exact"]["n"] == 11
   assert len(one["predictions"][0]) == 11
+
+
+def test_two_hosts_of_four_devices_train_a_model_in_parts_like_one(tmp_path):
+  places = tmp_path / "one", tmp_path / "two"
+  for num_hosts, place in enumerate(places, 1):
+    place.mkdir()
+    run(place, num_hosts, devices=8, script=TRAIN_PARTS)
+  one, two = (numbers_of(place)["metrics"] for place in places)
+  assert len(one) == len(two) > 5
+  for want, have in zip(one, two, strict=True):
+    for key, value in want.items():
+      np.testing.assert_allclose(have[key], value, rtol=1e-4, err_msg=key)
+  weights = [tree.flatten(checkpoint.restore_params(p)) for p in places]
+  for name, want in weights[0].items():
+    np.testing.assert_allclose(weights[1][name], want, rtol=1e-3, atol=1e-5)

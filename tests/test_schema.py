@@ -69,6 +69,7 @@ TRIES = {
   "optimizer": ((*ANY, "adamx"), ("adam", "sgd", "muon")),
   "moment_dtype": ((*ANY, "float16"), ("float32", "bfloat16")),
   "frozen_dtype": ((*ANY, "int8"), ("float32", "bfloat16", "float16")),
+  "grad_dtype": ((*ANY, "float16"), ("float32", "bfloat16")),
   "b1": ((*FLOAT, 1, 1.0), (0, 0.9)),
   "b2": ((*FLOAT, 1, 1.0), (0, 0.999)),
   "ema": ((*FLOAT, 1.0), (0, 0.999)),

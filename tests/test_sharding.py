@@ -1,8 +1,10 @@
 """Where arrays live, and that nothing else depends on it."""
 
+import dataclasses
 import functools
 import math
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,10 @@ from pg import sharding, train, tree
 from pg.data import stream
 from pg.decode import loop
 from pg.learn import loss as loss_lib
-from pg.learn import optim
+from pg.learn import optim, parts
 from pg.learn import state as state_lib
 from pg.models import layers, paligemma, variants
+from pg.plan import hlo
 from tests.support import toy
 
 FSDP = sharding.FSDP
@@ -263,6 +266,14 @@ def test_the_first_rule_of_a_name_decides():
   assert spec("img/w") == PartitionSpec(FSDP, None)
 
 
+def test_a_rule_that_splits_the_layers_of_a_stack_is_an_error():
+  rules = ((".*", (FSDP, None)),)
+  mesh = abstract(2, 4)
+  assert sharding.spec("w", (64, 8), mesh, rules) == PartitionSpec(FSDP, None)
+  with pytest.raises(ValueError, match="its layers.*begin it with None"):
+    sharding.spec("llm/layers/mlp/linear", (64, 8), mesh, rules)
+
+
 def test_an_unknown_strategy_gets_a_suggestion():
   with pytest.raises(ValueError, match='strategy "fdsp"; did you mean "fsdp"'):
     sharding.spec("w", (8, 8), abstract(2, 4), ((".*", "fdsp"),))
@@ -271,14 +282,22 @@ def test_an_unknown_strategy_gets_a_suggestion():
 # A step on one device and on eight.
 
 
-def step(sizes, devices=None):
-  """Takes a step; returns its state before and after, and measurements.
+class Step(NamedTuple):
+  """A step that was taken."""
 
-  The "optimizer" keeps the gradient as its state.
-  """
-  cfg, tx = toy.config(), optax.trace(decay=0.0)
+  start: dict  # the state before
+  end: dict
+  measured: dict
+  moved: dict  # {collective: bytes} of a device
+
+
+def step(sizes, devices=None):
+  """Takes a Step whose "optimizer" keeps the gradient as its state."""
+  llm = dataclasses.replace(toy.LLM, dropout=0.3)
+  cfg = dataclasses.replace(toy.config(llm), remat="nothing")
+  tx, rules = optax.trace(decay=0.0), ((".*", "fsdp"),)
   mesh = sharding.make_mesh(sizes, devices)
-  place = state_lib.abstract(cfg, tx, mesh, ((".*", "fsdp"),))
+  place = state_lib.abstract(cfg, tx, mesh, rules)
   params = toy.params(paligemma.shapes(cfg))
   start = jax.tree.map(
     lambda x, at: jax.device_put(x, at.sharding),
@@ -295,10 +314,16 @@ def step(sizes, devices=None):
     is_frozen=optim.frozen(params, ((".*", "cosine"),)),
     label_smoothing=0.1,
     seed=0,
+    specs=parts.specs(cfg, mesh, rules),
   )
+  batch = stream.put(batch, mesh)
   with jax.set_mesh(mesh):
-    end, measured = jax.jit(update)(start, stream.put(batch, mesh))
-  return start, end, measured
+    program = jax.jit(update).lower(start, batch).compile()
+    end, measured = program(start, batch)
+  same = lambda x, want: x.sharding.is_equivalent_to(want.sharding, x.ndim)
+  assert all(jax.tree.leaves(jax.tree.map(same, end, start)))
+  moved = hlo.collectives(hlo.parse(program.as_text()))
+  return Step(start, end, measured, {k: n for k, (_, n) in moved.items()})
 
 
 @pytest.fixture(scope="module")
@@ -306,29 +331,52 @@ def alone():
   return step({}, jax.devices()[:1])
 
 
-@pytest.mark.parametrize(
-  "sizes",
-  (
-    dict(fsdp=8),
-    dict(replica=2, fsdp=2, tensor=2),
-    dict(fsdp=2, tensor=4),
-  ),
-)
+# How many bytes a device of replica x fsdp x tensor moves in it, at most:
+# weights twice, their gradients once (reduced where weights are copied); and
+# words looked up, what the loss sums, and sums over `tensor`.
+MOVED = {
+  (1, 8, 1): {
+    "all-gather": 38592,
+    "reduce-scatter": 38208,
+    "all-reduce": 4996,
+    "all-to-all": 1024,
+  },
+  (2, 2, 2): {
+    "all-gather": 17472,
+    "reduce-scatter": 16576,
+    "all-reduce": 39964,
+    "all-to-all": 2048,
+  },
+  (1, 2, 4): {
+    "all-gather": 22688,
+    "reduce-scatter": 15168,
+    "all-reduce": 67148,
+    "all-to-all": 4096,
+  },
+}
+
+
+@pytest.mark.parametrize("sizes", MOVED)
 def test_a_step_on_eight_devices_is_the_step_on_one(sizes, alone, monkeypatch):
   monkeypatch.setattr(sharding, "SMALL", 1)
-  start, end, measured = step(sizes)
-  _, want, want_measured = alone
+  replica, fsdp, tensor = sizes
+  taken = step(dict(replica=replica, fsdp=fsdp, tensor=tensor))
   # What one device holds of the state, before and after.
-  for state in (start, end):
+  for state in (taken.start, taken.end):
     total = sum(x.size for x in jax.tree.leaves(state))
     part = sum(x.addressable_data(0).size for x in jax.tree.leaves(state))
-    assert part < 1.6 * total / (8 // sizes.get("replica", 1))
-  for key, value in want_measured.items():
-    np.testing.assert_allclose(measured[key], value, rtol=1e-5)
-  have = tree.flatten(jax.device_get(end["opt"].trace))
-  for name, gradient in tree.flatten(want["opt"].trace).items():
+    assert part < 2.4 * total / (fsdp * tensor)
+  for key, value in alone.measured.items():
+    np.testing.assert_allclose(taken.measured[key], value, rtol=1e-5)
+  have = tree.flatten(jax.device_get(taken.end["opt"].trace))
+  for name, gradient in tree.flatten(alone.end["opt"].trace).items():
     scale = np.abs(gradient).max()
     np.testing.assert_allclose(have[name], gradient, atol=1e-5 * scale + 1e-7)
+  assert not alone.moved
+  assert taken.moved.keys() == MOVED[sizes].keys()
+  for kind, size in taken.moved.items():
+    # Norms and counts that are measured are in it, too.
+    assert size < 1.05 * MOVED[sizes][kind], (kind, taken.moved)
 
 
 @pytest.mark.parametrize("spec", ((FSDP, None), (None, FSDP)))

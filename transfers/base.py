@@ -89,6 +89,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
 
   c.mesh = dict(fsdp=-1)
   c.sharding = ((".*", "fsdp"),)
+  c.grad_dtype = "float32"
 
   c.log_every = 50
   c.save_every = duration(1000)

@@ -161,6 +161,8 @@ def get_config(arg=None):
     fsdp=-1,  # int in [1, 2^20] devices or -1
   )
   c.sharding = ((".*", "fsdp"),)  # rules of "fsdp" or "replicate" or axes
+  # In which devices add up their gradients; bfloat16 halves what travels.
+  c.grad_dtype = "float32"  # "float32" or "bfloat16"
 
   # What is written, and when.
   c.log_every = 10  # int >= 1 steps

@@ -7,14 +7,22 @@ the batch needs. Gradients are formed with each chunk, because the loss is
 linear in them and its weights are known beforehand: no logits are kept, nothing
 is computed twice.
 
+On many devices (pg/learn/parts.py) the vocabulary stays in parts: a chunk's
+hidden states come to all devices that share its rows, each computes the logits
+of its words, and sums over them travel. Its columns are gathered before the
+first chunk, their gradient scattered after the last.
+
 Dimensions: B batch, L text tokens, D width, V vocabulary.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from pg import sharding
+from pg.learn import parts
 from pg.models import gemma, layers
 
 # Logits of a chunk that one device may hold, in elements (1 GiB in float32).
@@ -62,6 +70,65 @@ def token_nll(logits, labels, label_smoothing=0.0):
   return logz - (1 - label_smoothing) * hit - rest
 
 
+def shared_nll(logits, labels, rows, label_smoothing=0.0):
+  """Returns `token_nll` of a device's own tokens, the vocabulary in parts.
+
+  Args:
+    logits: f32[n * B, ..., V / n], of all tokens and a device's part of words.
+    labels: i32[n * B, ...].
+    rows: tuple of axes of the mesh, of size n together.
+    label_smoothing: float in [0, 1).
+
+  Returns:
+    f32[B, ...].
+  """
+  words = num_words = logits.shape[-1]
+  top = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
+  share, mine = lambda x: x, top
+  if rows:
+    n, me = jax.lax.axis_size(rows), jax.lax.axis_index(rows)
+    num_words, labels = n * words, labels - me * words
+    top, own = jax.lax.pmax(top, rows), len(top) // n
+    mine = jax.lax.dynamic_slice_in_dim(top, me * own, own)
+    share = lambda x: jax.lax.psum_scatter(x, rows, tiled=True)
+  total = share(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1))
+  logz = jnp.log(total) + mine
+  # No gather: `tensor` may split the words, too.
+  word = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+  is_label = word == labels[..., None]
+  hit = share(jnp.sum(jnp.where(is_label, logits, 0), axis=-1))
+  if not label_smoothing:
+    return logz - hit
+  rest = share(jnp.sum(logits, axis=-1)) - hit
+  rest *= label_smoothing / (num_words - 1)
+  return logz - (1 - label_smoothing) * hit - rest
+
+
+class _Head(NamedTuple):
+  """The vocabulary head as a device has it, for the whole width."""
+
+  matrix: jax.Array  # [V, D], or part of its rows
+  rows: tuple | None = None  # axes of the mesh that split them
+  kept: tuple = ()  # axes of what is gathered, as of a Part
+
+  @classmethod
+  def of(cls, embedding):
+    if not isinstance(embedding, parts.Part):
+      return cls(embedding)
+    words, columns = embedding.axes
+    rows, _ = parts.of_batch(embedding.axes)
+    kept = tuple(a for a in words if a not in rows), columns
+    matrix = parts.gather(
+      embedding.value, kept, embedding.dtype, embedding.grad_dtype
+    )
+    return cls(matrix, rows, kept)
+
+  @property
+  def num_words(self):
+    n = jax.lax.axis_size(self.rows) if self.rows else 1
+    return n * len(self.matrix)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def weighted_nll(
   hidden, embedding, labels, weights, cap=0.0, label_smoothing=0.0
@@ -70,7 +137,8 @@ def weighted_nll(
 
   Args:
     hidden: [B, L, D], the decoder's last hidden states.
-    embedding: f32[V, D], the tied vocabulary head.
+    embedding: f32[V, D], the tied vocabulary head; or a Part of it, where each
+      device calls this with its own rows.
     labels: i32[B, L].
     weights: f32[B, L]; where it is 0 there is no target.
     cap: float, final soft-cap, 0 is off.
@@ -79,71 +147,94 @@ def weighted_nll(
   Returns:
     f32[].
   """
+  head = _Head.of(embedding)
 
   def add(loss, at, h, y, w):
-    return loss + _chunk_nll(h, embedding, y, w, cap, label_smoothing).sum()
+    return loss + _chunk_nll(h, head, y, w, cap, label_smoothing).sum()
 
-  return _fold_targets(add, jnp.float32(0), hidden, labels, weights, embedding)
+  return _fold_targets(add, jnp.float32(0), hidden, labels, weights, head)
 
 
 def row_nll(hidden, embedding, labels, mask, cap=0.0):
   """Returns f32[B], each row's mean negative log likelihood per target."""
   weights = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+  head = _Head.of(embedding)
 
   def add(nll, at, h, y, w):
-    return nll + _chunk_nll(h, embedding, y, w, cap, 0.0)
+    return nll + _chunk_nll(h, head, y, w, cap, 0.0)
 
   zeros = jnp.zeros(len(hidden))
-  return _fold_targets(add, zeros, hidden, labels, weights, embedding)
+  return _fold_targets(add, zeros, hidden, labels, weights, head)
 
 
 def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
   """Returns the loss, and its gradients by hidden and embedding."""
+  head = _Head.of(embedding)
 
   def total(h, e, y, w):
-    return _chunk_nll(h, e, y, w, cap, label_smoothing).sum()
+    part = head._replace(matrix=e)
+    return _chunk_nll(h, part, y, w, cap, label_smoothing).sum()
 
   def add(carry, at, h, y, w):
-    loss, d_hidden, d_embedding = carry
-    value, (d_h, d_e) = jax.value_and_grad(total, (0, 1))(h, embedding, y, w)
+    loss, d_hidden, d_matrix = carry
+    value, (d_h, d_m) = jax.value_and_grad(total, (0, 1))(h, head.matrix, y, w)
     d_hidden = _scatter(d_hidden, at, d_h)
-    return loss + value, d_hidden, d_embedding + d_e
+    return loss + value, d_hidden, d_matrix + d_m
 
-  zeros = jnp.float32(0), jnp.zeros_like(hidden), jnp.zeros_like(embedding)
-  loss, *gradients = _fold_targets(
-    add, zeros, hidden, labels, weights, embedding
+  is_part = isinstance(embedding, parts.Part)
+  dtype = jnp.float32 if is_part else embedding.dtype
+  d_matrix = jnp.zeros(head.matrix.shape, dtype)
+  zeros = jnp.float32(0), jnp.zeros_like(hidden), d_matrix
+  loss, d_hidden, d_matrix = _fold_targets(
+    add, zeros, hidden, labels, weights, head
   )
-  return loss, gradients
+  if is_part:
+    d_matrix = d_matrix.astype(embedding.grad_dtype)
+    d_matrix = parts.scatter(d_matrix, head.kept)
+    d_matrix = embedding.replace(value=d_matrix.astype(embedding.value.dtype))
+  return loss, (d_hidden, d_matrix)
 
 
 def _backward(cap, label_smoothing, gradients, g):
   del cap, label_smoothing
   d_hidden, d_embedding = gradients
-  return (g * d_hidden).astype(d_hidden.dtype), g * d_embedding, None, None
+  d_embedding = jax.tree.map(lambda x: (g * x).astype(x.dtype), d_embedding)
+  return (g * d_hidden).astype(d_hidden.dtype), d_embedding, None, None
 
 
 weighted_nll.defvjp(_forward, _backward)
 
 
-def _chunk_nll(h, embedding, labels, weights, cap, label_smoothing):
+def _chunk_nll(h, head, labels, weights, cap, label_smoothing):
   """Returns f32[B], weighted sums over a chunk of hidden [B, chunk, D]."""
-  # Without this a vocabulary that is split over devices gathers all rows.
-  logits = layers.constrain(gemma.vocabulary_logits(h, embedding, cap))
-  return jnp.sum(token_nll(logits, labels, label_smoothing) * weights, axis=1)
+  if head.rows is not None:
+    if head.rows:
+      h = parts.gather(h, (head.rows, (), ()), h.dtype, "float32")
+      labels = jax.lax.all_gather(labels, head.rows, tiled=True)
+    logits = gemma.vocabulary_logits(h, head.matrix, cap)
+    nll = shared_nll(logits, labels, head.rows, label_smoothing)
+  else:
+    # Without this a vocabulary that is split over devices gathers all rows.
+    logits = layers.constrain(gemma.vocabulary_logits(h, head.matrix, cap))
+    nll = token_nll(logits, labels, label_smoothing)
+  return jnp.sum(nll * weights, axis=1)
 
 
-def _fold_targets(add, carry, hidden, labels, weights, embedding):
+def _fold_targets(add, carry, hidden, labels, weights, head):
   """Folds `add(carry, at, hidden, labels, weights)` over chunks of targets.
 
   `at` i32[B, chunk] are columns, targets first; the other three are
   [B, chunk, ...]. After the last column they are filled: at L, weight 0.
   """
-  (B, L), V = weights.shape, len(embedding)
+  (B, L), V = weights.shape, head.num_words
   shards = layers.num_batch_shards()
   chunk = max(1, min(8, L, MAX_LOGITS * shards // (B * V)))
   order = jnp.argsort(weights == 0, axis=1, stable=True)
   order = jnp.pad(order, ((0, 0), (0, -L % chunk)), constant_values=L)
   num_chunks = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // chunk)
+  # Where each device has rows of its own, all go on together.
+  if jax.sharding.get_abstract_mesh().manual_axes:
+    num_chunks = jax.lax.pmax(num_chunks, sharding.BATCH)
 
   def body(i, carry):
     at = jax.lax.dynamic_slice_in_dim(order, i * chunk, chunk, 1)  # [B, chunk]

@@ -28,7 +28,7 @@ FILE = "history.jsonl"
 _FREE = re.compile(
   r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
   r"|num_microbatches|log_every|save_every|max_checkpoints|best|score_init"
-  r"|wandb|pp"
+  r"|grad_dtype|wandb|pp"
   r"|model/(dropout|dtype|remat)"
   r"|(nonfinite/max_in_row|input|bad|mesh|sharding|evals)(/.*)?"
 )

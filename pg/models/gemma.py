@@ -242,7 +242,7 @@ class Block(nn.Module):
       As `Attention`; with `last` [B, 1, D].
     """
     cfg, window = self.cfg, self.cfg.window
-    drop = nn.Dropout(cfg.dropout, deterministic=not self.train)
+    drop = layers_lib.Dropout(cfg.dropout, deterministic=not self.train)
     if window is not None:
       window = jnp.where(layer % 2 == 0, window, attention.FAR)
     x = layers_lib.constrain(x)
@@ -291,8 +291,13 @@ class Decoder(nn.Module):
     self.final_norm = RMSNorm()
 
   def embed(self, tokens):
-    """Embeds i32[B, T] to [B, T, D], times sqrt(D) in the compute dtype."""
-    x = self.embedder.input_embedding[tokens].astype(self.dtype)
+    """Embeds i32[B, T] to [B, T, D], times sqrt(D) in the compute dtype.
+
+    What has been looked up [B, T, D] is only multiplied.
+    """
+    is_text = tokens.ndim == 2
+    x = self.embedder.input_embedding[tokens] if is_text else tokens
+    x = x.astype(self.dtype)
     return x * jnp.sqrt(self.cfg.width).astype(x.dtype)
 
   def __call__(self, x, tokens):

@@ -54,13 +54,15 @@ def on_each_device(kernel, q, k, v, keys):
   K, H = k.shape[2:]
   G = math.prod(q.shape[2:]) // (K * H)
   fits = lambda n: "tensor" if n % mesh.shape["tensor"] == 0 else None
-  spec, rows, heads = jax.sharding.PartitionSpec, sharding.BATCH, fits(K)
+  rows = None if mesh.manual_axes else sharding.BATCH  # own ones
+  spec, heads = jax.sharding.PartitionSpec, fits(K)
   of_q = spec(rows, None, heads, None if heads else fits(G))
   of_k = spec(rows, None, heads)
   split = jax.shard_map(
     kernel,
     in_specs=(of_q, of_k, of_k, spec(rows)),
     out_specs=of_q,
+    axis_names=set(mesh.axis_names) - set(mesh.manual_axes),
     check_vma=False,
   )
   return split(q, k, v, keys)

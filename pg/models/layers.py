@@ -32,6 +32,8 @@ POLICIES = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "everything": None,  # no wrapper at all
 }
+# What each device has a part of: put together again in the backward pass.
+WHOLE = "whole"
 # Stacks up to this depth are written out: a scan is slower on a CPU, and only
 # deep ones take long to compile.
 SHALLOW = 4
@@ -208,6 +210,8 @@ def scan(block, depth, policy, in_axes=nn.broadcast):
     A module class.
   """
   keep = POLICIES[policy]
+  if keep is None and jax.sharding.get_abstract_mesh().manual_axes:
+    keep = jax.checkpoint_policies.save_anything_except_these_names(WHOLE)
   if keep is not None:
     block = nn.remat(block, policy=keep, prevent_cse=False)
   return nn.scan(
@@ -225,11 +229,31 @@ def constrain(x):
   mesh = jax.sharding.get_abstract_mesh()
   if not set(sharding.BATCH) <= set(mesh.axis_names):
     return x
-  spec = jax.sharding.PartitionSpec(sharding.BATCH)
-  return jax.lax.with_sharding_constraint(x, spec)
+  # Where each device has its own rows, they are whole to all of `tensor`.
+  axes = None if mesh.manual_axes else sharding.BATCH
+  return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec(axes))
 
 
 def num_batch_shards():
-  """Returns over how many shards the mesh in use splits a batch; 1 without."""
+  """Returns over how many shards the mesh in use splits a batch; 1 without.
+
+  So it is where each device sees only its own rows.
+  """
   mesh = jax.sharding.get_abstract_mesh()
-  return math.prod(mesh.shape.get(a, 1) for a in sharding.BATCH)
+  axes = set(sharding.BATCH) - set(mesh.manual_axes)
+  return math.prod(mesh.shape.get(a, 1) for a in axes)
+
+
+class Dropout(nn.Dropout):
+  """Dropout whose draws are the same over however many devices rows lie."""
+
+  def __call__(self, x):  # [B, ...]
+    mesh = jax.sharding.get_abstract_mesh()
+    if self.deterministic or not self.rate or not mesh.manual_axes:
+      return super().__call__(x)
+    axes, keep = sharding.BATCH, 1 - self.rate
+    shape = (jax.lax.axis_size(axes) * len(x), *x.shape[1:])
+    mask = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
+    start = jax.lax.axis_index(axes) * len(x)
+    mask = jax.lax.dynamic_slice_in_dim(mask, start, len(x))
+    return jnp.where(mask, x / keep, jnp.zeros_like(x))

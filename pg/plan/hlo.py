@@ -135,9 +135,10 @@ def collectives(module, by_data=1, name=""):
       continue
     # A TPU's is in both of the fusions that begin and end it.
     channel = re.search(r"channel_id=(\d+)", line.rest)
-    if channel and (key := (caller, channel[1])) in seen:
-      continue
-    if channel:
+    if channel and all(line is not other for other in module[caller]):
+      key = (caller, channel[1])
+      if key in seen:
+        continue
       seen.add(key)
     given = sum(num_bytes(types[x]) for x in line.operands)
     size = num_bytes(line.type)
