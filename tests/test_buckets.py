@@ -22,7 +22,7 @@ from tests.support import google_storage, numbers_run, paths
 store = google_storage.store
 CONFIG = "scripts/chaos/config.py:total=12"
 QUESTION = ["--image", "docs/images/scene.png", "--prompt", "caption", "count"]
-CLOCK = ("speed/", "time/")
+CLOCK = ("speed/", "time/", "memory/")
 EMULATOR = """
 import sys
 from gcp_storage_emulator.handlers import objects
