@@ -171,16 +171,18 @@ def _ways(shape, mesh, free, left):
     yield (parts, min(width, WIDTH), -len(dims), largest), axes
 
 
-# What a weight of an answering model [out, in] has heads, mlp or vocabulary in:
-# rows, or columns.
-_ROWS = re.compile(r"(.*/)?(qkv/w|gate/w|up/w|input_embedding)")
-_COLUMNS = re.compile(r"(.*/)?(attn/out/w|down/w)")
+# What `tensor` splits of a weight of an answering model [out, in]: rows, or
+# columns.
+_ROWS = re.compile(r"(.*/)?(qkv/w|gate/w|up/w)")
+# The embedding by its width: split by the vocabulary, XLA gathers all of it at
+# each token that is looked up (1.1 GiB a token of PaliGemma 2 3B).
+_COLUMNS = re.compile(r"(.*/)?(attn/out/w|down/w|input_embedding)")
 
 
 def serving_spec(name, shape, mesh):
   """Chooses the PartitionSpec of one weight of a model that answers.
 
-  `tensor` splits heads, mlp and vocabulary of the decoder, so that its weights
+  `tensor` splits the decoder's heads and mlp and the embedding's width: weights
   stay where they are and only activations are summed; `fsdp` splits the other
   dimension. Axes that do not divide theirs are left out.
 
