@@ -1,10 +1,10 @@
 """Training on many devices: who has what, and what travels when.
 
 Each device computes with its own rows and has a part of every large parameter,
-wrapped in a Part. Where a module reads its parameter, flax
-opens the wrapper: then the other parts come, in the compute dtype, inside of
-what a remat policy computes again, so that they come twice and never stay. In
-the backward pass the gradient goes to where its part is (a reduce-scatter), by
+wrapped in a Part. Where a module reads its parameter, flax opens the wrapper:
+then the other parts come, in the compute dtype, inside of what remat computes
+again, so that they come twice and do not stay (but with "everything"). In the
+backward pass the gradient goes to where its part is (a reduce-scatter), by
 default in float32. The embedding never travels: see `look_up` and the loss.
 
 What `tensor` splits stays so: the compiler splits by it what is computed.
@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from flax.core import meta
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from pg import sharding, tree
-from pg.models import layers, paligemma
+from pg.models import paligemma
 
 EMBEDDING = "llm/embedder/input_embedding"
 
@@ -36,8 +35,7 @@ class Part(meta.AxisMetadata):
   grad_dtype: str = struct.field(pytree_node=False)  # in which it is summed
 
   def unbox(self):
-    whole = gather(self.value, self.axes, self.dtype, self.grad_dtype)
-    return checkpoint_name(whole, layers.WHOLE)
+    return gather(self.value, self.axes, self.dtype, self.grad_dtype)
 
   def replace_boxed(self, val):
     return self.replace(value=val)

@@ -9,9 +9,10 @@ two forms that are fast (see `_halves` and `_row`).
 
 Of a stack, the backward pass keeps what its policy names: `nothing` keeps only
 block inputs (least memory, about 1.31 times the FLOPs), `dots` the results of
-products without a batch dimension, `everything` recomputes nothing. Between the
-first two, `attn_out` also keeps what attention adds up, and `ffw` that and what
-the mlp's first products are.
+products without a batch dimension, `everything` recomputes nothing, so that on
+many devices each keeps all layers' weights. Between the first two, `attn_out`
+also keeps what attention adds up, and `ffw` that and what the mlp's first
+products are.
 """
 
 import functools
@@ -32,8 +33,6 @@ POLICIES = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "everything": None,  # no wrapper at all
 }
-# What each device has a part of: put together again in the backward pass.
-WHOLE = "whole"
 # Stacks up to this depth are written out: a scan is slower on a CPU, and only
 # deep ones take long to compile.
 SHALLOW = 4
@@ -210,8 +209,6 @@ def scan(block, depth, policy, in_axes=nn.broadcast):
     A module class.
   """
   keep = POLICIES[policy]
-  if keep is None and jax.sharding.get_abstract_mesh().manual_axes:
-    keep = jax.checkpoint_policies.save_anything_except_these_names(WHOLE)
   if keep is not None:
     block = nn.remat(block, policy=keep, prevent_cse=False)
   return nn.scan(
