@@ -24,7 +24,7 @@ photo = test_model.photo
 def ask(monkeypatch):
   """Runs the verb with a small model: (image=..., prompt=..., ...)."""
   names = "image data prompt num_images tokenizer dtype res pp mask_codec out"
-  names += " max_len length_penalty constrain options regex"
+  names += " max_len length_penalty constrain options regex mesh"
   defaults = dict.fromkeys(names.split())
   defaults |= dict(json=True, batch_size=2, beams=1, samples=1, seed=0)
   defaults |= dict(temperature=0.0, top_k=0, top_p=1.0, start="")
