@@ -101,6 +101,7 @@ def test_sizes_that_do_not_fit_the_devices_are_an_error(sizes, message):
 def test_a_batch_that_does_not_divide_is_an_error_with_numbers_and_a_fix():
   mesh = abstract(8, 8)
   sharding.check_batch(256, mesh)
+  sharding.check_batch(8, abstract(2, 4, tensor=4))  # which shares no batch
   with pytest.raises(ValueError) as error:
     sharding.check_batch(250, mesh)
   assert str(error.value) == (
