@@ -19,7 +19,7 @@ pytestmark = [
 ]
 # Bytes that a step takes on each chip: PaliGemma 3B, 224 px, 8 examples each,
 # on a v5e:16x16. Lower it where less is enough.
-PEAK = 4.52 * 2**30
+PEAK = 1.33 * 2**30
 
 
 def run(*words):
@@ -45,14 +45,12 @@ def test_the_peak_of_a_pod_does_not_grow():
   found = json.loads(out)
   assert found["fits"] and found["chips"] == 256
   assert found["peak"] < 1.02 * PEAK
-  # Weights come twice in bfloat16, gradients go once in float32; the embedding
-  # stays, so that there is room for what else is said.
-  moved = sum(
-    size * (1 + (kind == "all-reduce"))
-    for kind, (_, size) in found["collectives"].items()
-  )
-  assert moved < 1.2 * (2 + 2 + 4) * found["num_parameters"]
-  assert found["collectives"]["all-reduce"][1] < 2**26
+  # Of each parameter at most twice two bytes and once four: it comes in bfloat16
+  # for each pass, its gradient goes in float32 (the embedding's neither).
+  moved = {kind: size for kind, (_, size) in found["collectives"].items()}
+  assert sum(moved.values()) < 8 * found["num_parameters"]
+  # Gradients of the tower, whose slices are under 128 wide, are summed whole.
+  assert moved["all-reduce"] < 1.9e9
 
 
 def test_what_is_too_large_is_an_answer():
