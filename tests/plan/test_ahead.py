@@ -45,8 +45,8 @@ def test_the_peak_of_a_pod_does_not_grow():
   found = json.loads(out)
   assert found["fits"] and found["chips"] == 256
   assert found["peak"] < 1.02 * PEAK
-  # Of each parameter at most twice two bytes and once four: it comes in bfloat16
-  # for each pass, its gradient goes in float32 (the embedding's neither).
+  # Of each parameter at most twice two bytes and once four: it comes for each
+  # pass in bfloat16, its gradient goes in float32 (the embedding's neither).
   moved = {kind: size for kind, (_, size) in found["collectives"].items()}
   assert sum(moved.values()) < 8 * found["num_parameters"]
   # Gradients of the tower, whose slices are under 128 wide, are summed whole.
