@@ -73,8 +73,10 @@ def test_a_line_of_training_tells_what_the_page_says(whole):
   )
   line = next(x for x in lines(whole[0]) if "train/loss" in x)
   told = {name for name in line if not name.startswith("data/")} - {"step"}
-  # Of several rates, of chips that are known and of devices that tell.
+  # Of several rates, of chips that are known and of devices that tell; of a
+  # policy that this run does not have.
   absent = {"speed/mfu", "memory/device", "memory/device_peak"}
+  absent |= {"train/skipped", "train/skipped_in_row"}
   assert named - told == {"train/lr/img"} | absent
   assert told - named == {"train/grad_norm/llm", "train/grad_norm/projector"}
   assert {"data/caption/examples", "data/caption/epoch"} <= set(line)
