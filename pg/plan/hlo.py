@@ -51,7 +51,11 @@ def parse(text):
       name = line.split()[0].removeprefix("%")
       lines = module.setdefault("" if name == "ENTRY" else name, [])
     elif match := _LINE.match(line):
-      lines.append(_instruction(line[match.end() :], match[2], bool(match[1])))
+      found = _instruction(line[match.end() :], match[2], bool(match[1]))
+      # How a TPU's compiler writes a reduce-scatter.
+      if name.startswith("all-reduce-scatter") and found.opcode == "all-reduce":
+        found = found._replace(opcode="reduce-scatter")
+      lines.append(found)
   return module
 
 

@@ -49,8 +49,8 @@ def test_the_peak_of_a_pod_does_not_grow():
   # pass in bfloat16, its gradient goes in float32 (the embedding's neither).
   moved = {kind: size for kind, (_, size) in found["collectives"].items()}
   assert sum(moved.values()) < 8 * found["num_parameters"]
-  # Gradients of the tower, whose slices are under 128 wide, are summed whole.
-  assert moved["all-reduce"] < 1.9e9
+  # 232 MiB, most of them gradients of the tower, are summed whole.
+  assert moved["all-reduce"] < 2**28
 
 
 def test_what_is_too_large_is_an_answer():
