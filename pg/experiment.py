@@ -73,7 +73,6 @@ def open(c):  # noqa: A001, it is experiment.open
   shapes = paligemma.shapes(cfg)
   tx = optim.make(c, shapes, total, num_examples)
   is_frozen = optim.frozen(shapes, c.schedule)
-  frozen = [k for k, v in is_frozen.items() if all(jax.tree.leaves(v))]
   forward = flops.per_example(cfg, c.text_len, num_images=c.num_images)
   return Experiment(
     mesh=mesh,
@@ -92,7 +91,7 @@ def open(c):  # noqa: A001, it is experiment.open
     is_frozen=is_frozen,
     shapes=state_lib.shapes(cfg, is_frozen, c.frozen_dtype),
     rates=optim.rates(c, shapes, total, num_examples),
-    flops=flops.training(forward, frozen).total,
+    flops=flops.training(forward, optim.frozen_towers(is_frozen)).total,
   )
 
 

@@ -22,19 +22,18 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pg import command, config, progress, sharding, table, train
+from pg import chips, command, config, progress, sharding, table, train
 from pg.codecs import tokenizer
 from pg.data import options as options_lib
 from pg.data import pipeline
 from pg.decode import loop
 from pg.learn import optim
 from pg.learn import state as state_lib
-from pg.models import paligemma, variants
+from pg.models import layers, paligemma, variants
 from pg.plan import hlo, needs, target
 
-GIB = 2**30
 # From the one that computes nothing twice to the one that keeps least.
-POLICIES = ("everything", "dots", "nothing")
+POLICIES = tuple(reversed(layers.POLICIES))
 
 
 class Plan(NamedTuple):
@@ -89,8 +88,7 @@ def compile_training(c, on, num_examples=None):
   run = SimpleNamespace(cfg=cfg, tx=tx, is_frozen=frozen, mesh=mesh)
   batch = rows(c, mesh, num_text=c.text_len + 1)
   lower = functools.partial(train.compile_update(c, run).lower, state, batch)
-  towers = tuple(k for k in frozen if all(jax.tree.leaves(frozen[k])))
-  return _compile(lower, on, cfg, mesh, state, towers)
+  return _compile(lower, on, cfg, mesh, state, optim.frozen_towers(frozen))
 
 
 def compile_decoding(c, on):
@@ -187,8 +185,8 @@ def figures(c, on, plan, args):
 def show(found, args):
   """Prints the figures of a plan."""
   size = lambda name: readable(found[name])
-  chips = f"{found['chips']} x {found['kind']}"
-  print(f"{found['config']} on {found['on']}: {chips}")
+  devices = f"{found['chips']} x {found['kind']}"
+  print(f"{found['config']} on {found['on']}: {devices}")
   if found["described"]:
     print(f"(not a real one: as described by {found['described']})")
   print(
@@ -216,7 +214,11 @@ def show(found, args):
 
 def readable(size):
   """Returns bytes as text."""
-  return f"{size / GIB:.2f} GiB" if size > GIB else f"{size / 2**20:.1f} MiB"
+  return (
+    f"{size / chips.GIB:.2f} GiB"
+    if size > chips.GIB
+    else f"{size / 2**20:.1f} MiB"
+  )
 
 
 def show_table(lines):

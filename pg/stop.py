@@ -103,7 +103,9 @@ def requested():
 
 def check():
   """Raises Stopped if a signal came: for work that is done again."""
-  if requested() if _store and _is_asked else _signal:
+  # In a job that saves, all processes stop at the same call.
+  asked = requested() if _store and _is_asked else _signal
+  if asked:
     raise Stopped
 
 

@@ -148,7 +148,8 @@ def test_steps_are_unknown_where_the_data_are_not_here():
   assert fit.num_steps(c) == 7
 
 
-KEPT = dict(everything=40, dots=20, nothing=5)  # bytes an example
+# Bytes an example.
+KEPT = dict(everything=40, dots=20, ffw=16, attn_out=8, nothing=5)
 
 
 def attempts(limit, tried):
@@ -176,7 +177,13 @@ def test_a_search_finds_the_largest_batch_of_each_policy(
   fit.search(nano(batch_size=batch_size), SimpleNamespace(name="l4:1"), ARGS)
   lines = capsys.readouterr().out.splitlines()
   found = [[w.split("=")[-1] for w in line.split()[:2]] for line in lines]
-  assert found == [["nothing", "256"], ["dots", "64"], ["everything", "32"]]
+  assert found == [
+    ["nothing", "256"],
+    ["attn_out", "128"],
+    ["ffw", "64"],
+    ["dots", "64"],
+    ["everything", "32"],
+  ]
 
 
 def test_what_does_not_fit_at_all_is_said(monkeypatch, capsys):
@@ -191,7 +198,7 @@ def test_what_does_not_fit_at_all_is_said(monkeypatch, capsys):
     # 16 examples of 40 bytes on 4 chips take 160.
     (110, ["remat=dots", "num_microbatches=2", "--on v5e:2x4"]),
     (90, ["remat=dots", "--on v5e:2x4", "batch_size=8"]),
-    (41, ["remat=nothing", "--on v5e:4x4", "batch_size=4"]),
+    (41, ["remat=attn_out", "--on v5e:4x4", "batch_size=4"]),
     (11, ["batch_size=1"]),
     (5, []),
   ],
@@ -212,6 +219,15 @@ def test_advice_is_the_least_change_of_each_kind(
   if not want:
     assert "nothing that was tried" in lines[0]
   assert tried[0] == ("v5e:2x2", "dots", 16)
+
+
+def test_any_remat_policy_is_advised_from():
+  c = nano()
+  for policy in KEPT:
+    c.model.remat = policy
+    first, *_ = fit.changes(c, SimpleNamespace(name="l4:1"))
+    tried = [other.model.remat for _, other, _ in first]
+    assert [policy, *tried] == list(KEPT)[-len(tried) - 1 :]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def frozen(shapes, rules):
   return _where(rules, shapes, lambda kind: kind is None)
 
 
+def frozen_towers(is_frozen):
+  """Returns the first names, such as "img", of which nothing is trained.
+
+  Args:
+    is_frozen: tree of bool, see `frozen`.
+  """
+  return tuple(k for k, v in is_frozen.items() if all(jax.tree.leaves(v)))
+
+
 def make(c, shapes, total, num_examples=None):
   """Builds the gradient transformation of a config.
 

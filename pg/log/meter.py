@@ -30,8 +30,6 @@ import time
 
 from pg import chips
 
-GIB = 2**30
-
 
 class Meter:
   """Measures a run from now on.
@@ -101,11 +99,11 @@ def memory(devices):
   told = [stats for d in devices if (stats := d.memory_stats())]
   keys = dict(device="bytes_in_use", device_peak="peak_bytes_in_use")
   found = {
-    f"memory/{name}": max(stats[key] for stats in told) / GIB
+    f"memory/{name}": max(stats[key] for stats in told) / chips.GIB
     for name, key in keys.items()
     if told and all(key in stats for stats in told)
   }
   with contextlib.suppress(OSError), open("/proc/self/statm") as f:
     pages = int(f.read().split()[1])
-    found["memory/host"] = pages * os.sysconf("SC_PAGE_SIZE") / GIB
+    found["memory/host"] = pages * os.sysconf("SC_PAGE_SIZE") / chips.GIB
   return found

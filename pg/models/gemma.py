@@ -91,9 +91,8 @@ class Past(NamedTuple):
 
   prompt: tuple  # k, v [B, S, K, H] or Int8, seen by all answers of a row
   tokens: attention.Tokens  # of the prompt
-  back: (
-    jax.Array
-  )  # i32[..., T, A], how far each answer's tokens are; < 0: unseen
+  # i32[..., T, A], how far each answer's tokens are back; < 0: unseen.
+  back: jax.Array
   answers: tuple | None = None  # k, v [B, n, A, K, H], each answer's own
   slot: jax.Array | None = None  # i32[], where in A the new token goes
 

@@ -155,13 +155,7 @@ def read(url):
     FileNotFoundError: there is none.
     OSError: see `explained`.
   """
-  fs = filesystem(url)
-  with explained("read", url):
-    try:
-      return fs.cat_file(url)
-    except FileNotFoundError:
-      pass
-  raise FileNotFoundError(f"there is no {url}")
+  return _asked(url, lambda fs: fs.cat_file(url))
 
 
 def write(url, data):
@@ -214,10 +208,15 @@ def version(url):
     FileNotFoundError: there is none.
     OSError: see `explained`.
   """
+  return _asked(url, lambda fs: _version(fs.info(url)))
+
+
+def _asked(url, ask):
+  """Returns what `ask` finds out of a file system about an object."""
   fs = filesystem(url)
   with explained("read", url):
     try:
-      return _version(fs.info(url))
+      return ask(fs)
     except FileNotFoundError:
       pass
   raise FileNotFoundError(f"there is no {url}")
