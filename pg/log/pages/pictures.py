@@ -13,7 +13,7 @@ from pg.log.pages import cards, drawing
 
 # The first predictions of an evaluator that have an image.
 NUM_PICTURES = 4
-_FONT, _LETTER = 14, 7  # pixels, high and wide
+_FONT, _LETTER = 14, 8  # pixels: the height, and a width of those of <seg000>
 
 
 def first(records):

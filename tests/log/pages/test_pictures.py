@@ -52,6 +52,11 @@ def test_a_text_is_below_one_image():
   assert picture.shape[1] == 384
 
 
+def test_a_long_text_ends_at_the_edge():
+  (picture,) = pictures.first([record("<seg000>" * 40, "a")]).values()
+  assert (picture[384:, -2:] == 255).all()
+
+
 def test_the_first_rows_that_have_an_image_are_shown():
   rows = [record("a", "b", index=i) for i in range(7)]
   for gone in (0, 2):
