@@ -13,7 +13,8 @@ from pg.log.pages import cards, drawing
 
 # The first predictions of an evaluator that have an image.
 NUM_PICTURES = 4
-_FONT, _LETTER = 14, 8  # pixels: the height, and a width of those of <seg000>
+# Pixels: of the height, of a letter of <seg000>, beside the text.
+_FONT, _LETTER, _MARGIN = 14, 8, 4
 
 
 def first(records):
@@ -44,13 +45,13 @@ def picture(row, image):
   objects = [boxes.read(text)[0] for text in texts]
   if any(objects):
     image = np.hstack([_drawn(row, image, found) for found in objects])
-  width = image.shape[1] // _LETTER
+  width = (image.shape[1] - 2 * _MARGIN) // _LETTER
   words = [f"{k}: {row[k]}" for k in ("prompt", "prediction", "truth")]
   words = map(progress.plain, words)
   lines = [x for text in words for x in textwrap.wrap(text, width)[:4]]
   paper = Image.new("RGB", (image.shape[1], (_FONT + 4) * len(lines)), "white")
   font = ImageFont.load_default(_FONT)
-  ImageDraw.Draw(paper).text((4, 0), "\n".join(lines), "black", font)
+  ImageDraw.Draw(paper).text((_MARGIN, 0), "\n".join(lines), "black", font)
   return np.vstack([image, np.asarray(paper)])
 
 
