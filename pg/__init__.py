@@ -3,7 +3,7 @@
     model = pg.load("runs/mine")
     (answer,) = model.predict("cat.jpg", "detect cat")
 
-`load` is that of pg/model.py; nothing else is loaded before it is used.
+`load` is that of pg/ask/load.py; nothing else is loaded before it is used.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ def __getattr__(name):
   if name != "load":
     raise AttributeError(f"module 'pg' has no attribute {name!r}")
   _keep_programs()
-  from pg import model
+  from pg.ask import load
 
-  return model.load
+  return load.load
 
 
 def _keep_programs():

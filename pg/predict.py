@@ -13,7 +13,8 @@ and "prefix". Every prompt is asked about every image; without a --prompt they
 are read line by line, and the image is looked at once.
 
 --out draws boxes and masks (.png, .jpg), or writes a JSON line for each answer
-(.jsonl): the same command continues such a file. --json prints those lines.
+(.jsonl): the same command continues such a file. A folder, as in answers/, gets
+answers.jsonl and a picture of each. --json prints those lines.
 What cannot be read is listed at the end, and the rest is answered.
 
 The model sees images as it did in training, which is part of a checkpoint. A
@@ -32,7 +33,10 @@ import sys
 import numpy as np
 from PIL import Image
 
-from pg import atomic, command, config, model, progress
+from pg import atomic, command, config, progress
+from pg.ask import images as images_lib
+from pg.ask import load as load_lib
+from pg.ask import model
 from pg.data.storage import files as files_lib
 from pg.decode import constraint, sampling
 from pg.log import mirror
@@ -44,6 +48,7 @@ VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 ONE_DEVICE = dict(replica=1, fsdp=1, tensor=1)
 NUM_FRAMES = 16  # of a video, where --num-images does not say
 BEGIN = b'{"image": ['  # of a line of answers
+ANSWERS = "answers.jsonl"  # in a folder of pictures
 
 
 def table(boxes):
@@ -145,7 +150,7 @@ class Lines:
     Raises:
       ValueError: it holds other lines than answers, and stays as it is.
     """
-    self._path, self.known, end = path, set(), 0
+    self._path, self.known, self._num, end = path, set(), 0, 0
     with open(path, "ab+") as file:
       file.seek(0)
       for line in file:
@@ -162,9 +167,17 @@ class Lines:
             " another --out"
           ) from error
         end += len(line)
+        self._num += 1
 
   def write(self, row):
     atomic.append(self._path, _json(row).encode() + b"\n")
+    self._num += 1
+
+  def picture(self, names):
+    """Returns the path of the picture beside the next line."""
+    stem = os.path.splitext(os.path.basename(names[0]))[0]
+    name = f"{self._num + 1:05}-{stem}.png"
+    return os.path.join(os.path.dirname(self._path), name)
 
 
 def _json(row):
@@ -184,8 +197,8 @@ def check_out(path):
     end != ".jsonl" and Image.registered_extensions().get(end) not in Image.SAVE
   ):
     raise ValueError(
-      f"--out {path}: the name of a picture ends in .png or .jpg, and of a file"
-      " of answers in .jsonl"
+      f"--out {path}: the name of a picture ends in .png or .jpg, of a file of"
+      " answers in .jsonl, and of a folder in /"
     )
   atomic.check(path)
 
@@ -194,7 +207,7 @@ def check_images(images):
   """Raises ValueError or OSError where one cannot be read; it is named."""
   for image in images:
     try:
-      image_ops.to_rgb(model.read(image, urls=True))
+      image_ops.to_rgb(images_lib.read(image, urls=True))
     except image_ops.Undecodable as error:
       raise ValueError(f"{image}: {error}") from error
 
@@ -238,6 +251,21 @@ def draw(answer, path):
     answer.draw().save(partial, form)
 
 
+def keep(answer, names, prompt, args, lines=None):
+  """Prints an answer as JSON, appends it to a file, draws it: as is wanted."""
+  row = {"image": names, "prompt": prompt, **answer.to_json()}
+  picture = None if lines else args.out
+  if args.pictures and names:
+    picture = lines.picture(names)
+    row["picture"] = os.path.basename(picture)
+  if picture:  # before the line, which is not written again after a kill
+    draw(answer, picture)
+  if lines:
+    lines.write(row)
+  if args.json:
+    print(_json(row), flush=True)
+
+
 def ask(asked, args, loaded, how, lines=None):
   """Answers questions; prints, draws or writes each answer.
 
@@ -257,17 +285,11 @@ def ask(asked, args, loaded, how, lines=None):
         known = any(x in str(answer) for x in names)
         failed.append(str(answer) if known else f"{name(names)}: {answer}")
         continue
-      row = {"image": names, "prompt": prompt, **answer.to_json()}
-      if args.json:
-        print(_json(row), flush=True)
-      if lines:
-        lines.write(row)
-        continue
-      if len(asked) > 1 and not args.json:
+      if not lines and len(asked) > 1 and not args.json:
         print(progress.plain(f"{name(names)}: {prompt}"))
-      show(answer, args)
-      if args.out:
-        draw(answer, args.out)
+      if not lines:
+        show(answer, args)
+      keep(answer, names, prompt, args, lines)
   return failed
 
 
@@ -286,18 +308,15 @@ def converse(names, args, loaded, how, lines=None):
     except ValueError as error:
       progress.say(f"error: {error}")
       continue
-    row = {"image": names, "prompt": prompt, **answer.to_json()}
-    if args.json:
-      print(_json(row), flush=True)
     show(answer, args)
-    if lines:
-      lines.write(row)
-    elif args.out:
-      draw(answer, args.out)
+    keep(answer, names, prompt, args, lines)
 
 
 def main(args):
-  with mirror.out(args.out) as args.out:
+  out = args.out or ""
+  args.pictures = out.endswith("/") or os.path.isdir(out)
+  out = os.path.join(out, ANSWERS) if args.pictures else args.out
+  with mirror.out(out) as args.out:
     _predict(args)
 
 
@@ -316,7 +335,7 @@ def _predict(args):
     elif len(asked) > 1:
       raise ValueError(
         f"--out {args.out} is one picture, and there are {len(asked)} answers;"
-        " name a file of answers, such as answers.jsonl"
+        " name a file of answers, such as answers.jsonl, or a folder: answers/"
       )
     elif not asked[0][0]:
       raise ValueError(f"--out {args.out}: there is no image to draw on")
@@ -325,7 +344,7 @@ def _predict(args):
   if len(asked) == 1:  # else the others are answered
     check_images(look(asked[0][0], args.num_images) or ())
   progress.say(f"loading {args.checkpoint}")
-  loaded = model.load(
+  loaded = load_lib.load(
     args.checkpoint,
     tokenizer=args.tokenizer,
     dtype=args.dtype,
@@ -368,7 +387,7 @@ if __name__ == "__main__":
     pp=dict(help="how it sees images: bv, hf or ops; default as trained"),
     mesh=dict(metavar="AXIS=SIZE", help="of devices, such as tensor=-1: all"),
     mask_codec=dict(metavar="FILE", help="what mask codes mean"),
-    out=dict(metavar="FILE", help="a picture to draw, or answers.jsonl"),
+    out=dict(metavar="FILE", help="out.png, answers.jsonl, or a folder/"),
     json=dict(action="store_true", help="print a JSON object an answer"),
     batch_size=dict(type=int, default=model.BATCH_SIZE, help="at most"),
     max_len=dict(type=int, help="tokens in the answer"),

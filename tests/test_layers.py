@@ -42,6 +42,7 @@ PLAN = r"pg\.plan(\..+)?"
 EVALS = r"pg\.evals(\.(?!metrics).+)?"
 PAGES = r"pg\.log\.pages(\..+)?"
 LOG = r"pg\.log(\.(?!pages).+)?"
+ASK = r"pg\.ask(\..+)?"
 CONFIGS = r"(configs|transfers)(\..+)?"
 
 ANY = r".+"
@@ -81,7 +82,13 @@ LAYERS = (
   ),
   (PAGES, f"{GROUND}|{CODECS}|{INSPECT}|{LOG}|{PAGES}", ANY),
   (LOG, f"{GROUND}|{STORAGE}|{SPINE}|{BATCHES}|{PAGES}|{LOG}", ANY),
-  (r"pg", r"pg\.model", r""),
+  (
+    ASK,
+    f"{GROUND}|{STORAGE}|{CODECS}|{PP}|{SPINE}|{INSPECT}|{ARRAYS}|{DECODE}"
+    f"|{WEIGHTS}|{EVALS}|{PAGES}|{ASK}",
+    ANY,
+  ),
+  (r"pg", r"pg\.ask\.load", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import pg
-from pg import answer, convert, pp, train
+from pg import convert, pp, train
+from pg.ask import answer
 from pg.codecs import tokenizer
 from pg.data import pipeline, prefix_lm, stream
 from pg.models import variants

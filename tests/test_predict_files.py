@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pg import model as model_lib
 from pg import predict
-from tests import test_model
+from pg.ask import answer as answer_lib
+from pg.ask import load as load_lib
+from tests.ask import test_model
 
 pytestmark = pytest.mark.usefixtures("one_device")
 photo = test_model.photo
@@ -28,7 +29,7 @@ def ask(monkeypatch):
   defaults = dict.fromkeys(names.split())
   defaults |= dict(json=True, batch_size=2, beams=1, samples=1, seed=0)
   defaults |= dict(temperature=0.0, top_k=0, top_p=1.0, start="")
-  monkeypatch.setattr(model_lib, "load", lambda *_, **__: test_model.model())
+  monkeypatch.setattr(load_lib, "load", lambda *_, **__: test_model.model())
 
   def run(**options):
     args = dict(defaults, checkpoint="x", **options)
@@ -92,13 +93,43 @@ def test_a_file_of_answers_is_continued(
   before = out.read_bytes()
   capsys.readouterr()
   with monkeypatch.context() as m:
-    m.setattr(model_lib, "load", None)  # nothing is left to ask
+    m.setattr(load_lib, "load", None)  # nothing is left to ask
     ask(**how)
   assert out.read_bytes() == before
   assert "4 of 4 are in" in capsys.readouterr().err
   out.write_text('{"prefix": "ocr"}\n')
   with pytest.raises(ValueError, match="holds other lines than answers"):
     ask(**how)
+
+
+def test_a_folder_gets_answers_and_a_picture_of_each(
+  ask, photos, tmp_path, monkeypatch
+):
+  out = tmp_path / "answers"
+  how = dict(image=[str(photos)], prompt=["ocr", "detect cat"], json=False)
+  drawn, draw = [], answer_lib.Answer.draw
+
+  def dies(answer):
+    drawn.append(draw(answer))
+    if len(drawn) == 4:
+      raise KeyboardInterrupt
+    return drawn[-1]
+
+  with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+    m.setattr(answer_lib.Answer, "draw", dies)
+    ask(**how, out=f"{out}/")
+  assert len(rows((out / "answers.jsonl").read_text())) == 3
+  (photos / "b.jpg").unlink()
+  ask(**how, out=str(out))  # it is a folder now
+  found = rows((out / "answers.jsonl").read_text())
+  names = [f"0000{i}-{x}.png" for i, x in enumerate("aaccdd", start=1)]
+  names = [x.replace("-d", "-d.JPG") for x in names]
+  assert [row["picture"] for row in found] == names
+  assert sorted(os.listdir(out)) == sorted([*names, "answers.jsonl"])
+  with Image.open(out / names[2]) as picture:
+    np.testing.assert_array_equal(picture, drawn[2])
+  ask(prompt=["hello"], out=str(out))
+  assert "picture" not in rows((out / "answers.jsonl").read_text())[-1]
 
 
 def test_a_file_of_questions(ask, photos, tmp_path, capsys):
@@ -258,11 +289,11 @@ def test_answers_of_a_conversation_are_written(
 def test_what_cannot_be_is_said_before_the_model_is_loaded(
   ask, photos, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(model_lib, "load", None)
+  monkeypatch.setattr(load_lib, "load", None)
   with pytest.raises(ValueError, match="a --prompt is wanted for several"):
     ask(image=[str(photos)])
   with pytest.raises(ValueError, match="there is no image to draw on"):
     ask(prompt=["ocr"], out=str(tmp_path / "a.png"))
-  monkeypatch.setattr(model_lib, "load", lambda *_, **__: test_model.model())
+  monkeypatch.setattr(load_lib, "load", lambda *_, **__: test_model.model())
   with pytest.raises(ValueError, match="--regex: one of them"):
     ask(prompt=["ocr"], options=["yes"], constrain="boxes")

@@ -3,25 +3,19 @@
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
-from unittest import mock
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-import pg
-from pg import model as model_lib
-from pg import sharding
+from pg.ask import answer as answer_lib
+from pg.ask import model as model_lib
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
 from pg.decode import beam, loop, sampling
 from pg.models import paligemma
 from pg.pp import masks
-from pg.weights import tensors
-from tests.support import paths, toy
+from tests.support import toy
 
 pytestmark = pytest.mark.usefixtures("one_device")
 PROMPTS = ["detect cat", "what is it?", "ocr", "where is the red circle?"]
@@ -166,7 +160,7 @@ def test_masks_have_the_size_of_the_image_and_are_drawn():
   mask = np.zeros((20, 30), bool)
   mask[5:15, 8:20] = True
   drawn = dataclasses.replace(
-    empty, boxes=[model_lib.answer_lib.Box("", (5, 8, 15, 20), 1)], masks=[mask]
+    empty, boxes=[answer_lib.Box("", (5, 8, 15, 20), 1)], masks=[mask]
   )
   changed = np.asarray(drawn.draw()) != np.asarray(empty.draw())
   scale = changed.shape[0] // 20
@@ -177,18 +171,6 @@ def test_masks_have_the_size_of_the_image_and_are_drawn():
     masks.run_lengths(row["boxes"][0]["mask"]), mask
   )
   assert 'src="data:image/' in drawn._repr_html_()
-
-
-def test_a_codec_that_cannot_be_had_is_asked_for_once(monkeypatch):
-  codec = "gs://nowhere/a.npz"
-  own = model_lib.Model(model().cfg, None, None, "decode", codec=codec)
-  asked = mock.Mock(side_effect=OSError("no network"))
-  monkeypatch.setattr(model_lib.mask_ops, "network", asked)
-  thing = mock.Mock(codes=list(range(16)))
-  with pytest.warns(UserWarning, match="masks are not decoded: no network"):
-    assert own._mask(thing, (20, 30)) is None
-  assert own._mask(thing, (20, 30)) is None
-  asked.assert_called_once()
 
 
 def test_one_of_a_list_and_its_ranking():
@@ -310,14 +292,6 @@ def test_any_seed_that_a_config_may_have_draws():
   assert texts[0] != texts[1]
 
 
-def test_pixels_of_a_pil_image_are_those_of_its_file():
-  deep = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
-  shown = model_lib.read(Image.fromarray(deep))
-  np.testing.assert_array_equal(shown[..., 0], deep >> 8)
-  with pytest.raises(ValueError, match="32 bits"):
-    model_lib.read(Image.fromarray(deep.astype(np.float32)))
-
-
 def test_probabilities_that_are_no_numbers_are_no_ranking_and_no_stream():
   broken = {**model().params, "llm": dict(model().params["llm"])}
   broken["llm"]["final_norm"] = {
@@ -328,48 +302,3 @@ def test_probabilities_that_are_no_numbers_are_no_ranking_and_no_stream():
     bad.rank(photo(0), "ocr", ["yes"])
   with pytest.raises(ValueError, match="inf or nan: activations overflow"):
     next(bad.stream(photo(0), "ocr"))
-
-
-def test_weights_too_large_for_a_device_are_spread_over_all(monkeypatch):
-  device = mock.Mock(memory_stats=lambda: {"bytes_limit": 8 << 30})
-  monkeypatch.setattr(jax, "local_devices", lambda: [device] * 4)
-  made = lambda sizes, devices: (sizes, len(devices))
-  monkeypatch.setattr(sharding, "make_mesh", made)
-  small, large = 6 << 30, 19 << 30  # bytes of a 3B and a 10B in bfloat16
-  assert model_lib._mesh(None, small) is None
-  assert model_lib._mesh(None, large) == ({"tensor": -1}, 4)
-  assert model_lib._mesh({"tensor": 2}, small) == ({"tensor": 2}, 2)
-  device.memory_stats = lambda: None  # a CPU's
-  assert model_lib._mesh(None, large) is None
-
-
-def test_on_a_cpu_weights_are_kept_in_what_is_fastest_and_fits(
-  monkeypatch, capsys
-):
-  free, fast = 20 << 30, True
-  monkeypatch.setattr(model_lib.machine, "available_memory", lambda: free)
-  monkeypatch.setattr(model_lib.machine, "multiplies_bfloat16", lambda: fast)
-  bf16, f32 = tensors.DTYPES["bfloat16"], tensors.DTYPES["float32"]
-  size = 3 << 30
-  assert model_lib._dtype(None, bf16, size) == "bfloat16"
-  assert model_lib._dtype(None, f32, size) == "float32"
-  assert model_lib._dtype("float32", bf16, size) == "float32"
-  fast = False
-  assert model_lib._dtype(None, bf16, size) == "float32"
-  assert model_lib._dtype("bf16", f32, size) == "bfloat16"
-  assert not capsys.readouterr().err
-  free = 14 << 30  # of which a fifth is for activations
-  assert model_lib._dtype(None, f32, size) == "bfloat16"
-  said = "wants 15.0 GiB of memory and 14.0 GiB are free: it is kept in bfl"
-  assert said in capsys.readouterr().err
-  assert model_lib._dtype("float32", f32, size) == "float32"
-
-
-def test_importing_pg_loads_nothing_heavy():
-  code = (
-    "import sys, pg; assert not {'jax', 'numpy', 'PIL'} & set(sys.modules);"
-    " pg.load; assert 'jax' in sys.modules"
-  )
-  subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True)
-  with pytest.raises(AttributeError, match="no attribute 'lode'"):
-    getattr(pg, "lode")  # noqa: B009

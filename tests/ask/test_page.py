@@ -5,7 +5,7 @@ import re
 import pytest
 
 import pg
-from tests import test_model
+from tests.ask import test_model
 from tests.support import paths
 
 PAGE = (paths.ROOT / "docs/ask.md").read_text()

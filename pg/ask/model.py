@@ -7,53 +7,31 @@
 
 An image is a path, bytes of a file, a PIL image or an array u8[height, width,
 3]; an example has one, a list of several (frames of a video, say), or None.
-Programs are compiled for sizes out of a short list (SIZES), into which prompts
-and answers are padded: a second question of any length waits for no compiler.
+Programs are compiled for sizes out of a short list (see programs.py), into
+which prompts and answers are padded: a second question of any length waits for
+no compiler.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
-import functools
 import itertools
-import math
-import os
-import types
 import warnings
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps
 
-from pg import answer as answer_lib
-from pg import config, limits, machine, pp, progress, sharding
-from pg.codecs import boxes as box_codec
-from pg.codecs import masks as mask_codec
-from pg.codecs import tokenizer as tokenizer_lib
+from pg.ask import answer as answer_lib
+from pg.ask import images as images_lib
+from pg.ask import options as options_lib
+from pg.ask import programs
 from pg.data import prefix_lm
-from pg.data.storage import files
-from pg.decode import beam, constraint, loop, sampling
-from pg.evals import records
+from pg.decode import constraint, loop
 from pg.inspect import findings
 from pg.inspect import rows as rows_lib
-from pg.models import variants
-from pg.pp import flavours, parse
-from pg.pp import image as image_ops
-from pg.pp import masks as mask_ops
-from pg.pp import resize as resize_ops
-from pg.weights import load as load_lib
 
-# Text tokens of prompts, and of answers, that programs are compiled for.
-SIZES = (16, 32, 64, 128, 256, 512, 1024)
 BATCH_SIZE = 8  # examples a program takes at most, by default
-# Tokens in an answer where the weights do not say with how many they trained.
-MAX_LEN = 128
-# Of a device's memory, what weights may take: the rest is for keys and values.
-WEIGHTS_SHARE = 0.8
-# Where the codec of the released models' masks is.
-CODEC = "gs://big_vision/paligemma/vae-oid.npz"
 
 
 class Seen(NamedTuple):
@@ -72,19 +50,6 @@ class _Row(NamedTuple):
   size: int  # tokens of bos, prompt, separator and the start of the answer
   form: constraint.Automaton | None
   number: int  # of the example, on which its draws depend
-
-
-class _Options(NamedTuple):
-  """How to answer; see `Model.answers`."""
-
-  max_len: int | None = None
-  num_beams: int = 1
-  length_penalty: float | None = None
-  sampler: sampling.Sampler = sampling.Sampler()
-  num_samples: int = 1
-  start: str = ""
-  stop: tuple = ()
-  constrain: object = None
 
 
 class Model:
@@ -115,12 +80,10 @@ class Model:
       mesh: that of the parameters, None for a single device.
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
-    self.codec, self.urls, self.int8_keys = codec, urls, int8_keys
-    self._programs = _programs(mesh, cfg.dtype)
-    (steps,) = parse.build(pp).args
-    num_first = len(steps) - int(steps[-1].function is resize_ops.resize)
-    # What makes an image, and what then makes it a square.
-    self._steps = steps[:num_first], steps[num_first:]
+    self.urls, self.int8_keys = urls, int8_keys
+    self._programs = programs.compiled(mesh, cfg.dtype)
+    self._steps = images_lib.split(pp)
+    self._reader = answer_lib.Reader(form.tok, codec)
 
   def predict(self, images, prompts, **options):
     """Answers prompts about images.
@@ -171,7 +134,7 @@ class Model:
     Raises:
       ValueError: options that make no sense.
     """
-    how = self._checked(_Options(**options))
+    how = self._how(**options)
     pending = None
     with concurrent.futures.ThreadPoolExecutor() as threads:
       for batch in _batched(enumerate(examples), batch_size):
@@ -198,7 +161,7 @@ class Model:
     Raises:
       ValueError, OSError: as `predict`.
     """
-    how = self._checked(_Options(**options))
+    how = self._how(**options)
     if how.num_beams > 1 or how.num_samples > 1:
       raise ValueError("one answer is streamed: no beams and no samples")
     if every < 1:
@@ -209,14 +172,14 @@ class Model:
     program = self._programs
     logits, prompt, ids = self._prefill([row], 1, how.start)
     rules = self._rules([row], how, 1)
-    size = _fit(how.max_len)
+    size = programs.fit(how.max_len)
     state = program.begin(self.cfg, logits, prompt, rules, size, ids=ids)
     step = 1
     while True:
       tokens, logp = (np.asarray(x)[0, 0, :step] for x in state.answer)
       self._check_finite(logp)
       tokens = tokens.tolist()
-      yield how.start + self.form.tok.decode(self._cut(tokens, how))
+      yield how.start + self.form.tok.decode(how.cut(tokens))
       if bool(state.done.all()) or step >= how.max_len:
         return
       step = min(step + every, how.max_len)
@@ -242,10 +205,11 @@ class Model:
       raise ValueError(f"options are {options!r}; wanted a list of answers")
     tok, ranked = self.form.tok, []
     spelled = [[*tok.encode(x), tok.eos] for x in options]
-    answers = np.zeros((len(options), _fit(max(map(len, spelled)))), np.int32)
+    size = programs.fit(max(map(len, spelled)))
+    answers = np.zeros((len(options), size), np.int32)
     for row, ids in zip(answers, spelled, strict=True):
       row[: len(ids)] = ids
-    how, program = self._checked(_Options()), self._programs
+    how, program = self._how(), self._programs
     examples = enumerate(self._examples(images, prompts))
     for batch in _batched(examples, batch_size):
       rows = [self._row(*x, how) for x in batch]
@@ -281,6 +245,14 @@ class Model:
     tokens = self._programs.embed(self.cfg, self.params, squares[None])
     return Seen(tokens[0], shown)
 
+  def _how(self, **options):
+    """Returns options with their defaults, or raises ValueError."""
+    how = options_lib.Options(**options)
+    return how.checked(self.form.tok, self.form.text_len)
+
+  def _look(self, images):
+    return images_lib.look(images, self._steps, self.form.res, self.urls)
+
   def _examples(self, images, prompts):
     """Pairs images and prompts; a single one belongs to all others."""
     single = not isinstance(images, list | tuple) or isinstance(images, Seen)
@@ -297,36 +269,12 @@ class Model:
       )
     return zip(images, prompts, strict=True)
 
-  def _checked(self, how):
-    """Returns options with their defaults, or raises ValueError."""
-    for name in ("num_beams", "num_samples"):
-      if getattr(how, name) < 1:
-        raise ValueError(f"{name} is {getattr(how, name)}; wanted 1 or more")
-    if how.num_samples > 1 and not how.sampler.temperature:
-      raise ValueError("num_samples without a temperature: all would be equal")
-    if how.num_beams > 1 and how.sampler.temperature:
-      raise ValueError("num_beams or a temperature: beams are not sampled")
-    limit = how.max_len
-    limit = min(self.form.text_len, MAX_LEN) if limit is None else limit
-    if not 1 <= limit <= SIZES[-1]:
-      raise ValueError(f"max_len is {limit}; wanted 1 to {SIZES[-1]}")
-    texts = [how.stop] if isinstance(how.stop, str) else list(how.stop)
-    stop = [self.form.tok.encode(text) for text in texts]
-    for text, ids in zip(texts, stop, strict=True):
-      if len(ids) != 1:
-        raise ValueError(f"stop: {text!r} is {len(ids)} tokens, wanted one")
-    stop = np.array([self.form.tok.eos, *(ids[0] for ids in stop)], np.int32)
-    form = how.constrain
-    if isinstance(form, list | tuple | set) and not hasattr(form, "classes"):
-      form = constraint.one_of(self.form.tok, sorted(form))
-    return how._replace(max_len=limit, stop=stop, constrain=form)
-
   def _row(self, number, example, how):
     """Returns the _Row of (images, prompt), or what is wrong with it."""
     images, prompt = example
     try:
       size = self._size(prompt, how.start)
-      form = self._form(prompt, how.constrain)
+      form = options_lib.automaton(self.form.tok, prompt, how.constrain)
       if form is not None and how.start:
         form = constraint.after(form, self.form.tok.encode(how.start))
       look = images if isinstance(images, Seen) else self._look(images)
@@ -342,44 +290,8 @@ class Model:
       warnings.warn(message, stacklevel=2)
     tok = self.form.tok
     size = 1 + len(tok.encode(prompt)) + len(tok.sep) + len(tok.encode(start))
-    _fit(size, "the prompt has {} tokens")
+    programs.fit(size, "the prompt has {} tokens")
     return size
-
-  def _look(self, images):
-    """Returns images as u8[M, R, R, 3], and before they are made squares."""
-    images = images() if callable(images) else images
-    if images is None:
-      images = []
-    elif not isinstance(images, list | tuple):
-      images = [images]
-    (first, last), shown, squares = self._steps, [], []
-    for image in images:
-      try:
-        data = read(image, urls=self.urls)
-        example = pp.run(first, {"image": data}, pp.Turn())
-        shown.append(image_ops.checked(example["image"]))
-        squares.append(pp.run(last, example, pp.Turn())["image"])
-      except ValueError as error:
-        name = str(image) if isinstance(image, str | os.PathLike) else ""
-        name = "" if name in str(error) else f"{name}: "
-        raise ValueError(f"{name}{error}") from error
-    R = self.form.res
-    return np.array(squares, np.uint8).reshape(-1, R, R, 3), shown
-
-  def _form(self, prompt, constrain):
-    """Returns the automaton of a prompt's answers, or None."""
-    if not isinstance(constrain, str):
-      return constrain
-    config.lookup(dict.fromkeys(("boxes", "masks")), constrain, "constrain")
-    task, _, names = prompt.partition(" ")
-    wanted = {"boxes": "detect", "masks": "segment"}[constrain]
-    if task != wanted or not names.strip():
-      raise ValueError(
-        f'{constrain} answer a prompt such as "{wanted} cat ; dog", not'
-        f" {prompt!r}"
-      )
-    names = tuple(name.strip() for name in names.split(";"))
-    return _objects(self.form.tok, names, constrain == "masks")
 
   def _prefill(self, rows, batch_size, start=""):
     """Reads images and prompts; returns logits, Prompt and the rows' numbers.
@@ -389,7 +301,7 @@ class Model:
     program = self._programs
     B = min(batch_size, 1 << (len(rows) - 1).bit_length())
     M = max(len(row.shown) for row in rows)
-    L = _fit(max(row.size for row in rows))
+    L = programs.fit(max(row.size for row in rows))
     I, D, R = self.cfg.img.num_tokens, self.cfg.llm.width, self.form.res
     rows = [*rows, *rows[:1] * (B - len(rows))]
     if any(row.images.ndim == 2 for row in rows):
@@ -437,7 +349,7 @@ class Model:
     rows = [row for row in rows if isinstance(row, _Row)]
     if not rows:
       return None, None, how
-    program, A = self._programs, _fit(how.max_len)
+    program, A = self._programs, programs.fit(how.max_len)
     logits, prompt, ids = self._prefill(rows, batch_size, how.start)
     rules = self._rules(rows, how, len(ids))
     if how.num_beams > 1:
@@ -482,32 +394,14 @@ class Model:
         yield error
       place += 1
 
-  def _cut(self, tokens, how):
-    """Returns tokens up to the first that ends the answer, this included."""
-    ends = [i for i, token in enumerate(tokens) if token in how.stop]
-    return tokens[: ends[0] + 1] if ends else tokens[: how.max_len]
-
   def _answer(self, row, tokens, logp, how):
-    """Returns an Answer with what its text describes."""
-    tokens = self._cut(tokens, how)
+    """Returns the Answer of one sequence of tokens."""
+    tokens = how.cut(tokens)
     logp = logp[: len(tokens)]
     self._check_finite(logp)
-    tok = self.form.tok
-    start = tok.encode(how.start)
+    start = self.form.tok.encode(how.start)
     tokens, logp = start + tokens, [0.0] * len(start) + logp
-    text = tok.decode(tokens)
-    image = row.shown[0] if row.shown else None
-    boxes, masks = [], []
-    if image is not None:
-      objects, _ = box_codec.read(text)
-      scores = records.object_scores(tok, tokens, logp) or [None] * len(objects)
-      for thing, score in zip(objects, scores, strict=True):
-        (box,) = box_codec.to_pixels(np.array([thing.box]), *image.shape[:2])
-        box = tuple(round(float(x), 1) for x in box)
-        boxes.append(answer_lib.Box(thing.label, box, score))
-        masks.append(self._mask(thing, image.shape[:2]))
-    score = math.fsum(logp)
-    return answer_lib.Answer(text, tokens, logp, boxes, masks, score, image)
+    return self._reader.read(tokens, logp, row.shown[0] if row.shown else None)
 
   def _check_finite(self, logp):
     if not np.isfinite(logp).all():
@@ -516,158 +410,6 @@ class Model:
         f" {self.cfg.dtype}; try dtype float32, or other weights"
       )
 
-  def _mask(self, thing, size):
-    """Returns the mask bool[height, width] of an object, None without one."""
-    if not thing.codes or self._network is None:
-      return None
-    decoded = mask_codec.decode(self._network, thing.codes)
-    return mask_codec.paste(decoded, thing.box, *size)
-
-  @functools.cached_property
-  def _network(self):
-    """The codec's network; None, with a warning, where it cannot be had."""
-    try:
-      return mask_ops.network(self.codec)
-    except (ValueError, OSError, ImportError) as error:
-      warnings.warn(
-        f"masks are not decoded: {error}; name the codec's file", stacklevel=2
-      )
-
-
-def load(
-  name,
-  *,
-  tokenizer=None,
-  dtype=None,
-  res=None,
-  pp=None,
-  codec=None,
-  urls=False,
-  int8_keys=False,
-  mesh=None,
-):
-  """Loads a model and how it sees images.
-
-  Args:
-    name: str, a run's folder, a checkpoint in it or released weights (see
-      pg/weights/load.py).
-    tokenizer: str or None, the path of another one than the model's own.
-    dtype: str or None, in which weights are kept and activations computed:
-      "float32" or "bfloat16"; None is what is fastest: bfloat16, but on a CPU
-      only for weights that are stored so, or are too large in float32.
-    res: int or None, pixels per side; None is the model's own.
-    pp: str or None, how it is to see images (see `flavours.named`); None is as
-      it was trained.
-    codec: str or None, what mask codes mean: a path or URL of a mask codec, or
-      "nano"; None is the one it was trained with.
-    urls: bool, whether images may be URLs.
-    int8_keys: bool, whether keys and values of prompts are kept in 8 bits, half
-      of their memory: worth it where images are many or large.
-    mesh: dict or None, over which devices of this machine the weights are
-      spread: {"tensor": 4}, or {"tensor": -1} for all, where each computes a
-      part of every layer; {"fsdp": -1} where each answers a part of a batch and
-      weights travel. None is one device, and of an accelerator that is too
-      small for the weights {"tensor": -1}.
-
-  Returns:
-    Model.
-
-  Raises:
-    ValueError, OSError: no weights there, or without a tokenizer; no such pp,
-      no such mesh.
-  """
-  weights = load_lib.open(name)
-  with contextlib.closing(weights.reader):
-    path = tokenizer or load_lib.need_tokenizer(weights)
-    tok = tokenizer_lib.Tokenizer(path)
-    if res:
-      weights = load_lib.at_resolution(weights, res)
-    stored, size = load_lib.stored(weights)
-    dtype = _dtype(dtype, stored, size)
-    cfg = dataclasses.replace(weights.cfg, dtype=dtype)
-    pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
-    mesh = _mesh(mesh, size * jnp.dtype(dtype).itemsize)
-    params = load_lib.unrolled(weights, cfg, mesh)
-  rows = dict(num_images=1, text_len=MAX_LEN) | weights.rows
-  form = prefix_lm.Form(tok, cfg.img.res, **rows)
-  codec = codec or weights.codec or _codec_of(tok)
-  how = dict(codec=codec, urls=urls, int8_keys=int8_keys, mesh=mesh)
-  return Model(cfg, params, form, pp, **how)
-
-
-def _dtype(name, stored, size):
-  """Returns the dtype of a model's weights and activations.
-
-  Args:
-    name: str or None, what the user wants.
-    stored: dtype, of the weights in their file.
-    size: int, how many numbers they are.
-  """
-  if name is not None or jax.default_backend() != "cpu":
-    return variants.compute_dtype(name)
-  if stored == jnp.bfloat16 and machine.multiplies_bfloat16():
-    return "bfloat16"
-  wanted, free = 4 * size / WEIGHTS_SHARE, machine.available_memory()
-  if wanted <= free:
-    return "float32"
-  progress.say(
-    f"in float32 the model wants {wanted / 2**30:.1f} GiB of memory and"
-    f" {free / 2**30:.1f} GiB are free: it is kept in bfloat16"
-  )
-  return "bfloat16"
-
-
-def _mesh(sizes, num_bytes):
-  """Returns the mesh that weights are spread over; None for a single device."""
-  devices = jax.local_devices()
-  if sizes is None:
-    memory = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
-    if num_bytes < WEIGHTS_SHARE * memory:
-      return None
-    sizes = {"tensor": -1}
-  elif -1 not in sizes.values():
-    devices = devices[: math.prod(sizes.values())]
-  return sharding.make_mesh(sizes, devices=devices)
-
-
-def _codec_of(tok):
-  """Returns the codec of weights that do not name one, by their vocabulary."""
-  with open(tok.path, "rb") as mine, open(tokenizer_lib.NANO, "rb") as nano:
-    return "nano" if mine.read() == nano.read() else CODEC
-
-
-def read(image, *, urls=False):
-  """Returns an image as bytes of a file or u8[height, width, 3].
-
-  Raises:
-    ValueError, OSError: a path or URL where no image is, or a URL where none
-      is allowed.
-  """
-  if isinstance(image, Image.Image):
-    return image_ops.pixels(ImageOps.exif_transpose(image))
-  if not isinstance(image, str | os.PathLike):
-    return image
-  name = os.fspath(image)
-  if "://" in name and not urls:
-    raise ValueError(f"{name}: URLs are not read; load with urls=True")
-  return files.read(name, "") if "://" in name else limits.read(name)
-
-
-@functools.lru_cache(maxsize=64)
-def _objects(tok, labels, masks):
-  return constraint.objects(tok, labels=labels, masks=masks)
-
-
-def _fit(size, what="the answer has {} tokens"):
-  """Returns the least of SIZES that is enough.
-
-  Raises:
-    ValueError: none is.
-  """
-  if size > SIZES[-1]:
-    raise ValueError(f"{what.format(size)}, and {SIZES[-1]} fit; shorten it")
-  return next(x for x in SIZES if x >= size)
-
 
 def _batched(items, size):
   if size < 1:
@@ -675,43 +417,3 @@ def _batched(items, size):
   items = iter(items)
   while batch := list(itertools.islice(items, size)):
     yield batch
-
-
-@functools.cache
-def _programs(mesh=None, dtype="float32"):
-  """Returns the compiled functions; each keeps a program for each size."""
-  options = None
-  if jax.default_backend() == "cpu":
-    # XLA's defaults widen all bfloat16 weights at once, before and inside the
-    # loop: 12.4 GB for a 3B model (2.1 GB so, as the compiler says).
-    options = {
-      "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-      "xla_disable_hlo_passes": "while-loop-invariant-code-motion",
-    }
-    if dtype == "bfloat16":
-      # Sums may change their order, so that they are of vectors; see
-      # `layers._row`. inf and nan stay what they are.
-      options["xla_cpu_enable_fast_math"] = True
-
-  def jit(function, **how):
-    program = jax.jit(function, compiler_options=options, **how)
-    return program if mesh is None else _within(mesh, program)
-
-  return types.SimpleNamespace(
-    embed=jit(loop.embed_images, static_argnums=0),
-    prefill=jit(loop.prefill, static_argnums=0, static_argnames="int8"),
-    begin=jit(loop.begin, static_argnums=(0, 4), static_argnames="num"),
-    advance=jit(loop.advance, static_argnums=0, donate_argnums=3),
-    beams=jit(beam.of_prompt, static_argnums=(0, 5, 6)),
-    score=jit(loop.score, static_argnums=0),
-  )
-
-
-def _within(mesh, program):
-  """Returns a function that runs a program on a mesh."""
-
-  def run(*args, **options):
-    with jax.set_mesh(mesh):
-      return program(*args, **options)
-
-  return run

@@ -1,12 +1,18 @@
 """What a model answers: text, boxes and masks in the pixels of its image."""
 
 import dataclasses
+import functools
 import html
+import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from pg.codecs import boxes as box_codec
+from pg.codecs import masks as mask_codec
+from pg.evals import records
 from pg.log.pages import cards, drawing
 from pg.pp import masks
 
@@ -64,3 +70,49 @@ class Answer:
       url, *_ = cards.embed(cards.encode(np.asarray(self.draw())))
       picture = f'<img src="{url}" style="max-width: 100%"><br>'
     return f"{picture}<code>{html.escape(self.text)}</code>"
+
+
+class Reader:
+  """Reads answers from tokens: text, and the boxes and masks it describes."""
+
+  def __init__(self, tok, codec):
+    """Takes a Tokenizer, and what mask codes mean: a path or URL, or "nano"."""
+    self._tok, self._codec = tok, codec
+
+  def read(self, tokens, logp, image):
+    """Returns the Answer of tokens.
+
+    Args:
+      tokens: list of ids.
+      logp: list of float, the log probability of each.
+      image: u8[height, width, 3] or None, what the answer is about.
+    """
+    text = self._tok.decode(tokens)
+    boxes, found = [], []
+    if image is not None:
+      objects, _ = box_codec.read(text)
+      scores = records.object_scores(self._tok, tokens, logp)
+      scores = scores or [None] * len(objects)
+      for thing, score in zip(objects, scores, strict=True):
+        (box,) = box_codec.to_pixels(np.array([thing.box]), *image.shape[:2])
+        box = tuple(round(float(x), 1) for x in box)
+        boxes.append(Box(thing.label, box, score))
+        found.append(self.mask(thing, image.shape[:2]))
+    return Answer(text, tokens, logp, boxes, found, math.fsum(logp), image)
+
+  def mask(self, thing, size):
+    """Returns the mask bool[height, width] of an object, None without one."""
+    if not thing.codes or self._network is None:
+      return None
+    decoded = mask_codec.decode(self._network, thing.codes)
+    return mask_codec.paste(decoded, thing.box, *size)
+
+  @functools.cached_property
+  def _network(self):
+    """The codec's network; None, with a warning, where it cannot be had."""
+    try:
+      return masks.network(self._codec)
+    except (ValueError, OSError, ImportError) as error:
+      warnings.warn(
+        f"masks are not decoded: {error}; name the codec's file", stacklevel=2
+      )

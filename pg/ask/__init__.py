@@ -1,0 +1,1 @@
+"""Asking: a loaded model, what it is asked, what it answers."""
