@@ -45,7 +45,7 @@ from pg.log import history, mirror
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
 from pg.pp import flavours
-from pg.weights import checkpoint, load
+from pg.weights import checkpoint, load, parameters
 
 PAGE = "predictions.html"
 
@@ -79,7 +79,7 @@ def evaluate(c, path, workdir, pp=None):
   atomic.check(os.path.join(workdir, PAGE))
   progress.say(f"loading {name}")
   abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
-  params = load.read(path, run.cfg, abstract["params"], _no_draw)
+  params = parameters.read(path, run.cfg, abstract["params"], _no_draw)
   baseline = experiment.baseline(run)
   model = run.cfg, params, run.form, run.mesh
   names = ", ".join(task.name for task in run.tasks)

@@ -26,7 +26,7 @@ from pg.learn import state as state_lib
 from pg.log import history, lock, mirror
 from pg.log import run as log_run
 from pg.models import paligemma
-from pg.weights import checkpoint, load
+from pg.weights import checkpoint, parameters
 
 
 def init_state(c, run):
@@ -52,7 +52,7 @@ def init_state(c, run):
     jax.random.key(c.seed)
   )
   if c.init:
-    params = load.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
+    params = parameters.read(c.init, run.cfg, abstract["params"], drawn, c.seed)
   else:
     params = drawn()
   if c.init_optimizer:

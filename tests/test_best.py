@@ -9,7 +9,7 @@ import pytest
 from pg import evaluate, experiment, train, tree
 from pg.learn import average
 from pg.log import metrics
-from pg.weights import checkpoint, load
+from pg.weights import checkpoint, load, parameters
 from tests.support import numbers_run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -66,11 +66,11 @@ def test_averaged_parameters_are_those_of_the_state_and_are_evaluated(run):
     want = average.of(manager.restore(6, abstract))
   name = f"{workdir}:ema"
   weights = load.open(name)
-  read = load.read(name, r.cfg, abstract["params"], None)
+  read = parameters.read(name, r.cfg, abstract["params"], None)
   raw = checkpoint.restore_params(workdir)
   for name, leaf in tree.flatten(want).items():
     np.testing.assert_array_equal(tree.flatten(read)[name], leaf)
-    np.testing.assert_array_equal(load.whole(weights.reader, name), leaf)
+    np.testing.assert_array_equal(parameters.whole(weights.reader, name), leaf)
     assert name in tree.flatten(raw)
   assert not np.array_equal(jax.tree.leaves(raw)[0], jax.tree.leaves(want)[0])
   found = evaluate.evaluate(c, f"{workdir}:ema", str(workdir / "evaluated"))

@@ -16,7 +16,7 @@ from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip, variants
 from pg.pp import parse
-from pg.weights import hf, hf_config, load, npz
+from pg.weights import hf, hf_config, load, npz, parameters
 from tests.support import toy
 from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
@@ -229,7 +229,7 @@ def test_the_image_tower_of_a_siglip_sees_alike(tmp_path, whole):
   weights = load.open(f"img={tmp_path}")
   params = tree.unflatten(
     {
-      name.removeprefix("img/"): load.whole(weights.reader, name)
+      name.removeprefix("img/"): parameters.whole(weights.reader, name)
       for name in weights.reader.specs
     }
   )
@@ -263,7 +263,7 @@ def test_the_decoder_of_a_gemma_reads_alike(tmp_path, model):
   weights = load.open(f"img={tmp_path / 'img.npz'},llm={tmp_path / 'llm'}")
   assert weights.cfg.llm == cfg.llm
   params = tree.unflatten(
-    {k: load.whole(weights.reader, k) for k in weights.reader.specs}
+    {k: parameters.whole(weights.reader, k) for k in weights.reader.specs}
   )
   tokens = np.arange(5, 25, dtype=np.int32)[None]
   rows = dict(

@@ -14,6 +14,7 @@ from pg.data import prefix_lm
 from pg.models import variants
 from pg.pp import flavours
 from pg.weights import load as load_lib
+from pg.weights import parameters
 
 # Of a device's memory, what weights may take: the rest is for keys and values.
 WEIGHTS_SHARE = 0.8
@@ -74,7 +75,7 @@ def load(
     cfg = dataclasses.replace(weights.cfg, dtype=dtype)
     pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
     mesh = _mesh(mesh, size * jnp.dtype(dtype).itemsize)
-    params = load_lib.unrolled(weights, cfg, mesh)
+    params = parameters.for_decoding(weights, cfg, mesh)
   rows = dict(num_images=1, text_len=options.MAX_LEN) | weights.rows
   form = prefix_lm.Form(tok, cfg.img.res, **rows)
   codec = codec or weights.codec or _codec_of(tok)

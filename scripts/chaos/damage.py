@@ -12,7 +12,7 @@ import numpy as np
 
 from pg import convert
 from pg.codecs import tokenizer
-from pg.weights import checkpoint, load
+from pg.weights import checkpoint, load, parameters
 from scripts import chaos
 from scripts.chaos import run
 
@@ -149,7 +149,8 @@ def _values(name):
   found = load.open(name)
   with contextlib.closing(found.reader):
     values = {
-      key: load.whole(found.reader, key).tobytes() for key in found.reader.specs
+      key: parameters.whole(found.reader, key).tobytes()
+      for key in found.reader.specs
     }
   tok = tokenizer.Tokenizer(load.need_tokenizer(found))
   values["tokenizer"] = str(tok.encode(TEXT)), tok.decode(tok.encode(TEXT))

@@ -30,6 +30,7 @@ from pg.weights import (
   load,
   npz,
   orbax,
+  parameters,
   resize,
   tensors,
   towers,
@@ -74,7 +75,7 @@ def read(name, **options):
   """Opens weights and reads all of them; returns both."""
   opened = load.open(name, **options)
   with contextlib.closing(opened.reader) as reader:
-    return opened, {k: load.whole(reader, k) for k in reader.specs}
+    return opened, {k: parameters.whole(reader, k) for k in reader.specs}
 
 
 def of_tower(flat, tower):
@@ -348,7 +349,7 @@ def test_parameters_for_decoding_are_read_as_decoding_wants_them(
   cfg = variants.from_config(
     dict(variant="nano", res=48, dtype=dtype), opened.cfg.llm.vocab_size
   )
-  got = load.unrolled(opened, cfg)
+  got = parameters.for_decoding(opened, cfg)
   nested = jax.tree.map(jnp.asarray, tree.unflatten(flat))
   want = loop.unroll(nested, dtype)
   assert jax.tree.structure(got) == jax.tree.structure(want)
@@ -479,7 +480,7 @@ def test_another_variant_is_refused_with_a_list(files):
   )
   for name in ("b.npz", "hf", "run"):
     with pytest.raises(ValueError, match="(?s)missing llm.*post_ffw_norm.*!"):
-      load.params(load.open(folder / name), cfg, abstract, None)
+      parameters.for_training(load.open(folder / name), cfg, abstract, None)
 
 
 def broken(folder, tmp_path, form, flat):
@@ -518,7 +519,7 @@ def test_a_value_that_is_no_number_is_an_error_wherever_it_is_read(
   said = f"{name}{layer}: 1 of .* inf or nan.*bfloat16"
   named = f"^{re.escape(str(path))}: "
   with pytest.raises(ValueError, match=named + said):
-    load.unrolled(load.open(path), NANO)
+    parameters.for_decoding(load.open(path), NANO)
   with pytest.raises(ValueError, match=said):
     convert.convert(path, tmp_path / "c.npz", "npz", check=True)
   assert not (tmp_path / "c.npz").exists()
@@ -529,7 +530,7 @@ def test_a_value_that_is_no_number_is_an_error_wherever_it_is_read(
   )
   said = f"{name}: a value is" if form == "run" else said
   with pytest.raises(ValueError, match=named + said):
-    load.params(load.open(path), NANO, abstract, None)
+    parameters.for_training(load.open(path), NANO, abstract, None)
 
 
 def test_the_largest_numbers_are_numbers():
