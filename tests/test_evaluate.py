@@ -274,7 +274,7 @@ def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
   monkeypatch.setattr(evaluate.experiment, "baseline", lambda _: None)
   monkeypatch.setattr(evaluate.state_lib, "abstract", mock.MagicMock())
   monkeypatch.setattr(evaluate, "see_as", lambda *_: None)
-  monkeypatch.setattr(load, "read", read)
+  monkeypatch.setattr(evaluate.parameters, "read", read)
   monkeypatch.setattr(evals_run, "evaluate", run)
   c = config()
   c.sharding = ()
