@@ -20,6 +20,7 @@ from pg.evals import interval, records, submit
 from pg.evals import metrics as metrics_lib
 from pg.evals.metrics import statistics
 from pg.learn import loss as loss_lib
+from pg.learn import parts
 from pg.models import paligemma
 
 
@@ -39,15 +40,19 @@ def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
 
 
 @functools.cache
-def _score(cfg):
-  """Compiles the mean -log p per target token of each row, f32[B]."""
+def _score(cfg, mesh, spec):
+  """Compiles the mean -log p per target token of each row, f32[B].
+
+  The vocabulary [V, D] lies as `spec` says, and stays there.
+  """
+  nll = functools.partial(loss_lib.row_nll, cap=cfg.llm.final_softcap)
+  nll = parts.on_own_rows(nll, mesh, spec, cfg.dtype)
 
   def score(params, batch):
     inputs, labels, mask = loss_lib.targets(batch)
     hidden = paligemma.PaliGemma(cfg).apply({"params": params}, **inputs)
     embedding = params["llm"]["embedder"]["input_embedding"]
-    cap = cfg.llm.final_softcap
-    return loss_lib.row_nll(hidden, embedding, labels, mask, cap)
+    return nll(hidden, embedding, labels, mask)
 
   return jax.jit(score)
 
@@ -177,10 +182,11 @@ def _none_usable(task):
 
 
 def _run_score(task, cfg, params, form, mesh, record):
-  nll = {}
+  nll, vocabulary = {}, params["llm"]["embedder"]["input_embedding"]
+  score = _score(cfg, mesh, vocabulary.sharding.spec)
   with jax.set_mesh(mesh):
     for rows, batch, _ in _batches(task, form, mesh, record):
-      values = _local(_score(cfg)(params, batch)).tolist()
+      values = _local(score(params, batch)).tolist()
       scored = rows["mask_loss"][:, 1:].any(axis=1)
       found = zip(rows["index"].tolist(), values, scored.tolist())
       nll |= {i: value if has else None for i, value, has in found if i >= 0}

@@ -146,6 +146,32 @@ def look_up(table, tokens):
   return x
 
 
+def on_own_rows(function, mesh, spec, dtype):
+  """Has each device compute with its rows and its part of a table.
+
+  Args:
+    function: from hidden states [B, ...], the table [V, D] and other rows
+      [B, ...] to [B, ...].
+    mesh: the mesh; where one device has the batch nothing changes.
+    spec: PartitionSpec of the table.
+    dtype: str, the compute dtype.
+  """
+  if not _splits_batch(mesh):
+    return function
+  axes, rows = _axes(spec, 2), PartitionSpec(sharding.BATCH)
+
+  def each(hidden, table, *others):
+    return function(hidden, Part(table, axes, dtype, "float32"), *others)
+
+  return jax.shard_map(
+    each,
+    in_specs=(rows, _place(axes), rows, rows),
+    out_specs=rows,
+    axis_names=set(sharding.BATCH),
+    check_vma=False,
+  )
+
+
 def specs(cfg, mesh, rules):
   """Returns {name: PartitionSpec}; None where a single device has the batch.
 
@@ -154,7 +180,7 @@ def specs(cfg, mesh, rules):
     mesh: the mesh.
     rules: pairs of a regex and a strategy, see pg/sharding.py.
   """
-  if all(mesh.shape[axis] == 1 for axis in sharding.BATCH):
+  if not _splits_batch(mesh):
     return None
   return {
     name: sharding.spec(name, x.shape, mesh, rules)
@@ -206,9 +232,7 @@ def on_each_device(value_and_grad, specs, is_frozen):
     return jax.lax.psum(loss, sharding.BATCH), tree.map_named(total, grads)
 
   def run(params, rows):
-    place = lambda name, x: PartitionSpec(
-      *(axes or None for axes in of_batch(_axes(specs[name], x.ndim)))
-    )
+    place = lambda name, x: _place(_axes(specs[name], x.ndim))
     places = tree.map_named(place, params)
     loss, grads = jax.shard_map(
       each,
@@ -221,6 +245,15 @@ def on_each_device(value_and_grad, specs, is_frozen):
     return loss, tree.map_named(lambda name, g: keep(g, specs[name]), grads)
 
   return run
+
+
+def _splits_batch(mesh):
+  return any(mesh.shape[axis] > 1 for axis in sharding.BATCH)
+
+
+def _place(axes):
+  """Returns the PartitionSpec of an array whose dimensions have these axes."""
+  return PartitionSpec(*(x or None for x in of_batch(axes)))
 
 
 def _axes(spec, ndim):

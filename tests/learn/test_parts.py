@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from pg import sharding, train
 from pg.learn import loss as loss_lib
 from pg.learn import optim, parts
 from pg.learn import state as state_lib
+from pg.plan import hlo
 from tests.support import toy
 
 B, L, D, V = 8, 11, 16, 24
@@ -69,6 +70,33 @@ def test_a_vocabulary_in_parts_has_the_loss_and_gradients_of_the_whole(place):
     jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True
   ):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_rows_are_scored_without_moving_the_vocabulary_each_time(place):
+  draw = np.random.default_rng(0)
+  normal = lambda *shape: draw.normal(size=shape).astype(np.float32)
+  hidden, table = normal(B, 20, D), normal(1024, D)
+  labels, mask = draw.integers(0, 1024, (B, 20)), np.ones((B, 20), bool)
+  mask[3], mask[4, 2:] = False, False
+  rows = hidden, table, labels, mask
+  nll = functools.partial(loss_lib.row_nll, cap=3.0)
+  mesh = sharding.make_mesh(dict(fsdp=8))
+  score = jax.jit(
+    parts.on_own_rows(nll, mesh, PartitionSpec(*place), "float32"),
+    in_shardings=[
+      NamedSharding(mesh, PartitionSpec(*axes))
+      for axes in ((sharding.BATCH,), place, *[(sharding.BATCH,)] * 2)
+    ],
+  )
+  with jax.set_mesh(mesh):
+    program = score.lower(*rows).compile()
+    np.testing.assert_allclose(program(*rows), nll(*rows), rtol=1e-5)
+  module = hlo.parse(program.as_text())
+  moved = lambda num_chunks: sum(
+    size for _, size in hlo.collectives(module, num_chunks).values()
+  )
+  assert moved(2) - moved(1) < table.nbytes / 4
 
 
 @pytest.mark.parametrize("grad_dtype", ("float32", "bfloat16"))
