@@ -22,18 +22,15 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pg import chips, command, config, progress, sharding, table, train
+from pg import command, config, progress, sharding, train
 from pg.codecs import tokenizer
 from pg.data import options as options_lib
 from pg.data import pipeline
 from pg.decode import loop
 from pg.learn import optim
 from pg.learn import state as state_lib
-from pg.models import layers, paligemma, variants
-from pg.plan import hlo, needs, target
-
-# From the one that computes nothing twice to the one that keeps least.
-POLICIES = tuple(reversed(layers.POLICIES))
+from pg.models import paligemma, variants
+from pg.plan import changes, hlo, needs, target, text
 
 
 class Plan(NamedTuple):
@@ -182,217 +179,16 @@ def figures(c, on, plan, args):
   return found
 
 
-def show(found, args):
-  """Prints the figures of a plan."""
-  size = lambda name: readable(found[name])
-  devices = f"{found['chips']} x {found['kind']}"
-  print(f"{found['config']} on {found['on']}: {devices}")
-  if found["described"]:
-    print(f"(not a real one: as described by {found['described']})")
-  print(
-    f"{found['num_parameters'] / 1e6:,.1f} M parameters, {found['dtype']},"
-    f" remat {found['remat']}, batch {found['batch_size']}"
-  )
-  names = ["parameters", "optimizer", "activations", "peak"]
-  lines = [[name, size(name)] for name in names if name in found]
-  print("\nmemory of each device")
-  show_table([*lines, ["it has", size("has")]])
-  names = ", ".join(found["replicated_names"])
-  print(
-    f"whole on each: {size('replicated')} of parameters,"
-    f" {found['replicated_share']:.1%} of its state{': ' * bool(names)}{names}"
-  )
-  if not found["fits"]:
-    print(f"it does not fit. {found.get('failed', '')}".rstrip())
-    return
-  print(f"it fits, and takes {found['peak'] / found['has']:.0%}")
-  if "tokens_per_second" in found:
-    show_token(found)
-  elif "seconds" in found:
-    show_speed(found, args)
-
-
-def readable(size):
-  """Returns bytes as text."""
-  return (
-    f"{size / chips.GIB:.2f} GiB"
-    if size > chips.GIB
-    else f"{size / 2**20:.1f} MiB"
-  )
-
-
-def show_table(lines):
-  print("\n".join(f"  {x}" for x in table.lines(lines, words=[0])))
-
-
-def show_token(found):
-  """Prints what a token of all answers of a batch takes."""
-  print("\na token of each answer")
-  show_moved(found)
-  print(f"copied: {', '.join(found['copies']) or 'nothing of 1 MiB or more'}")
-  print(
-    f"{found['memory'] * 1e3:.2f} ms at the memory's bandwidth,"
-    f" {found['links'] * 1e3:.2f} at the links':"
-    f" {found['tokens_per_second']:.0f} tokens/s at most"
-  )
-
-
-def show_moved(found):
-  lines = [
-    [kind, f"{number} times", f"{readable(size)} a device"]
-    for kind, (number, size) in sorted(found["collectives"].items())
-  ]
-  show_table([*lines, ["reads", "", f"{readable(found['read'])} a device"]])
-
-
-def show_speed(found, args):
-  """Prints what a step does, and how fast it can be."""
-  once, again = found["flops"] / 1e12, found["repeated"] / 1e12
-  print(f"\na step: {once:.3g} TFLOP an example, {again:.3g} again in remat")
-  show_moved(found)
-  lines = [
-    [f"products at {args.efficiency:.0%} of the peak", found["products"]],
-    ["memory at its bandwidth", found["memory"]],
-    ["links at theirs", found["links"]],
-  ]
-  print("which takes, each alone, at least")
-  show_table([[name, f"{seconds:.3f} s"] for name, seconds in lines])
-  rate = found["examples_per_second"]
-  print(
-    f"{found['seconds']:.3f} s a step if the rest goes on meanwhile:"
-    f" {rate:.1f} examples/s, {rate / found['chips']:.2f} a chip"
-  )
-  if "hours" in found:
-    print(
-      f"the run: {found['steps']:,} steps, {found['hours']:.1f} hours,"
-      f" {found['chip_hours']:.0f} chip-hours, without evaluation"
-    )
-  else:
-    print("the run: its data are not here; say --num-examples of an epoch")
-
-
-def changed(c, **values):
-  """Returns a config with other values; `remat` is the model's."""
-  c = c.copy_and_resolve_references()
-  with c.unlocked():
-    if "remat" in values:
-      c.model.remat = values.pop("remat")
-    c.update(values)
-  return c
-
-
 def attempt(c, on, args):
   """Returns the figures of a step of training, and says them in a line."""
   found = figures(c, on, compile_training(c, on, args.num_examples), args)
-  peak = readable(found["peak"]) if "peak" in found else "more than there is"
+  peak = (
+    text.readable(found["peak"]) if "peak" in found else "more than there is"
+  )
   progress.say(
     f"{on.name}, remat {found['remat']}, batch {found['batch_size']}: {peak}"
     f"{'' if found['fits'] else ', does not fit'}"
   )
-  return found
-
-
-def largest(c, on, args):
-  """Returns the figures of the largest batch that fits; None if none does.
-
-  Batches are that of the config times or divided by powers of 2.
-  """
-  best, size = None, c.batch_size
-  found = attempt(c, on, args)
-  while found["fits"]:
-    best, size = found, size * 2
-    found = attempt(changed(c, batch_size=size), on, args)
-  while not best and not size % 2:
-    size //= 2
-    try:
-      found = attempt(changed(c, batch_size=size), on, args)
-    except ValueError:  # fewer than there are devices
-      return None
-    best = found if found["fits"] else None
-  return best
-
-
-def search(c, on, args):
-  """Prints the largest batch that fits with each remat policy."""
-  found = [largest(changed(c, remat=x), on, args) for x in POLICIES]
-  found = [x for x in found if x]
-  if not found:
-    print(f"nothing fits {on.name}")
-    return
-  rate = "examples_per_second"
-  found.sort(key=lambda x: -x.get(rate, 0))
-  show_table(
-    [
-      [
-        f"--config.model.remat={x['remat']}",
-        f"--config.batch_size={x['batch_size']}",
-        readable(x["peak"]),
-        f"{x.get(rate, 0):.1f} examples/s",
-      ]
-      for x in found
-    ]
-  )
-
-
-def advice(c, on, args):
-  """Prints up to three changes with which it fits, the cheapest first.
-
-  First come those that leave the numbers of the run as they are.
-  """
-  print("it would fit, the cheapest change first:")
-  num = 0
-  for family in changes(c, on):
-    for text, other, name in family:
-      try:
-        found = attempt(other, target.find(name), args)
-      except ValueError:  # a batch that the chips do not divide, or no such
-        continue
-      if found["fits"]:
-        num += 1
-        rate = found.get("examples_per_second", 0) / found["chips"]
-        print(
-          f"  {text}: {readable(found['peak'])}, {rate:.2f} examples/s a chip"
-        )
-        break
-    if num == 3:
-      return
-  if not num:
-    print("  nothing that was tried")
-
-
-def changes(c, on):
-  """Returns lists of (what to write, the config then, name of the Target)."""
-
-  def written(key, values):
-    return [
-      (f"--config.{key}={x}", changed(c, **{key.split(".")[-1]: x}), on.name)
-      for x in values
-    ]
-
-  remat = POLICIES[POLICIES.index(c.model.remat) + 1 :]
-  parts = [n * c.num_microbatches for n in (2, 4, 8)]
-  halves = [c.batch_size // n for n in (2, 4, 8, 16) if not c.batch_size % n]
-  return [
-    written("model.remat", remat),
-    written("num_microbatches", parts),
-    [(f"--on {x}", c, x) for x in larger(on.name)],
-    written("moment_dtype", ["bfloat16"]),
-    written("batch_size", halves),
-    written("schedule", [(("img/.*", None), *c.schedule)]),
-  ]
-
-
-def larger(name):
-  """Returns names of two and of four times as many chips, if there are."""
-  kind, _, size = name.partition(":")
-  found = []
-  while len(found) < 2 and size:
-    sides = sorted(map(int, size.split("x")))
-    sides = sorted([2 * sides[0], *sides[1:]])
-    if sides[-1] > (8 if len(sides) == 1 else 16):
-      break
-    size = "x".join(map(str, sides))
-    found.append(f"{kind}:{size}")
   return found
 
 
@@ -402,9 +198,10 @@ def main(args):
   if args.search and args.decode:
     raise ValueError("--search is of training: without --decode")
   on = target.find(args.on)
+  tried = functools.partial(attempt, args=args)
   progress.say(f"compiling for {on.name}")
   if args.search:
-    return search(c, on, args)
+    return changes.search(c, on, tried)
   if args.decode:
     plan = compile_decoding(c, on)
   else:
@@ -413,9 +210,9 @@ def main(args):
   if args.json:
     print(json.dumps(found))
     return
-  show(found, args)
+  text.show(found, args)
   if not found["fits"] and not args.decode:
-    advice(c, on, args)
+    changes.advice(c, on, tried)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 from types import SimpleNamespace
 
 import jax
@@ -12,7 +11,7 @@ import pytest
 from pg import chips, config, fit
 from pg.codecs import tokenizer
 from pg.data import prefix_lm
-from pg.plan import needs, target
+from pg.plan import needs, target, text
 from tests.support import paths, tiny
 
 NAMES = dict(config_file="nano.py", num_examples=640, efficiency=0.5)
@@ -88,9 +87,9 @@ def test_a_smaller_device_does_not_hold_it(monkeypatch, capsys):
   monkeypatch.setattr(needs, "memory", lambda on: found["peak"] - 1)
   small = fit.figures(c, here(), plan, ARGS)
   assert not small["fits"]
-  fit.show(small, ARGS)
+  text.show(small, ARGS)
   assert "it does not fit" in capsys.readouterr().out
-  fit.show(found, ARGS)
+  text.show(found, ARGS)
   out = capsys.readouterr().out
   assert "it fits" in out and "examples/s" in out and "chip-hours" in out
   assert json.loads(json.dumps(found)) is not None
@@ -127,7 +126,7 @@ def test_answers_are_planned_with_the_weights_that_evaluation_has(capsys):
   assert found["read"] > weights
   assert found["memory"] == found["read"] / 1e11
   assert found["tokens_per_second"] == 16 / found["seconds"]
-  fit.show(found, args)
+  text.show(found, args)
   assert "tokens/s at most" in capsys.readouterr().out
 
 
@@ -146,100 +145,3 @@ def test_steps_are_unknown_where_the_data_are_not_here():
   with c.unlocked():
     c.total = 7
   assert fit.num_steps(c) == 7
-
-
-# Bytes an example.
-KEPT = dict(everything=40, dots=20, ffw=16, attn_out=8, nothing=5)
-
-
-def attempts(limit, tried):
-  """Returns a stand-in for `fit.attempt`, by memory that a batch takes."""
-
-  def attempt(c, on, args):
-    frozen = any(kind is None for _, kind in c.schedule)
-    held = KEPT[c.model.remat] * c.batch_size * (0.5 if frozen else 1)
-    held /= 1 if c.num_microbatches == 1 else 1.5
-    chips = math.prod(map(int, on.name.partition(":")[2].split("x")))
-    peak = held / chips
-    tried.append((on.name, c.model.remat, c.batch_size))
-    found = dict(peak=peak, fits=peak <= limit, chips=chips)
-    found |= dict(remat=c.model.remat, batch_size=c.batch_size)
-    return found | dict(examples_per_second=100 / KEPT[c.model.remat])
-
-  return attempt
-
-
-@pytest.mark.parametrize("batch_size", [8, 64, 1024])
-def test_a_search_finds_the_largest_batch_of_each_policy(
-  monkeypatch, capsys, batch_size
-):
-  monkeypatch.setattr(fit, "attempt", attempts(1280, []))
-  fit.search(nano(batch_size=batch_size), SimpleNamespace(name="l4:1"), ARGS)
-  lines = capsys.readouterr().out.splitlines()
-  found = [[w.split("=")[-1] for w in line.split()[:2]] for line in lines]
-  assert found == [
-    ["nothing", "256"],
-    ["attn_out", "128"],
-    ["ffw", "64"],
-    ["dots", "64"],
-    ["everything", "32"],
-  ]
-
-
-def test_what_does_not_fit_at_all_is_said(monkeypatch, capsys):
-  monkeypatch.setattr(fit, "attempt", attempts(4, []))
-  fit.search(nano(batch_size=16), SimpleNamespace(name="l4:1"), ARGS)
-  assert capsys.readouterr().out == "nothing fits l4:1\n"
-
-
-@pytest.mark.parametrize(
-  "limit, want",
-  [
-    # 16 examples of 40 bytes on 4 chips take 160.
-    (110, ["remat=dots", "num_microbatches=2", "--on v5e:2x4"]),
-    (90, ["remat=dots", "--on v5e:2x4", "batch_size=8"]),
-    (41, ["remat=attn_out", "--on v5e:4x4", "batch_size=4"]),
-    (11, ["batch_size=1"]),
-    (5, []),
-  ],
-)
-def test_advice_is_the_least_change_of_each_kind(
-  monkeypatch, capsys, limit, want
-):
-  tried = []
-  monkeypatch.setattr(fit, "attempt", attempts(limit, tried))
-  monkeypatch.setattr(target, "find", lambda name: SimpleNamespace(name=name))
-  c = nano(batch_size=16)
-  c.model.remat = "everything"
-  fit.advice(c, SimpleNamespace(name="v5e:2x2"), ARGS)
-  lines = capsys.readouterr().out.splitlines()[1:]
-  assert len(lines) == max(1, len(want))
-  for line, text in zip(lines, want):
-    assert text in line and "examples/s a chip" in line
-  if not want:
-    assert "nothing that was tried" in lines[0]
-  assert tried[0] == ("v5e:2x2", "dots", 16)
-
-
-def test_any_remat_policy_is_advised_from():
-  c = nano()
-  for policy in KEPT:
-    c.model.remat = policy
-    first, *_ = fit.changes(c, SimpleNamespace(name="l4:1"))
-    tried = [other.model.remat for _, other, _ in first]
-    assert [policy, *tried] == list(KEPT)[-len(tried) - 1 :]
-
-
-@pytest.mark.parametrize(
-  "name, want",
-  [
-    ("v5e:8x8", ["v5e:8x16", "v5e:16x16"]),
-    ("v5e:16x16", []),
-    ("v4:2x2x4", ["v4:2x4x4", "v4:4x4x4"]),
-    ("h200:4", ["h200:8"]),
-    ("t4", []),
-    ("here", []),
-  ],
-)
-def test_there_are_larger_ones(name, want):
-  assert fit.larger(name) == want
