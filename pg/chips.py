@@ -1,6 +1,7 @@
 """TPUs and GPUs by name: what one has and can do, each from a public source.
 
-Peaks are of dense bfloat16 products (float16 on a T4, which has no bfloat16).
+Peaks are of dense bfloat16 products; of a T4, which multiplies none, of float32
+ones, by which it computes them.
 """
 
 from typing import NamedTuple
@@ -55,7 +56,7 @@ CHIPS = {
     "NVIDIA L4", "gpu", 23034 * 2**20, 121e12, 300e9, 32e9, f"{_NVIDIA}l4/"
   ),
   "t4": Chip(
-    "Tesla T4", "gpu", 15360 * 2**20, 65e12, 320e9, 16e9, f"{_NVIDIA}tesla-t4/"
+    "Tesla T4", "gpu", 15360 * 2**20, 8.1e12, 320e9, 16e9, f"{_NVIDIA}tesla-t4/"
   ),
 }
 

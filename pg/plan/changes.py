@@ -4,6 +4,8 @@ Everything is tried by `attempt`, a function from a config and a Target to the
 figures of a step of training.
 """
 
+import shlex
+
 from pg.models import layers
 from pg.plan import target, text
 
@@ -43,8 +45,12 @@ def largest(c, on, attempt):
 
 def search(c, on, attempt):
   """Prints the largest batch that fits with each remat policy."""
-  found = [largest(changed(c, remat=x), on, attempt) for x in POLICIES]
-  found = [x for x in found if x]
+  found, size = [], c.batch_size
+  for policy in POLICIES:  # which fit no less than the one before
+    tried = changed(c, remat=policy, batch_size=size)
+    if best := largest(tried, on, attempt):
+      found.append(best)
+      size = best["batch_size"]
   if not found:
     print(f"nothing fits {on.name}")
     return
@@ -93,7 +99,11 @@ def changes(c, on):
 
   def written(key, values):
     return [
-      (f"--config.{key}={x}", changed(c, **{key.split(".")[-1]: x}), on.name)
+      (
+        shlex.quote(f"--config.{key}={x}"),
+        changed(c, **{key.split(".")[-1]: x}),
+        on.name,
+      )
       for x in values
     ]
 

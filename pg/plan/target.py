@@ -82,15 +82,17 @@ def find(name):
   # A program for other chips would be kept and never found again.
   jax.config.update("jax_enable_compilation_cache", False)
   if chip.platform == "gpu":
+    size = size or "1"
     devices, source = _gpus(kind, chip, size), _GPUS[kind][-1]
-    return Target(name, devices, chip, _GPU_OPTIONS, source)
-  return Target(name, _tpus(kind, size), chip, {})
-
-
-def _tpus(kind, size):
+    return Target(f"{kind}:{size}", devices, chip, _GPU_OPTIONS, source)
   example = "16x16" if kind in ("v5e", "v6e") else "4x4x4"
+  size = size or re.sub(r"\d+", "1", example)
+  devices = _tpus(kind, size, example)
+  return Target(f"{kind}:{size}", devices, chip, {})
+
+
+def _tpus(kind, size, example):
   num = 1 + example.count("x")
-  size = size or "x".join("1" * num)
   if not re.fullmatch("x".join([r"\d+"] * num), size):
     raise ValueError(
       f"{kind}:{size}: wanted a topology such as {kind}:{example}"
@@ -138,14 +140,15 @@ _GPU_OPTIONS = {
 
 
 def _gpus(kind, chip, size):
-  size = size or "1"
   if not size.isdigit() or not int(size):
     raise ValueError(f"{kind}:{size}: wanted a number of GPUs such as {kind}:8")
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
   # JAX asks GPUs of this process, of which there are none, what they can do,
   # and nothing public tells it.
-  able = ".".join(map(str, _GPUS[kind][0]))
-  cudnn.check_compute_capability = lambda least: able >= least
+  able = _GPUS[kind][0]
+  cudnn.check_compute_capability = lambda least: (
+    able >= tuple(map(int, least.split(".")))
+  )
   try:
     found = topologies.get_topology_desc(
       platform="cuda",

@@ -1,7 +1,10 @@
 """What a plan may be made for, and what is said where it cannot be."""
 
+from types import SimpleNamespace
+
 import jax
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.experimental import topologies
 
 from pg import chips
@@ -13,6 +16,16 @@ def untouched(monkeypatch):
   """Keeps what `find` tells JAX and libtpu from other tests."""
   monkeypatch.setattr(jax.config, "update", lambda *a: None)
   monkeypatch.setattr(target.os, "environ", dict(target.os.environ))
+  check = cudnn.check_compute_capability
+  monkeypatch.setattr(cudnn, "check_compute_capability", check)
+
+
+@pytest.fixture
+def compilers(monkeypatch):
+  """Has a compiler for everything, and a device."""
+  found = SimpleNamespace(devices=[SimpleNamespace(platform="any")])
+  monkeypatch.setattr(topologies, "get_topology_desc", lambda **kwargs: found)
+  monkeypatch.setattr(target, "_libtpu", lambda: "libtpu.so")
 
 
 def test_without_a_name_it_is_this_machine():
@@ -84,3 +97,26 @@ def test_topologies_are_asked_for_as_their_makers_name_them(
     text = asked["target_config"]
     assert f"device_memory_size: {int(chips.CHIPS[kind].memory)}\n" in text
     assert target._GPUS[kind][-1]
+
+
+@pytest.mark.parametrize(
+  "name, able", [("t4", "7.5"), ("l4:8", "8.9"), ("h100", "9.0")]
+)
+def test_kernels_are_those_that_the_gpu_can_run(compilers, name, able):
+  target.find(name)
+  steps = ["7.0", "7.5", "8.0", "8.9", "9.0", "10.0", "12.1"]
+  can = [least for least in steps if cudnn.check_compute_capability(least)]
+  assert can == steps[: steps.index(able) + 1]
+
+
+@pytest.mark.parametrize(
+  "name, want",
+  [
+    ("t4", "t4:1"),
+    ("v5e", "v5e:1x1"),
+    ("v4", "v4:1x1x1"),
+    ("a100:4", "a100:4"),
+  ],
+)
+def test_without_a_size_it_is_one_chip(compilers, name, want):
+  assert target.find(name).name == want
