@@ -1,8 +1,9 @@
 """What a plan is made for: chips of a TPU or GPUs, without having them.
 
-v5e:16x16   a TPU v5e of 256 chips; v4, v5p and v6e likewise ("v5p:4x4x4")
-h200:8      eight GPUs of one machine; h100, a100, l4 and t4 likewise
-here        this machine
+v5e:16x16     a TPU v5e of 256 chips; v4, v5p and v6e likewise ("v5p:4x4x4")
+2xv5e:16x16   two of them, slices of a job, with a network between
+h200:8        eight GPUs of one machine; h100, a100, l4 and t4 likewise
+here          this machine
 """
 
 import importlib.util
@@ -75,23 +76,28 @@ def find(name):
   if name in (HERE, "this machine"):
     devices = jax.devices()
     return Target(HERE, devices, chips.of_kind(devices[0].device_kind), {})
-  kind, _, size = name.partition(":")
+  number, kind, size = re.fullmatch(
+    r"(?:([1-9]\d*)x)?([^:]*):?(.*)", name
+  ).groups()
   chip = config.lookup(chips.CHIPS, kind, "chip")
   # No device of this machine is asked, and none is taken from who uses it.
   jax.config.update("jax_platforms", "cpu")
   # A program for other chips would be kept and never found again.
   jax.config.update("jax_enable_compilation_cache", False)
   if chip.platform == "gpu":
+    if number:
+      raise ValueError(f"{name}: only TPUs come in slices; wanted {kind}:8")
     size = size or "1"
     devices, source = _gpus(kind, chip, size), _GPUS[kind][-1]
     return Target(f"{kind}:{size}", devices, chip, _GPU_OPTIONS, source)
   example = "16x16" if kind in ("v5e", "v6e") else "4x4x4"
   size = size or re.sub(r"\d+", "1", example)
-  devices = _tpus(kind, size, example)
-  return Target(f"{kind}:{size}", devices, chip, {})
+  devices = _tpus(kind, size, example, int(number or 1))
+  slices = f"{number}x" if number else ""
+  return Target(f"{slices}{kind}:{size}", devices, chip, {})
 
 
-def _tpus(kind, size, example):
+def _tpus(kind, size, example, num_slices):
   num = 1 + example.count("x")
   if not re.fullmatch("x".join([r"\d+"] * num), size):
     raise ValueError(
@@ -108,7 +114,9 @@ def _tpus(kind, size, example):
     TPU_MIN_LOG_LEVEL="3",
     ALLOW_MULTIPLE_LIBTPU_LOAD="1",
   )
-  more = dict(chip_config_name="megacore") if kind == "v4" else {}
+  more = dict(num_slices=num_slices) if num_slices != 1 else {}
+  if kind == "v4":
+    more["chip_config_name"] = "megacore"
   if math.prod(map(int, size.split("x"))) == 1:
     more["chips_per_host_bounds"] = (1,) * 3
   try:

@@ -44,6 +44,8 @@ def test_without_a_name_it_is_this_machine():
     ("v4:16x16", "wanted a topology such as v4:4x4x4"),
     ("h200:0", "wanted a number of GPUs such as h200:8"),
     ("l4:2x2", "wanted a number of GPUs such as l4:8"),
+    ("2xl4:8", "only TPUs come in slices; wanted l4:8"),
+    ("0xv5e:4x4", 'unknown chip "0xv5e"; did you mean "v5e"'),
   ],
 )
 def test_a_name_that_is_none_is_answered_with_one_that_is(name, error):
@@ -74,6 +76,7 @@ def test_a_topology_that_is_none_is_said(monkeypatch):
   [
     ("v5e", {"chips_per_host_bounds": (1, 1, 1), "topology_name": "v5e:1x1"}),
     ("v4:2x2x2", {"chip_config_name": "megacore"}),
+    ("2xv6e:4x4", {"num_slices": 2, "topology_name": "v6e:4x4"}),
     ("a100:4", {"platform": "cuda", "topology": "1x4x1"}),
     ("t4", {"topology": "1x1x1"}),
   ],
@@ -92,7 +95,7 @@ def test_topologies_are_asked_for_as_their_makers_name_them(
   with pytest.raises(ValueError):
     target.find(name)
   assert {k: asked[k] for k in options} == options
-  kind = name.partition(":")[0]
+  kind = name.removeprefix("2x").partition(":")[0]
   if chips.CHIPS[kind].platform == "gpu":
     text = asked["target_config"]
     assert f"device_memory_size: {int(chips.CHIPS[kind].memory)}\n" in text
@@ -116,6 +119,7 @@ def test_kernels_are_those_that_the_gpu_can_run(compilers, name, able):
     ("v5e", "v5e:1x1"),
     ("v4", "v4:1x1x1"),
     ("a100:4", "a100:4"),
+    ("2xv5p", "2xv5p:1x1x1"),
   ],
 )
 def test_without_a_size_it_is_one_chip(compilers, name, want):
