@@ -5,11 +5,13 @@
 
 Plans every row that docs/fit.jsonl does not have yet, one at a time, with the
 given Python (libtpu and JAX for CUDA may be in different ones), and writes the
-page anew after each: the same command goes on after a stop. To plan a row again
-remove its line.
+page anew after each: the same command goes on after a stop, or after an error,
+which keeps no other row from being planned. To plan a row again remove its
+line.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import subprocess
@@ -30,7 +32,10 @@ MARK = "<!-- The table is written by scripts/fit_table.py. -->\n"
 
 
 def plan(python, on, res, num_chips):
-  """Returns the figures of a row, by `pg.fit` in a process of its own."""
+  """Returns the figures of a row, by `pg.fit` in a process of its own.
+
+  None: it ended with an error, which it has printed.
+  """
   words = [
     *(python, "-m", "pg.fit", "--json", "--on", on),
     *("--config", CONFIG.format(res)),
@@ -38,9 +43,7 @@ def plan(python, on, res, num_chips):
   ]
   done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
   if done.returncode:
-    sys.exit(
-      f"error: {' '.join(words)} ended with {done.returncode}, see above"
-    )
+    return None
   return dict(json.loads(done.stdout), res=res)
 
 
@@ -97,13 +100,18 @@ def main():
   parser.add_argument("--python", default=sys.executable, help="that plans")
   parser.add_argument("--on", nargs="+", default=ONS, help="chips")
   args = parser.parse_args()
-  for on in args.on:
-    for res in EACH:
-      if (on, res) not in read():
-        found = plan(args.python, on, res, size(on))
-        atomic.append(ROWS, json.dumps(found).encode() + b"\n")
-        write()
+  failed = []
+  for on, res in itertools.product(args.on, EACH):
+    if (on, res) in read():
+      continue
+    if found := plan(args.python, on, res, size(on)):
+      atomic.append(ROWS, json.dumps(found).encode() + b"\n")
+      write()
+    else:
+      failed.append(f"{on} at {res} px")
   write()
+  if failed:
+    sys.exit(f"error: not planned, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,19 @@ def test_rows_are_planned_once_and_kept(page, monkeypatch):
   assert row in text.splitlines()
 
 
+def test_an_error_keeps_no_other_row_from_being_planned(page, monkeypatch):
+  def plan(python, on, res, num_chips):
+    return None if res == 448 else dict(FOUND, on=on, res=res)
+
+  monkeypatch.setattr(fit_table, "plan", plan)
+  monkeypatch.setattr("sys.argv", ["fit_table", "--on", "l4:8", "t4:8"])
+  with pytest.raises(SystemExit, match="l4:8 at 448 px, t4:8 at 448 px"):
+    fit_table.main()
+  assert fit_table.read().keys() == {
+    (on, res) for on in ("l4:8", "t4:8") for res in (224, 896)
+  }
+
+
 def test_what_does_not_fit_is_in_the_table():
   key = ("t4:8", 224)
   refused = {k: x for k, x in FOUND.items() if k != "peak"} | {"fits": False}
