@@ -3,6 +3,7 @@
 import pytest
 
 from pg import experiment
+from pg.models import flops
 from tests.support import tiny
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -38,3 +39,13 @@ def test_a_text_len_that_leaves_no_target_is_refused(tmp_path):
   message = "rows tried has a target left: their prompts fill all of text_len"
   with pytest.raises(ValueError, match=message):
     experiment.check_data(experiment.open(c), str(tmp_path))
+
+
+def test_operations_of_a_step_are_those_of_what_is_trained():
+  c = tiny.nano(evals={})
+  run = experiment.open(c)
+  forward = flops.per_example(run.cfg, c.text_len, num_images=c.num_images)
+  assert run.flops == 3 * forward.total
+  c.schedule = (("img/.*", None), *c.schedule)
+  tower = forward.image + forward.image_attention
+  assert experiment.open(c).flops == run.flops - 2 * tower
