@@ -21,6 +21,7 @@ import numpy as np
 
 from pg import atomic, command, config, limits, pp, progress
 from pg.codecs import tokenizer
+from pg.data import mixture as mixture_lib
 from pg.data import options, pipeline, prefix_lm, stream
 from pg.data.formats import checks
 from pg.evals import metrics as metrics_lib
@@ -162,7 +163,7 @@ def evaluation_datasets(tasks, text_len):
 def rows_of_run(c, data):
   """Returns how many rows of each dataset the run reads, repeats included."""
   steps = config.steps(c.total, c.batch_size, pipeline.num_examples(data))
-  mixture = stream.Mixture([d.weight for d in data])
+  mixture = mixture_lib.Mixture([d.weight for d in data])
   return mixture.counts(steps * c.batch_size)
 
 

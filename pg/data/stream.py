@@ -12,9 +12,7 @@ dataset for a skipped one, and under the policy `skip` for a bad one, so that
 the mixture's weights stay exact; evaluation leaves it out.
 """
 
-import fractions
 import functools
-import math
 import sys
 from concurrent import futures
 
@@ -25,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from pg import limits, pp, sharding, stop
 from pg.data import bad as bad_lib
-from pg.data import cache, prefix_lm
+from pg.data import cache, mixture, prefix_lm
 from pg.data import options as options_lib
 from pg.data import source as source_lib
 from pg.pp import image
@@ -33,8 +31,6 @@ from pg.pp import image
 # Rows of one dataset that are tried for one position of the stream.
 MAX_TRIES = 10_000
 DEFAULT = options_lib.Options()
-ROUNDS = 6  # of the Feistel network
-_64 = 2**64 - 1
 
 
 def read(dataset, i, turn, make):
@@ -86,86 +82,6 @@ def first_usable(dataset, visits, make, skip_bad):
   return None, None, bad
 
 
-class Mixture:
-  """Shares a stream of positions out to datasets, exactly by their weights.
-
-  After k positions a dataset of weight w among weights that sum to W has had
-  k * w / W of them, up to fewer than one for each dataset of the mixture;
-  where all of these are whole numbers, it has had exactly as many.
-  """
-
-  def __init__(self, weights):
-    """Takes positive numbers; 0.35 means 35/100, not its nearest double."""
-    exact = [fractions.Fraction(str(w)) for w in weights]
-    unit = math.lcm(*(w.denominator for w in exact))
-    self._shares = [int(w * unit) for w in exact]
-
-  def __getitem__(self, k):
-    """Returns the dataset's number at position k, and how many it had before.
-
-    The first dataset gets its share of all positions, the second one of those
-    that are left, and so on.
-    """
-    here, behind, left = k, k + 1, sum(self._shares)
-    for number, share in enumerate(self._shares):
-      before, after = -(-here * share // left), -(-behind * share // left)
-      if after > before:
-        return number, before
-      here, behind, left = here - before, behind - after, left - share
-    raise AssertionError("the last dataset takes all that is left")
-
-  def counts(self, k):
-    """Returns how many of the first k positions each dataset has."""
-    left, counts = sum(self._shares), []
-    for share in self._shares:
-      counts.append(-(-k * share // left))
-      k, left = k - counts[-1], left - share
-    return counts
-
-
-def shuffled(place, n, *key):
-  """Returns place's row in the order of n rows that a key draws.
-
-  A permutation without a table, so that millions of rows cost nothing: a
-  Feistel network over the next power of four, walked until it lands inside.
-
-  Args:
-    place, n: int, 0 <= place < n.
-    *key: ints.
-  """
-  seed = 0
-  for part in key:
-    seed = _mix(seed ^ part)
-  half = max(1, (n - 1).bit_length() + 1 >> 1)
-  mask = (1 << half) - 1
-  while True:
-    left, right = place >> half, place & mask
-    for turn in range(ROUNDS):
-      left, right = right, left ^ _mix(seed + turn ^ right << 8) & mask
-    place = left << half | right
-    if place < n:
-      return place
-
-
-def _mix(x):
-  """Scatters 64 bits; the step of SplitMix64 (Steele et al., OOPSLA 2014)."""
-  x = x + 0x9E3779B97F4A7C15 & _64
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _64
-  x = (x ^ x >> 27) * 0x94D049BB133111EB & _64
-  return x ^ x >> 31
-
-
-def stride(n):
-  """Returns the step that leads through all of n places, each far on.
-
-  Who finds a place unusable looks this much further on, again and again: it
-  meets every place once, and none that a neighbour is just using.
-  """
-  return next(
-    s for s in range(max(1, round(0.618 * n)), n + 1) if math.gcd(s, n) == 1
-  )
-
-
 class Stream:
   """The endless stream of training over all hosts: position -> item."""
 
@@ -180,8 +96,8 @@ class Stream:
     """
     self._data, self._make, self._seed = data, make, seed
     self._skip_bad = skip_bad
-    self._mixture = Mixture([d.weight for d in data])
-    self._strides = [stride(len(d.source)) for d in data]
+    self._mixture = mixture.Mixture([d.weight for d in data])
+    self._strides = [mixture.stride(len(d.source)) for d in data]
 
   def __getitem__(self, position):
     """Reads the item at a position.
@@ -216,7 +132,7 @@ class Stream:
     n = len(self._data[number].source)
     epoch, place = divmod(nth, n)
     for _ in range(min(n, MAX_TRIES)):
-      i = shuffled(place, n, self._seed, number, epoch)
+      i = mixture.shuffled(place, n, self._seed, number, epoch)
       yield i, pp.Turn((self._seed, number), i, epoch)
       place = (place + self._strides[number]) % n
 

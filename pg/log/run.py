@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from pg import atomic, config
 from pg import progress as progress_lib
 from pg import table as table_lib
-from pg.data import bad, prefix_lm, stream
+from pg.data import bad, mixture, prefix_lm
 from pg.log import history, meter, metrics, profiler, progress
 from pg.log.pages import pictures, report
 
@@ -280,7 +280,7 @@ def seen(data, num_examples):
     num_examples: int, examples of the stream.
   """
   metrics = {}
-  counts = stream.Mixture([d.weight for d in data]).counts(num_examples)
+  counts = mixture.Mixture([d.weight for d in data]).counts(num_examples)
   for d, count in zip(data, counts):
     metrics[f"data/{d.name}/examples"] = count
     metrics[f"data/{d.name}/epoch"] = count / len(d.source)

@@ -76,28 +76,6 @@ def test_draws_differ_between_rows_and_epochs():
   assert len({text for _, _, text in found}) == 200
 
 
-@pytest.mark.parametrize("n", (1, 2, 3, 5, 16, 17, 100, 1000))
-def test_an_order_has_every_row_once(n):
-  order = [stream.shuffled(place, n, 7) for place in range(n)]
-  assert sorted(order) == list(range(n))
-  assert n < 5 or order != sorted(order)
-
-
-@pytest.mark.parametrize("n", (2, 5, 30))
-def test_every_row_is_equally_often_at_every_place_and_behind_every_other(n):
-  at, behind = np.zeros((n, n)), np.zeros((n, n))
-  num = 1000
-  for key in range(num):
-    order = [stream.shuffled(place, n, 0, key) for place in range(n)]
-    at[np.arange(n), order] += 1
-    behind[order[:-1], order[1:]] += 1
-  # Chi-squared has n * n degrees of freedom, about.
-  want = num / n
-  assert ((at - want) ** 2 / want).sum() < n * n + 5 * np.sqrt(2) * n
-  off = ~np.eye(n, dtype=bool)
-  assert ((behind - want)[off] ** 2 / want).sum() < n * n + 5 * np.sqrt(2) * n
-
-
 def test_orders_of_neighbouring_seeds_are_not_shifted_epochs():
   data = numbers.datasets(dict(source="numbers", size=100))
   epochs = [
@@ -109,27 +87,6 @@ def test_orders_of_neighbouring_seeds_are_not_shifted_epochs():
 
 
 # Weights.
-
-
-@pytest.mark.parametrize(
-  "weights", [(3, 1), (0.35, 0.13, 0.05, 0.47), (1, 1.005), (1e-3, 1), (2,)]
-)
-def test_each_dataset_has_its_share_of_every_beginning_of_the_stream(weights):
-  mixed = stream.Mixture(weights)
-  counts = [0] * len(weights)
-  for k in range(2500):
-    number, before = mixed[k]
-    assert before == counts[number]
-    counts[number] += 1
-    assert mixed.counts(k + 1) == counts
-    for count, weight in zip(counts, weights):
-      assert abs(count - (k + 1) * weight / sum(weights)) < len(weights)
-
-
-def test_shares_are_exact_where_they_are_whole_numbers():
-  mixed = stream.Mixture([0.35, 0.13, 0.05, 0.47])
-  assert mixed.counts(10**12 * 100) == [n * 10**12 for n in (35, 13, 5, 47)]
-  assert stream.Mixture([1, 1.005]).counts(401) == [200, 201]
 
 
 def test_rows_that_are_left_out_do_not_change_the_weights():
@@ -161,13 +118,6 @@ def test_a_replacement_does_not_repeat_what_is_near():
   for epoch in (rows[:40], rows[40:80], rows[80:]):
     first, second = (k for k in range(40) if epoch.count(epoch[k]) == 2)
     assert second - first > 9
-
-
-def test_no_place_is_next_to_its_replacement_and_all_are_met():
-  for n in range(1, 300):
-    step = stream.stride(n)
-    assert len({step * r % n for r in range(n)}) == n
-    assert n < 50 or n // 4 < step < n - n // 4
 
 
 def test_a_dataset_without_a_usable_row_is_an_error():

@@ -3,7 +3,7 @@
 import pytest
 
 from pg import config, pp
-from pg.data import pipeline, stream
+from pg.data import mixture, pipeline, stream
 from pg.evals import records, submit
 from tests.support import transfer_rows
 
@@ -120,7 +120,7 @@ def test_chartqa_mixes_people_and_summaries_by_size():
     human="train_human + val_human", augmented="train_augmented + val_augmented"
   )
   weights = [c.data[kind].weight for kind in ("human", "augmented")]
-  assert stream.Mixture(weights).counts(28299) == [7398, 20901]
+  assert mixture.Mixture(weights).counts(28299) == [7398, 20901]
   c = load("chartqa", tune=True)
   splits = [d.split for d in c.data.values()]
   assert sorted(splits) == ["train_augmented", "train_human"]
