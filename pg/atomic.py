@@ -74,8 +74,12 @@ def check(path):
     raise IsADirectoryError(f"{path} is a folder; name a file in it")
   folder = os.path.dirname(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
-  with tempfile.TemporaryFile(dir=folder):
-    pass
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    error.filename = os.fspath(path)  # not the temporary file's
+    raise
 
 
 def check_folder(path):

@@ -27,6 +27,8 @@ def test_a_path_that_cannot_be_written_is_found_before_the_work(tmp_path):
   for wrong in (tmp_path, tmp_path / "file/a.txt"):
     with pytest.raises(OSError, match=re.escape(str(tmp_path))):
       atomic.check(wrong)
+  with pytest.raises(OSError, match="'/proc/a.txt'"):  # its own name
+    atomic.check("/proc/a.txt")
 
 
 def test_a_full_disk_names_what_could_not_be_written(tmp_path):

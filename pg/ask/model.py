@@ -286,7 +286,8 @@ class Model:
     """Counts a prompt's tokens; warns of what `pg.check` finds in it."""
     for kind, detail in rows_lib.text_problems(prompt):
       found = findings.KINDS[kind]
-      message = f"prompt {prompt!r}: {found.title}: {detail}. {found.advice}"
+      what = f"prompt {prompt[:60]!r}: {found.title}"
+      message = f"{what}: {detail}. {found.advice}"
       warnings.warn(message, stacklevel=2)
     tok = self.form.tok
     size = 1 + len(tok.encode(prompt)) + len(tok.sep) + len(tok.encode(start))

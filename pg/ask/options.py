@@ -41,19 +41,27 @@ class Options(NamedTuple):
       raise ValueError("num_samples without a temperature: all would be equal")
     if self.num_beams > 1 and self.sampler.temperature:
       raise ValueError("num_beams or a temperature: beams are not sampled")
-    limit = self.max_len
-    limit = min(text_len, MAX_LEN) if limit is None else limit
-    if not 1 <= limit <= programs.SIZES[-1]:
-      raise ValueError(f"max_len is {limit}; wanted 1 to {programs.SIZES[-1]}")
     texts = [self.stop] if isinstance(self.stop, str) else list(self.stop)
     stop = [tok.encode(text) for text in texts]
     for text, ids in zip(texts, stop, strict=True):
       if len(ids) != 1:
         raise ValueError(f"stop: {text!r} is {len(ids)} tokens, wanted one")
     stop = np.array([tok.eos, *(ids[0] for ids in stop)], np.int32)
-    form = self.constrain
+    form, limit, longest = self.constrain, min(text_len, MAX_LEN), ""
     if isinstance(form, list | tuple | set) and not hasattr(form, "classes"):
-      form = constraint.one_of(tok, sorted(form))
+      texts = sorted(form)
+      form = constraint.one_of(tok, texts)
+      longest = max(texts, key=lambda text: len(tok.encode(text)))
+      limit = len(tok.encode(longest)) + 1  # and eos
+    limit = limit if self.max_len is None else self.max_len
+    room, size = min(limit, programs.SIZES[-1]), len(tok.encode(longest))
+    if size > room >= 1:
+      raise ValueError(
+        f"the option {longest[:40]!r} has {size} tokens, and {room} fit;"
+        " shorten it, or raise max_len"
+      )
+    if not 1 <= limit <= programs.SIZES[-1]:
+      raise ValueError(f"max_len is {limit}; wanted 1 to {programs.SIZES[-1]}")
     return self._replace(max_len=limit, stop=stop, constrain=form)
 
   def cut(self, tokens):
@@ -81,7 +89,7 @@ def automaton(tok, prompt, constrain):
   if task != wanted or not names.strip():
     raise ValueError(
       f'{constrain} answer a prompt such as "{wanted} cat ; dog", not'
-      f" {prompt!r}"
+      f" {prompt[:60]!r}"
     )
   names = tuple(name.strip() for name in names.split(";"))
   return _objects(tok, names, constrain == "masks")

@@ -166,7 +166,10 @@ def regex(tok, pattern):
     vocabulary = outlines_core.Vocabulary(tok.eos, spelled)
     index = outlines_core.Index(pattern, vocabulary)
   except ValueError as error:
-    raise ValueError(f"the expression {pattern!r}: {error}") from error
+    raise ValueError(
+      f"the expression {pattern!r}: {error}; wanted a regular expression such"
+      " as [0-9]+ cats?, without references to groups or looking around"
+    ) from error
   edges = index.get_transitions()
   names = dict.fromkeys([index.get_initial_state(), *edges])
   number = {name: i for i, name in enumerate(names)}

@@ -266,6 +266,8 @@ def test_beams_are_those_of_beam_search():
     (dict(num_samples=3), "without a temperature"),
     (dict(num_beams=3, sampler=sampling.Sampler(1.0)), "beams are not sampled"),
     (dict(constrain=[]), "no options"),
+    (dict(constrain=["a", "b" * 9999]), "'bbb.* fit; shorten it"),
+    (dict(constrain=["yes, it is"], max_len=2), "'yes, it is' .* and 2 fit"),
     (dict(num_beams=0), "num_beams is 0; wanted 1 or more"),
     (dict(num_samples=0), "num_samples is 0; wanted 1 or more"),
     (dict(batch_size=0), "batch_size is 0; wanted 1 or more"),
