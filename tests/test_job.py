@@ -298,7 +298,11 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step():
 
 
 def test_the_death_of_the_first_process_is_told():
-  codes, said = run("pass", lambda first, *rest: first.kill())
+  def kill(first, second, port):
+    assert second.stderr.readline() == starts(1)  # it is at work, too
+    first.kill()
+
+  codes, said = run("pass", kill)
   assert codes == [-signal.SIGKILL, 1]
-  assert said[1].startswith(starts(1) + "error: process 0 has died")
-  assert said[1].count("\n") == 2
+  assert said[1].startswith("error: process 0 has died")
+  assert said[1].count("\n") == 1
