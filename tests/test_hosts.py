@@ -114,6 +114,27 @@ except ValueError as error:
 else:
   raise AssertionError
 """
+SAVE = """
+import os, threading
+from jax.experimental import multihost_utils
+from pg.weights import checkpoint
+
+mesh = jax.make_mesh((2,), ("x",))
+parts = jax.NamedSharding(mesh, jax.P("x"))
+w = jax.jit(lambda: jax.numpy.arange(4.0), out_shardings=parts)()
+state = dict(params=dict(w=w))
+multihost_utils.sync_global_devices("begin")
+multihost_utils.sync_global_devices = None  # from here on no program for it
+begin = threading.Event()
+with checkpoint.Manager(workdir) as manager:
+  save = manager._saver.save
+  manager._saver.save = lambda *args: begin.wait(60) and save(*args)
+  manager.save(2, state, {})
+  assert not os.listdir(f"{workdir}/checkpoints")
+  begin.set()
+  manager.wait()
+  assert manager.latest() == 2
+"""
 
 
 def run(workdir, num_hosts, *, last=100, devices=2, script=TRAIN):
@@ -238,6 +259,12 @@ def test_hosts_agree_on_which_checkpoint_is_damaged(tmp_path):
   meta = tmp_path / "checkpoints/4/meta/metadata"
   meta.write_bytes(meta.read_bytes()[:-1] + b"?")
   run(tmp_path, 2, script=FIND)
+
+
+def test_two_hosts_save_without_a_program_on_their_devices(tmp_path):
+  run(tmp_path, 2, script=SAVE)
+  (saved,) = checkpoint.restore_params(tmp_path).values()
+  np.testing.assert_array_equal(saved, np.arange(4.0))
 
 
 def test_two_hosts_of_four_devices_evaluate_like_one_of_eight(tmp_path):

@@ -111,9 +111,16 @@ class Manager:
     self._transit = _transit(self._folder)
     # Not Orbax's CheckpointManager: it lists steps that are still being written
     # and deletes old ones in place, where a kill leaves half of one.
+    # Told who takes part, Orbax waits for the others in JAX's coordination
+    # service, which any thread may do, and not in a program on the devices.
+    processes = ocp.options.MultiprocessingOptions(
+      active_processes={*range(jax.process_count())}
+    )
+    options = ocp.CompositeOptions(multiprocessing_options=processes)
     self._saver = ocp.AsyncCheckpointer(
-      ocp.CompositeCheckpointHandler(),
+      ocp.CompositeCheckpointHandler(composite_options=options),
       async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+      multiprocessing_options=processes,
     )
     self._saving = None  # the folder's final name
     self._thread = futures.ThreadPoolExecutor(1)
@@ -174,7 +181,7 @@ class Manager:
     self._values[step] = _value(self._best, meta)
     flat = _flat(state)
     self._saving = (self._transit or self._folder) / str(step)
-    if _is_small(flat) and jax.process_count() == 1:
+    if _is_small(flat):
       self._copying = self._thread.submit(self._write, _copied(flat), meta)
     else:
       with self._explained():
