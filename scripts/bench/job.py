@@ -1,14 +1,22 @@
-"""Measures what it costs to be a job, to stop and to save.
+"""Measures what it costs to be a job, to save and to stop.
 
 python -m scripts.bench job [--config configs/nano.py]
 
-In turns in one run: seconds from the start of training to its first step, by
-one process of two devices and by two of one device each; in those two, from a
-SIGTERM to one of them until both have saved and ended. Then, in one process,
-how long a save keeps training from its next step.
+By one process of two devices and by two of one device each, in turns: seconds
+until a command that does nothing knows its devices; then of training without
+its evaluators: to the first step, for a step, for one in which a save begins,
+what of that training waits for the save, and from SIGTERM to one process until
+all have saved and ended. Then the same of a large state without a model: how
+long a save keeps whoever calls it, and how long until it is complete. JAX keeps
+only what the first process compiles: on CPUs, where programs differ, the second
+one compiles at each start.
 """
 
+import collections
+import itertools
 import os
+import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -16,23 +24,71 @@ import sys
 import tempfile
 import time
 
-import jax
-
-from pg import config, experiment, train
-from pg.data import stream
-from pg.weights import checkpoint
+from pg.log import metrics
 from scripts import bench
 
 CONFIG = "configs/nano.py"
+EVERY, STEPS = 4, 24  # steps from save to save, and until the signal
+NOTHING = """
+import jax
+from pg import command, progress
+def main(args):
+  progress.say(f"{jax.device_count()} devices")
+command.run(main, "", with_config=False, joins=True)
+"""
+# Saves a state, with a disk that is not busy with the one before.
+SAVE = """
+import functools, time
+import jax
+from jax import numpy as jnp
+from pg import command, progress
+from pg.weights import checkpoint
+def main(args):
+  mesh = jax.make_mesh((2,), ("x",))
+  parts = jax.NamedSharding(mesh, jax.P("x"))
+  size = int(float(args.gib) * 2**30) // 4 // 8
+  @functools.partial(jax.jit, out_shardings=parts)
+  def make(i):
+    return {f"{k}": jnp.full([2, size // 2], i + k, "f4") for k in range(8)}
+  with checkpoint.Manager(args.workdir) as manager:
+    for i in range(4):
+      state = jax.block_until_ready(make(i))
+      begin = time.perf_counter()
+      manager.save(i, state, {})
+      asked = time.perf_counter() - begin
+      manager.wait()
+      progress.say(f"{i} saved {asked} {time.perf_counter() - begin}")
+command.run(
+  main, "", with_config=False, joins=True, gib={}, workdir={}
+)
+"""
+# A config file: the one that is measured, without evaluators.
+ALONE = """
+from pg import config
+def get_config(arg=None):
+  c = config.load({name!r})
+  with c.unlocked():
+    c.evals = {{}}
+  c.log_every, c.save_every = 1, {every}
+  return c
+"""
+WHAT = {
+  "join": "s until the devices are known",
+  "first": "s to the first step",
+  "step": "s for a step",
+  "saving": "s for one in which a save begins",
+  "blocked": "s of it in which training waits",
+  "stop": "s from SIGTERM to the end",
+  "asked": "s in which a save of {gib} GiB is asked for",
+  "complete": "s until it is complete",
+}
 
 
-def start(name, workdir, count):
-  """Starts training by some processes, of two devices together."""
+def start(words, count):
+  """Starts processes of Python, of two devices together."""
   with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{s.getsockname()[1]}"
-  words = [sys.executable, "-m", "pg.train", "--config", name]
-  words += ["--workdir", workdir]
   flag = f"--xla_force_host_platform_device_count={2 // count}"
   found = []
   for i in range(count):
@@ -40,67 +96,91 @@ def start(name, workdir, count):
     if count > 1:
       env |= dict(JAX_COORDINATOR_ADDRESS=address, JAX_PROCESS_ID=f"{i}")
     pipe = subprocess.PIPE if not i else subprocess.DEVNULL
-    found.append(subprocess.Popen(words, env=env, stderr=pipe, text=True))
+    command = [sys.executable, *words]
+    found.append(subprocess.Popen(command, env=env, stderr=pipe, text=True))
   return found
 
 
-def first_step(name, count, stops):
-  """Returns seconds to the first step; appends those of a stop to `stops`."""
-  with tempfile.TemporaryDirectory() as workdir:
+def until(processes, text, begin):
+  """Returns seconds until the first process says a line with a text."""
+  for line in processes[0].stderr:
+    if text in line:
+      return time.perf_counter() - begin
+  raise RuntimeError(f"ended, and did not say {text!r}")
+
+
+def join(count):
+  """Returns seconds until a command knows its devices."""
+  begin = time.perf_counter()
+  processes = start(["-c", NOTHING], count)
+  seconds = until(processes, "2 devices", begin)
+  for process in processes:
+    process.wait()
+  return seconds
+
+
+def train(name, count, found):
+  """Appends what one run takes to the lists of `found`."""
+  with tempfile.TemporaryDirectory() as folder:
+    file, workdir = pathlib.Path(f"{folder}/alone.py"), f"{folder}/run"
+    file.write_text(ALONE.format(name=name, every=EVERY))
+    words = ["-m", "pg.train", "--config", str(file), "--workdir", workdir]
     begin = time.perf_counter()
-    processes = start(name, workdir, count)
-    for line in processes[0].stderr:
-      if line.startswith("step 1/"):
-        break
-    seconds = time.perf_counter() - begin
-    time.sleep(2)
+    processes = start(words, count)
+    found["first"].append(until(processes, "step 1/", begin))
+    while len(rows := metrics.read(f"{workdir}/metrics.jsonl")) < STEPS:
+      time.sleep(0.1)
     begin = time.perf_counter()
     processes[-1].send_signal(signal.SIGTERM)
     processes[0].stderr.read()
     codes = [process.wait() for process in processes]
-    stops.append(time.perf_counter() - begin)
+    found["stop"].append(time.perf_counter() - begin)
     assert codes == [143] * count, codes
-  return seconds
+  note_saves(rows, found)
 
 
-def saves(c, rounds):
-  """Returns {name: seconds of each round}: a step, and what a save takes."""
-  r = experiment.open(c)
-  state = train.init_state(c, r)
-  step = train.compile_update(c, r)
-  batches = stream.train_batches(r.data, r.form, c.seed, c.batch_size)
-  rows = stream.put(next(batches)[0], r.mesh)
-  found = {"step": [], "save": []}
+def save(count, gib, found):
+  """Appends what saves of a state of that many GiB take, but for the first."""
   with tempfile.TemporaryDirectory() as workdir:
-    with checkpoint.Manager(workdir, max_checkpoints=1) as manager:
-      for i in range(1, 4 * (rounds + 1) + 1):
-        begin = time.perf_counter()
-        with jax.set_mesh(r.mesh):
-          state, measured = step(state, rows)
-        jax.block_until_ready(measured)
-        end = time.perf_counter()
-        if i % 4 == 0:
-          found["step"].append(end - begin)
-          begin = time.perf_counter()
-          manager.save(i, state, dict(step=i))
-          found["save"].append(time.perf_counter() - begin)
-          manager.wait()
-  return {name: times[1:] for name, times in found.items()}  # one compiled
+    words = ["-c", SAVE, "--gib", str(gib), "--workdir", workdir]
+    processes = start(words, count)
+    rows = re.findall(
+      "^[1-9] saved (.*) (.*)$", processes[0].stderr.read(), re.M
+    )
+    assert [process.wait() for process in processes] == [0] * count
+  for asked, complete in rows:
+    found["asked"].append(float(asked))
+    found["complete"].append(float(complete))
+
+
+def note_saves(rows, found):
+  """Appends what lines of metrics say of steps, but for the first saved."""
+  for before, row in itertools.pairwise(rows[EVERY:]):
+    took, waited = (
+      row[key] - before[key] for key in ("time/total", "time/checkpoint")
+    )
+    if before["step"] % EVERY:
+      found["step"].append(took)
+    else:
+      found["saving"].append(took)
+      found["blocked"].append(waited)
 
 
 def main(args):
   name = args.config_file if args.config else CONFIG
-  stops = {"1 process": [], "2 processes": []}
-  jobs = {
-    "1 process": lambda: first_step(name, 1, stops["1 process"]),
-    "2 processes": lambda: first_step(name, 2, stops["2 processes"]),
-  }
-  bench.show(bench.in_turns(jobs, args.rounds), "s to the first step", 1)
-  bench.show(stops, "s from SIGTERM to the end", 1)
-  sys.stdout.flush()
-  found = saves(args.config or config.load(CONFIG), args.rounds)
-  bench.show(found, "s", 3)
-  bench.show_ratio(found, "save", "step")
+  found = {1: collections.defaultdict(list), 2: collections.defaultdict(list)}
+  for _ in range(args.rounds):
+    for count, lists in found.items():
+      lists["join"].append(join(count))
+      train(name, count, lists)
+      save(count, args.gib, lists)
+  for key, what in WHAT.items():
+    by_count = {f"processes: {k}": lists[key] for k, lists in found.items()}
+    bench.show(by_count, what.format(gib=args.gib), 3)
 
 
-FLAGS = dict(with_config="optional", rounds=dict(type=int, default=3))
+FLAGS = dict(
+  with_config="optional",
+  rounds=dict(type=int, default=3),
+  gib=dict(type=float, default=1.0, help="of the large state"),
+)
