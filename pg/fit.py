@@ -167,7 +167,10 @@ def figures(c, on, plan, args):
   found |= dict(peak=peak, activations=peak - held, fits=peak <= has)
   if on.chip is None:
     return found
-  module = hlo.parse(plan.compiled.as_text())
+  try:
+    module = hlo.parse(plan.compiled.as_text())
+  except jax.errors.JaxRuntimeError as error:  # libtpu 0.0.52 of some for v5p
+    return found | dict(unread=str(error).splitlines()[0])
   if args.decode:
     found |= needs.token(on, module)
     return found | dict(tokens_per_second=c.batch_size / found["seconds"])
@@ -179,15 +182,22 @@ def figures(c, on, plan, args):
   return found
 
 
-def attempt(c, on, args):
-  """Returns the figures of a step of training, and says them in a line."""
+def attempt(c, on, words="", *, args):
+  """Returns the figures of a step of training, and says them in a line.
+
+  Args:
+    c: the config.
+    on: target.Target.
+    words: str, what was changed, where that is not the batch or the policy.
+    args: the flags.
+  """
   found = figures(c, on, compile_training(c, on, args.num_examples), args)
   peak = (
     text.readable(found["peak"]) if "peak" in found else "more than there is"
   )
+  plain = f"{on.name}, remat {found['remat']}, batch {found['batch_size']}"
   progress.say(
-    f"{on.name}, remat {found['remat']}, batch {found['batch_size']}: {peak}"
-    f"{'' if found['fits'] else ', does not fit'}"
+    f"{words or plain}: {peak}{'' if found['fits'] else ', does not fit'}"
   )
   return found
 
@@ -197,6 +207,15 @@ def main(args):
   config.validate(c, complete=True)
   if args.search and args.decode:
     raise ValueError("--search is of training: without --decode")
+  if not 0 < args.efficiency <= 1:
+    raise ValueError(
+      f"--efficiency {args.efficiency:g}: wanted a share of the peak, such as"
+      f" {needs.EFFICIENCY}"
+    )
+  if args.num_examples is not None and args.num_examples < 1:
+    raise ValueError(
+      f"--num-examples {args.num_examples}: wanted how many an epoch has"
+    )
   on = target.find(args.on)
   tried = functools.partial(attempt, args=args)
   progress.say(f"compiling for {on.name}")

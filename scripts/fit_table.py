@@ -76,12 +76,12 @@ def table(rows):
       state = gib(x["parameters"] + x["optimizer"])
       speed, moved = "", ""
       peak = gib(x["peak"]) if "peak" in x else "more"
-      if x["fits"]:
+      if x["fits"] and "examples_per_second" in x:
         speed = f"{x['examples_per_second'] / x['chips']:.2f}"
         moved = ", ".join(
           f"{kind} {gib(n)}" for kind, (_, n) in x["collectives"].items()
         )
-      elif "peak" in x:
+      if "peak" in x and not x["fits"]:
         peak += " (does not fit)"
       cells = [*key, EACH[key[1]], state, peak, gib(x["has"]), speed, moved]
       lines.append(f"| {' | '.join(map(str, cells))} |")

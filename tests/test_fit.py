@@ -109,10 +109,50 @@ def test_what_the_compiler_refuses_is_an_answer(monkeypatch):
   found = fit.figures(c, here(), plan, ARGS)
   assert not found["fits"]
   assert found["failed"] == "E1000: CompileTimeHbmOom: 17.94G of 15.75G"
-  assert not fit.attempt(c, here(), ARGS)["fits"]
+  assert not fit.attempt(c, here(), args=ARGS)["fits"]
   said = "INTERNAL: a bug"
   with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
     fit.compile_training(c, here())
+
+
+def test_a_program_without_text_has_its_memory(monkeypatch, capsys):
+  c, plan, found = training()
+
+  def unread():
+    raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure\nmore")
+
+  monkeypatch.setattr(plan.compiled, "as_text", unread)
+  some = fit.figures(c, here(), plan, ARGS)
+  assert some["peak"] == found["peak"] and "seconds" not in some
+  text.show(some, ARGS)
+  last = capsys.readouterr().out.splitlines()[-1]
+  assert last.startswith("how fast is unknown") and "RET_CHECK" in last
+
+
+@pytest.mark.parametrize(
+  "flags, error",
+  [
+    (dict(efficiency=50.0), "--efficiency 50: wanted a share of the peak"),
+    (dict(efficiency=0.0), "--efficiency 0: wanted a share of the peak"),
+    (dict(num_examples=0), "--num-examples 0: wanted how many"),
+    (dict(search=True, decode=True), "--search is of training"),
+  ],
+)
+def test_flags_that_mean_nothing_are_refused(flags, error):
+  given = dict(search=False, decode=False, efficiency=0.5, num_examples=None)
+  args = SimpleNamespace(config=nano(), on="here", **given | flags)
+  with pytest.raises(ValueError, match=error):
+    fit.main(args)
+
+
+@pytest.mark.parametrize("words", ["", "--config.num_microbatches=2"])
+def test_what_is_tried_is_said(monkeypatch, words):
+  c, plan, _ = training()
+  said = []
+  monkeypatch.setattr(fit.progress, "say", said.append)
+  monkeypatch.setattr(fit, "compile_training", lambda *args: plan)
+  fit.attempt(c, here(), words, args=ARGS)
+  assert said[0].startswith(f"{words or 'here, remat'}")
 
 
 def test_answers_are_planned_with_the_weights_that_evaluation_has(capsys):

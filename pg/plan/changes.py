@@ -1,7 +1,7 @@
 """What else would fit chips: larger batches, and changes of a config.
 
-Everything is tried by `attempt`, a function from a config and a Target to the
-figures of a step of training.
+Everything is tried by `attempt`, a function from a config, a Target and what is
+said of it to the figures of a step of training.
 """
 
 import shlex
@@ -74,15 +74,16 @@ def advice(c, on, attempt):
 
   First come those that leave the numbers of the run as they are.
   """
-  print("it would fit, the cheapest change first:")
   num = 0
   for family in changes(c, on):
     for words, other, name in family:
       try:
-        found = attempt(other, target.find(name))
+        found = attempt(other, target.find(name), words)
       except ValueError:  # a batch that the chips do not divide, or no such
         continue
       if found["fits"]:
+        if not num:
+          print("it would fit, the cheapest change first:")
         num += 1
         rate = found.get("examples_per_second", 0) / found["chips"]
         peak = text.readable(found["peak"])
@@ -91,7 +92,7 @@ def advice(c, on, attempt):
     if num == 3:
       return
   if not num:
-    print("  nothing that was tried")
+    print("nothing that was tried would fit")
 
 
 def changes(c, on):

@@ -151,6 +151,8 @@ def _gpus(kind, chip, size):
   if not size.isdigit() or not int(size):
     raise ValueError(f"{kind}:{size}: wanted a number of GPUs such as {kind}:8")
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+  # Of what does not fit XLA says a lot, at every attempt.
+  os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   # JAX asks GPUs of this process, of which there are none, what they can do,
   # and nothing public tells it.
   able = _GPUS[kind][0]

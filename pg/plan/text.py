@@ -19,15 +19,19 @@ def show(found, args):
   print("\nmemory of each device")
   show_table([*lines, ["it has", size("has")]])
   names = ", ".join(found["replicated_names"])
-  print(
-    f"whole on each: {size('replicated')} of parameters,"
-    f" {found['replicated_share']:.1%} of its state{': ' * bool(names)}{names}"
-  )
+  if found["chips"] > 1:
+    share = f"{found['replicated_share']:.1%} of its state"
+    print(
+      f"whole on each: {size('replicated')} of parameters, {share}"
+      f"{': ' * bool(names)}{names}"
+    )
   if not found["fits"]:
     print(f"it does not fit. {found.get('failed', '')}".rstrip())
     return
   print(f"it fits, and takes {found['peak'] / found['has']:.0%}")
-  if "tokens_per_second" in found:
+  if "unread" in found:
+    print(f"how fast is unknown: the program has no text ({found['unread']})")
+  elif "tokens_per_second" in found:
     show_token(found)
   elif "seconds" in found:
     show_speed(found, args)

@@ -62,6 +62,13 @@ def test_an_error_keeps_no_other_row_from_being_planned(page, monkeypatch):
   }
 
 
+def test_what_has_no_text_is_in_the_table_with_its_memory():
+  key = ("v5p:4x4x4", 896)
+  unread = {k: FOUND[k] for k in ("parameters", "optimizer", "peak", "has")}
+  row = fit_table.table({key: unread | dict(fits=True, unread="why")})
+  assert row.splitlines()[-1].endswith(" |  |  |")
+
+
 def test_what_does_not_fit_is_in_the_table():
   key = ("t4:8", 224)
   refused = {k: x for k, x in FOUND.items() if k != "peak"} | {"fits": False}
