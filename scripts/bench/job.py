@@ -7,9 +7,7 @@ until a command that does nothing knows its devices; then of training without
 its evaluators: to the first step, for a step, for one in which a save begins,
 what of that training waits for the save, and from SIGTERM to one process until
 all have saved and ended. Then the same of a large state without a model: how
-long a save keeps whoever calls it, and how long until it is complete. JAX keeps
-only what the first process compiles: on CPUs, where programs differ, the second
-one compiles at each start.
+long a save keeps whoever calls it, and how long until it is complete.
 """
 
 import collections
