@@ -64,7 +64,7 @@ def check(c, title, *, num_examples=None, step_time=None, quiet=True):
   config.validate(c)
   start = time.monotonic()
   tok, missing = tokenizer_of(c)
-  form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len)
+  form = prefix_lm.Form(tok, c.res, c.num_images, c.text_len, prompt=c.prompt)
   loading = options.from_config(c)
   data = pipeline.datasets(c.data, c.pp, loading.limits)
   names = [d.name for d in data] if len(data) > 1 else ["train"]
@@ -304,6 +304,7 @@ def plain_config(args):
   given = {k: getattr(args, k) for k in DEFAULTS}
   c.update({k: v for k, v in given.items() if v is not None})
   c.seed, c.init, c.blind, c.total = 0, "", False, "1ep"
+  c.prompt = "full"
   c.pp = f"decode(exif=True) | resize({c.res})"
   root = {"image_root": args.image_root} if args.image_root else {}
   c.data = dict(train=dict(source="jsonl", path=args.train, **root))

@@ -239,7 +239,14 @@ def _wrong_value(path, key, value):
     ]
     yield unknown(path, known, "config key")
   elif not schema.allows(kind, value):
-    yield f"config.{path} is {_short(value)}: wanted {kind}"
+    yield f"config.{path} is {_short(value)}: wanted {kind}{_hint(key, value)}"
+
+
+def _hint(key, value):
+  """Returns the nearest value that is there, to be said after."""
+  known = schema.choices(schema.KEYS[key]) if isinstance(value, str) else ()
+  near = difflib.get_close_matches(str(value), known, n=1)
+  return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def _short(value):

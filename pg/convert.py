@@ -3,13 +3,16 @@ r"""Converts weights between big_vision's, Hugging Face's and our own files.
 python -m pg.convert paligemma-3b-pt-224 pt_224.npz --to npz
 python -m pg.convert runs/mine mine_hf --to hf --dtype bfloat16 --check
 python -m pg.convert pt_224.npz runs/start --to orbax --tokenizer gemma.model
+python -m pg.convert pt_224.npz pt_224_int8.safetensors --quantize int8
+python -m pg.convert runs/mine mine_hf --to hf --push me/mine
 
 SRC is an .npz, a Hugging Face folder, a run or a checkpoint in it, the hf:// or
 other URL of one, or a new PaliGemma, `img=SIGLIP,llm=GEMMA` (see
 pg/weights/load.py). A layer at a time is in memory. What an .npz has no place
 for (config.json, tokenizer, how images were seen in training, the embedding's
 rows after the vocabulary) lies beside it in a folder, `pt_224.hf`, and comes
-back from there.
+back from there. --push also uploads a folder for Hugging Face, with a model
+card, to a private repository.
 """
 
 import contextlib
@@ -18,18 +21,26 @@ import os
 import shutil
 import sys
 
+import jax
 import numpy as np
 
-from pg import command, config, progress, tree
+from pg import atomic, command, config, progress, tree
 from pg.codecs import tokenizer
 from pg.log import mirror
+from pg.models import quantize as quantize_lib
 from pg.weights import (
+  card,
   hf,
   hf_config,
   hf_tokenizer,
   load,
   npz,
+  opened,
+  openpi,
   orbax,
+  packed,
+  peft,
+  push,
   tensors,
 )
 
@@ -49,6 +60,7 @@ def convert(
   model=None,
   seed=0,
   check=False,
+  quantize=None,
   quiet=True,
 ):
   """Converts weights; `dst` appears when it is complete.
@@ -56,12 +68,14 @@ def convert(
   Args:
     src: str, a name of weights; see `load.open`.
     dst: str, a file or a folder that does not exist.
-    to: str, "npz", "hf" or "orbax".
+    to: str, "npz", "hf", "orbax", "openpi" or "peft": the adapter alone; None
+      with `quantize`, which has a form of its own.
     dtype: str or None, "float32", "bfloat16" or "float16"; None keeps them.
     res: int or None, pixels per side that position embeddings are made for.
     model: str or None, a SentencePiece file for `dst`.
     seed: int, of new rows of the embedding where `src` is two towers.
     check: bool, read `dst` again and compare every bit.
+    quantize: str or None, the format of quantised weights, such as "int8".
     quiet: bool, prints no progress.
 
   Raises:
@@ -70,7 +84,14 @@ def convert(
       was read.
     OSError: `dst` cannot be written; nothing is left of it.
   """
-  write = config.lookup(FORMS, to, "form")
+  if quantize and to or not (quantize or to):
+    raise ValueError(
+      f"--to is {to!r} and --quantize {quantize!r}: wanted one of them, as"
+      " quantised weights have a form of their own"
+    )
+  to = to or "quantized"
+  forms = {**FORMS, "quantized": _write_quantized, "peft": _write_peft}
+  write = config.lookup(forms, to, "form")
   dtype = dtype and tensors.dtype(dtype)
   source = load.open(src, seed=seed)
   with contextlib.closing(source.reader):
@@ -79,16 +100,26 @@ def convert(
         f"{src} is one tower; a PaliGemma has two: img=NAME,llm=NAME"
       )
     if res:
-      source = load.at_resolution(source, res)
+      source = opened.at_resolution(source, res)
+    if quantize:
+      source = opened.quantized(source, quantize)
+    if to == "peft":
+      return _write_peft(dst, source)
     source.raw = source.raw or hf_config.raw_of(source.cfg)
     source.tokenizer = model or source.tokenizer
     reader = source.reader
     tensors.check(reader.specs, source.cfg, src)
     specs = tensors.cast(reader.specs, dtype)
     _check_tokenizer(source, to)
-    tensors.check_free(dst, tensors.size(specs))
+    reading = source.rows.get("prompt", "full")
+    if reading != "full" and not quiet:
+      progress.say(
+        f"trained with prompt = {reading!r}, which {to} does not say: others"
+        " will let all of a prompt see all of it"
+      )
+    tensors.check_free(dst, _size(reader, specs, to))
     total = tensors.size(specs) * (2 if check else 1)
-    beside = load.beside(dst) if to == "npz" else None
+    beside = load.beside(dst) if to in ("npz", "quantized") else None
     with contextlib.ExitStack() as stack:
       bar = dict(total=total, unit="B", unit_scale=True, delay=0, disable=quiet)
       bar = stack.enter_context(progress.Bar(**bar))
@@ -101,9 +132,36 @@ def convert(
         _compare(READERS[to](partial), reader, specs, read)
 
 
+def _write_peft(path, source):
+  """Writes the adapter alone, for PEFT."""
+  adapter = getattr(source.reader, "adapter", None)
+  if adapter is None:
+    raise ValueError(
+      f"{source.name} has no adapter; name a run that trained one (lora.rank)"
+    )
+  with tensors.making(path) as partial:
+    peft.write(partial, adapter, source.cfg)
+
+
 def _write_npz(path, beside, source, specs, read):
   npz.write(path, specs, read)
   _write_beside(beside, source)
+
+
+def _write_quantized(path, beside, source, specs, read):
+  packed.write(path, source.reader, specs, read)
+  _write_beside(beside, source)
+
+
+def _size(reader, specs, to):
+  """Returns the bytes of what is written."""
+  if to != "quantized":
+    return tensors.size(specs)
+  quantized = tensors.quantized(reader)
+  rest = {k: x for k, x in specs.items() if k not in quantized}
+  return tensors.size(rest) + sum(
+    map(quantize_lib.num_bytes, quantized.values())
+  )
 
 
 def _write_orbax(path, _, source, specs, read):
@@ -123,8 +181,23 @@ def _write_hf(path, _, source, specs, read):
     hf_tokenizer.write(path, source.tokenizer)
 
 
-FORMS = {"npz": _write_npz, "hf": _write_hf, "orbax": _write_orbax}
-READERS = {"npz": npz.Reader, "hf": hf.Reader, "orbax": orbax.Reader}
+def _write_openpi(path, _, source, specs, read):
+  openpi.write(path, source, specs, read)
+
+
+FORMS = {
+  "npz": _write_npz,
+  "hf": _write_hf,
+  "orbax": _write_orbax,
+  "openpi": _write_openpi,
+}
+READERS = {
+  "npz": npz.Reader,
+  "hf": hf.Reader,
+  "orbax": orbax.Reader,
+  "openpi": npz.Reader,
+  "quantized": packed.Reader,
+}
 
 
 def _write_beside(folder, source):
@@ -143,7 +216,7 @@ def _write_beside(folder, source):
 
 def _write_processor(target, source):
   """Copies tokenizer and processor; not the size of images if it is new."""
-  hf.write_processor(target, source.cfg.img, load.images(source))
+  hf.write_processor(target, source.cfg.img, opened.images(source))
   files, made = source.files, _MADE + _SIZED * source.resampled
   for name in sorted(os.listdir(files)) if files else ():
     path = os.path.join(files, name)
@@ -164,7 +237,7 @@ def _check_tokenizer(source, to):
   elif to == "hf" and not (
     files and os.path.exists(os.path.join(files, "tokenizer.json"))
   ):
-    load.need_tokenizer(source)
+    opened.need_tokenizer(source)
 
 
 def _counted(reader, specs, bar):
@@ -186,19 +259,40 @@ def _compare(written, reader, specs, read):
       raise ValueError(f"what was written has other tensors:\n{wrong}")
     for name, spec in specs.items():
       for layer in tensors.parts(name, spec.shape):
-        want, got = read(name, layer), written.read(name, layer)
-        if not tensors.same_bits(want, got, written.specs[name].dtype):
+        if not _is_same(name, layer, written, reader, read):
           raise ValueError(
             f"{name}, layer {layer}: what was written is not what was read; is"
             " the disk all right?"
           )
 
 
+def _is_same(name, layer, written, reader, read):
+  """Returns whether one layer of a tensor is what was read."""
+  if name not in tensors.quantized(written):
+    pair = read(name, layer), written.read(name, layer)
+    return tensors.same_bits(*pair, written.specs[name].dtype)
+  want, got = (x.packed(name, layer) for x in (reader, written))
+  same = lambda x, y: np.array_equal(x.view(np.int8), y.view(np.int8))
+  return all(jax.tree.leaves(jax.tree.map(same, want, got)))
+
+
 def main(args):
   given = dict(vars(args))
+  name = given.pop("push")
+  if name:
+    if args.to != "hf":
+      raise ValueError(f"--push {name} is of a folder for it: --to hf")
+    if atomic.is_url(args.dst):
+      raise ValueError(f"--push {name} is of a folder here, not {args.dst}")
+    push.check(name)
   with mirror.out(given.pop("dst"), is_new=True) as dst:
     convert(dst=dst, model=given.pop("tokenizer"), quiet=False, **given)
+    if name:
+      card.write(dst, name, args.src)
   print(f"{args.dst}: written{' and compared' if args.check else ''}")
+  if name:
+    url = push.upload(dst, name)
+    print(f"{url}: uploaded; a repository that is new is private")
 
 
 if __name__ == "__main__":
@@ -210,10 +304,12 @@ if __name__ == "__main__":
     with_config=False,
     src=dict(required=True, help="the first word: a name of weights"),
     dst=dict(required=True, help="the second word: what is to be made"),
-    to=dict(required=True, choices=tuple(FORMS), help="form of DST"),
+    to=dict(choices=(*FORMS, "peft"), help="form of DST"),
+    quantize=dict(help="weights to int8, int4 or nf4, in a form of ours"),
     dtype=dict(choices=tuple(tensors.DTYPES), help="default as in SRC"),
     res=dict(type=int, help="pixels per side, to resample positions for"),
     seed=dict(type=int, default=0, help="of new rows, where SRC is two towers"),
     tokenizer=dict(help="SentencePiece file for DST; default that of SRC"),
     check=dict(action="store_true", help="read DST again and compare bits"),
+    push=dict(metavar="OWNER/NAME", help="upload DST to Hugging Face's hub"),
   )

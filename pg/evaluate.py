@@ -40,7 +40,6 @@ from pg.evals import compare as compare_lib
 from pg.evals import records, submit
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
-from pg.learn import state as state_lib
 from pg.log import history, mirror
 from pg.log import run as log_run
 from pg.log.pages import predictions, report
@@ -50,7 +49,7 @@ from pg.weights import checkpoint, load, parameters
 PAGE = "predictions.html"
 
 
-def evaluate(c, path, workdir, pp=None):
+def evaluate(c, path, workdir, pp=None, quantize=None, logits=None):
   """Scores a checkpoint.
 
   Args:
@@ -58,6 +57,8 @@ def evaluate(c, path, workdir, pp=None):
     path: str, a run, a checkpoint in it, or released weights.
     workdir: str, where results go.
     pp: str or None, see `see_as`.
+    quantize: str or None, a format to quantise its weights to.
+    logits: dict or None, to which `evals.run.first_logits` are added.
 
   Returns:
     {evaluator: evals.run.Result}.
@@ -69,7 +70,8 @@ def evaluate(c, path, workdir, pp=None):
   name, (path, step) = path, pinned(path)
   c = c.copy_and_resolve_references()
   with c.unlocked():
-    c.init = path
+    c.init, c.lora.rank = path, 0  # an adapter is in its weights by then
+    c.frozen_dtype = "float32"
     see_as(c, pp)
   run = experiment.open(c)
   if not run.tasks:
@@ -78,14 +80,16 @@ def evaluate(c, path, workdir, pp=None):
   os.makedirs(workdir, exist_ok=True)
   atomic.check(os.path.join(workdir, PAGE))
   progress.say(f"loading {name}")
-  abstract = state_lib.abstract(run.cfg, run.tx, run.mesh, c.sharding)
-  params = parameters.read(path, run.cfg, abstract["params"], _no_draw)
+  how = run.cfg, run.mesh, c.sharding
+  params = parameters.to_evaluate(path, *how, quantize)
   baseline = experiment.baseline(run)
   model = run.cfg, params, run.form, run.mesh
   names = ", ".join(task.name for task in run.tasks)
   progress.say(f"compiling and running {names}")
   results = evals_run.evaluate(run.tasks, *model, step, workdir, baseline)
   log_run.finish(workdir, results)
+  if logits is not None:
+    logits |= evals_run.first_logits(run.tasks, *model)
   return results
 
 
@@ -130,10 +134,6 @@ def pinned(path):
     return path, 0
   ema = ":ema" if checkpoint.split(path)[1] == "ema" else ""
   return f"{folder}{ema}", int(folder.name)
-
-
-def _no_draw():
-  raise ValueError("one tower alone cannot be evaluated; name a whole model")
 
 
 def read(path):
@@ -209,9 +209,11 @@ def _evaluate(args):
 
 def _evaluate_into(workdir, c, args):
   """Runs evaluators; results go to a folder."""
-  path = args.checkpoint
-  other = args.compare and _other(args.compare)
-  results = evaluate(c, path, workdir, args.pp)
+  path, how = args.checkpoint, args.quantize
+  other, both = args.compare and _other(args.compare), None
+  if how and args.compare and not args.compare[0].endswith(".jsonl"):
+    other, both = None, ({}, {})  # both are asked, for their logits
+  results = evaluate(c, path, workdir, args.pp, how, both and both[1])
   found = {name: r.records for name, r in results.items() if r.records}
   out = os.path.join(workdir, PAGE)
   print(f"predictions: {predictions.write(out, found, args.mask_codec)}")
@@ -219,10 +221,15 @@ def _evaluate_into(workdir, c, args):
     return
   if other is None:
     folder = os.path.join(workdir, "compared")
-    results = evaluate(c, args.compare[0], folder, args.pp)
-    other = {name: r.records for name, r in results.items() if r.records}
-  metrics = {k: how.get("metric", "exact") for k, how in c.evals.items()}
-  compare((args.compare[0], other), (path, found), metrics)
+    before = evaluate(
+      c, args.compare[0], folder, args.pp, None, both and both[0]
+    )
+    other = {name: r.records for name, r in before.items() if r.records}
+  metrics = {k: x.get("metric", "exact") for k, x in c.evals.items()}
+  name = f"{path}, in {how}" if how else path
+  compare((args.compare[0], other), (name, found), metrics)
+  if both:
+    print(compare_lib.agreement(other, found, both))
 
 
 def _config_of_run(path):
@@ -325,6 +332,7 @@ if __name__ == "__main__":
     ),
     workdir=dict(help="folder for the results"),
     pp=dict(help="how images are seen: bv, hf, ops or config; see above"),
+    quantize=dict(help="its weights to int8, int4, nf4 or int4:32"),
     compare=dict(nargs="+", metavar="RUN", help="another one; or two of them"),
     mask_codec=dict(
       metavar="FILE",

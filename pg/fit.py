@@ -11,6 +11,7 @@ them; without --on it is this machine. A TPU takes one to five minutes, a GPU
 seconds. What must be installed is said where it is missing; see docs/fit.md.
 """
 
+import dataclasses
 import functools
 import json
 import time
@@ -27,9 +28,9 @@ from pg.codecs import tokenizer
 from pg.data import options as options_lib
 from pg.data import pipeline
 from pg.decode import loop
-from pg.learn import optim
+from pg.learn import accumulate, optim
 from pg.learn import state as state_lib
-from pg.models import paligemma, variants
+from pg.models import lora, paligemma, quantize, variants
 from pg.plan import changes, hlo, needs, target, text
 
 
@@ -49,9 +50,11 @@ def model_of(c, on):
   """Returns the paligemma.Config that a config has on a Target."""
   tok = c.tokenizer or (None if c.init else tokenizer.NANO)
   vocab_size = tokenizer.Tokenizer(tok).vocab_size if tok else None
-  dtype = variants.compute_dtype(c.model.dtype, on.platform)
+  dtype = variants.compute_dtype(c.model.dtype, on.devices[0])
   given = dict(c.model, res=c.res, dtype=dtype)
-  return variants.from_config(given, vocab_size)
+  cfg = variants.from_config(given, vocab_size)
+  how = lora.from_config(c, paligemma.shapes(cfg))
+  return dataclasses.replace(cfg, lora=how)
 
 
 def rows(c, mesh, *, num_text):
@@ -74,7 +77,7 @@ def rows(c, mesh, *, num_text):
 def compile_training(c, on, num_examples=None):
   """Compiles a step of training ahead of time; returns a Plan."""
   cfg, mesh = model_of(c, on), sharding.make_mesh(c.mesh, devices=on.devices)
-  sharding.check_batch(c.batch_size, mesh, c.num_microbatches)
+  accumulate.check(c, mesh)
   shapes = paligemma.shapes(cfg)
   # Neither number is in the program's shapes.
   total = num_steps(c, num_examples) or 1000
@@ -82,15 +85,28 @@ def compile_training(c, on, num_examples=None):
   frozen = optim.frozen(shapes, c.schedule)
   shapes = state_lib.shapes(cfg, frozen, c.frozen_dtype)
   state = state_lib.abstract(cfg, tx, mesh, c.sharding, shapes)
-  run = SimpleNamespace(cfg=cfg, tx=tx, is_frozen=frozen, mesh=mesh)
+  towers = optim.frozen_towers(frozen)
+  held, has = needs.on_device(state), needs.memory(on)
+  if held > has:  # nothing is worth a minute of compiling
+    sizes = f"{text.readable(held)} of {text.readable(has)}"
+    failed = f"parameters and optimizer alone take {sizes}"
+    return Plan(cfg, mesh, state, towers, None, failed, 0.0)
+  run = SimpleNamespace(
+    cfg=cfg, tx=tx, is_frozen=frozen, mesh=mesh, shapes=shapes
+  )
   batch = rows(c, mesh, num_text=c.text_len + 1)
+  if options_lib.from_config(c).cache_images:
+    shape = *batch["image"].shape[:2], cfg.img.num_tokens, cfg.img.width
+    batch["image"] = batch["image"].update(shape=shape, dtype=cfg.dtype)
   lower = functools.partial(train.compile_update(c, run).lower, state, batch)
-  return _compile(lower, on, cfg, mesh, state, optim.frozen_towers(frozen))
+  return _compile(lower, on, cfg, mesh, state, towers)
 
 
 def compile_decoding(c, on):
   """Compiles what evaluators generate answers with; returns a Plan."""
-  cfg, mesh = model_of(c, on), sharding.make_mesh(c.mesh, devices=on.devices)
+  # Adapters are in the weights by then.
+  cfg = dataclasses.replace(model_of(c, on), lora=None)
+  mesh = sharding.make_mesh(c.mesh, devices=on.devices)
   sharding.check_batch(c.batch_size, mesh)
   state = state_lib.abstract(cfg, optax.identity(), mesh, c.sharding)
   unroll = jax.jit(functools.partial(loop.unroll, dtype=cfg.dtype))
@@ -143,13 +159,14 @@ def figures(c, on, plan, args):
   has, opt = needs.memory(on), plan.state.get("opt", ())
   whole = needs.replicated(params) if plan.mesh.size > 1 else {}
   held = needs.on_device(params) + needs.on_device(opt)
+  weights = jax.tree.leaves(params, is_leaf=quantize.is_quantized)
   found = dict(
     config=args.config_file,
     on=on.name,
     chips=len(on.devices),
     kind=on.devices[0].device_kind,
     described=on.source,
-    num_parameters=sum(x.size for x in jax.tree.leaves(params)),
+    num_parameters=sum(x.size for x in weights),
     dtype=plan.cfg.dtype,
     remat=plan.cfg.remat,
     batch_size=c.batch_size,
@@ -183,7 +200,7 @@ def figures(c, on, plan, args):
 
 
 def attempt(c, on, words="", *, args):
-  """Returns the figures of a step of training, and says them in a line.
+  """Returns the figures of a step of training, and says what was compiled.
 
   Args:
     c: the config.
@@ -196,9 +213,10 @@ def attempt(c, on, words="", *, args):
     text.readable(found["peak"]) if "peak" in found else "more than there is"
   )
   plain = f"{on.name}, remat {found['remat']}, batch {found['batch_size']}"
-  progress.say(
-    f"{words or plain}: {peak}{'' if found['fits'] else ', does not fit'}"
-  )
+  if found["compile_seconds"]:
+    progress.say(
+      f"{words or plain}: {peak}{'' if found['fits'] else ', does not fit'}"
+    )
   return found
 
 

@@ -33,7 +33,6 @@ REFUSALS = ValueError, OSError, FloatingPointError
 SILENCE = 40  # seconds without a heartbeat after which a process is dead
 GRACE = 2.5  # seconds to close what is open when another process has failed
 COMING = 300  # seconds to wait for the others at the start
-_FOREVER = 1 << 31  # milliseconds
 _FATAL = b"JAX distributed service detected fatal errors"
 
 # What says that there are several processes, what JAX needs to join them, and
@@ -163,7 +162,8 @@ def joined():
     ValueError: what looks like a job cannot be joined.
   """
   stopped = None
-  _join(os.environ)
+  with stop.at_once():  # JAX waits for the others, and hears of no signal
+    _join(os.environ)
   try:
     try:
       yield
@@ -251,6 +251,10 @@ def _options(env):
   is_local = re.match(r"(127\.[\d.]+|localhost|\[::1\]):", address)
   if is_local and "JAX_COORDINATOR_BIND_ADDRESS" not in env:
     options["coordinator_bind_address"] = address  # it would be all of them
+  is_said = address and {"num_processes", "process_id"} <= {*options}
+  if is_said and "KUBERNETES_SERVICE_HOST" in env:
+    # JAX would ask Kubernetes all the same, which may refuse it, or complain.
+    options["cluster_detection_method"] = "deactivate"
   gpus = env.get("SLURM_GPUS_ON_NODE", "")
   one_task = env.get("SLURM_NTASKS") == env.get("SLURM_STEP_NUM_NODES")
   if one_task and gpus.isdigit() and "JAX_LOCAL_DEVICE_IDS" not in env:
@@ -272,7 +276,7 @@ class _Job:
     and `sleep`, as the handler of the abort, gives 6 (SIGABRT) seconds to end
     with a message of ours.
     """
-    self._process, self._client = None, None
+    self._process, self._store = None, None
     self._ending = threading.Lock()
     self._told, self._unwound = threading.Event(), threading.Event()
     self._before = sys.stderr
@@ -298,10 +302,9 @@ class _Job:
   def start(self, process, count):
     """Begins to hear of the others."""
     global _job
-    from jax._src import distributed  # nothing public has the store
+    from pg import store  # it imports jax
 
-    self._process = process
-    self._client = distributed.global_state.client
+    self._process, self._store = process, store
     _job = self
     stop.together(self, process, count)
     _thread(self._listen)
@@ -309,12 +312,12 @@ class _Job:
   def set(self, key, text):
     """Tells all processes; the first that sets a key counts."""
     with contextlib.suppress(RuntimeError):
-      self._client.key_value_set(f"pg/{key}", text)
+      self._store.put(key, text)
 
   def get(self, key):
     """Waits for what a process tells."""
     with contextlib.suppress(RuntimeError):
-      return self._client.blocking_key_value_get(f"pg/{key}", _FOREVER)
+      return self._store.get(key)
     threading.Event().wait()  # the job is over, and this thread with it
 
   def end(self, line, status):
@@ -323,7 +326,7 @@ class _Job:
 
   def leave(self):
     """Waits until all processes are here."""
-    self._client.wait_at_barrier("pg/leave", _FOREVER)
+    self._store.client().wait_at_barrier("pg/leave", self._store.FOREVER)
 
   def fail(self, error):
     """Ends all processes for an exception that came up in this one."""

@@ -12,6 +12,10 @@ model sees --num-images frames; --data takes a file of JSON lines with "image"
 and "prefix". Every prompt is asked about every image; without a --prompt they
 are read line by line, and the image is looked at once.
 
+--adapter cats=runs/cats --adapter dogs=peft_folder loads adapters of the
+checkpoint beside it. Lines of --data name theirs, "adapter": "cats" (null is
+the checkpoint itself); what names none is asked of every adapter.
+
 --out draws boxes and masks (.png, .jpg), or writes a JSON line for each answer
 (.jsonl): the same command continues such a file. A folder, as in answers/, gets
 answers.jsonl and a picture of each. --json prints those lines.
@@ -92,19 +96,38 @@ def frames(path, num):
   return video.read(np.linspace(0, len(video) - 1, num).round().astype(int))
 
 
+def adapters(args):
+  """Returns {name: path} of --adapter NAME=PATH.
+
+  Raises:
+    ValueError: it is something else, or a name is there twice.
+  """
+  found = {}
+  for text in args.adapter or []:
+    name, equals, path = text.partition("=")
+    if not (name and path) or name in found:
+      raise ValueError(
+        f"--adapter {text}: wanted NAME=PATH, each name once, such as"
+        " cats=runs/cats"
+      )
+    found[name] = path
+  return found
+
+
 def questions(args):
-  """Returns what is asked: a list of (names of images, prompt).
+  """Returns what is asked: a list of (names of images, prompt, adapter).
 
   Raises:
     ValueError, OSError: no images, or a line of --data that is no question.
   """
+  named = [*adapters(args)] or [None]
   if not args.data:
     files, size = find(args.image or []), args.num_images or 1
     groups = [[f] for f in files if is_video(f)]
     stills = [f for f in files if not is_video(f)]
     groups += [stills[i : i + size] for i in range(0, len(stills), size)]
     groups = groups or [[]]
-    return list(itertools.product(groups, args.prompt or [None]))
+    return list(itertools.product(groups, args.prompt or [None], named))
   found, root = [], os.path.dirname(args.data)
   if args.image:
     raise ValueError("--image or --data, whose lines name their images")
@@ -118,7 +141,8 @@ def questions(args):
         names = [names] if isinstance(names, str) else names
         prompts = [row["prefix"]] if "prefix" in row else args.prompt
         names = [x if "://" in x else os.path.join(root, x) for x in names]
-        found += [(names, prompt + "") for prompt in prompts]
+        own = [row["adapter"]] if "adapter" in row else named
+        found += [(names, prompt + "", x) for prompt in prompts for x in own]
       except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
           f'{args.data}:{number}: wanted {{"image": "a.jpg", "prefix": "caption'
@@ -156,7 +180,8 @@ class Lines:
       for line in file:
         try:
           row = json.loads(line)
-          self.known.add((tuple(row["image"]), row["prompt"]))
+          known = tuple(row["image"]), row["prompt"], row.get("adapter")
+          self.known.add(known)
         except (ValueError, KeyError, TypeError) as error:
           begins = BEGIN.startswith(line[: len(BEGIN)])
           if begins and isinstance(error, ValueError) and line[-1:] != b"\n":
@@ -251,9 +276,10 @@ def draw(answer, path):
     answer.draw().save(partial, form)
 
 
-def keep(answer, names, prompt, args, lines=None):
+def keep(answer, names, prompt, args, lines=None, adapter=None):
   """Prints an answer as JSON, appends it to a file, draws it: as is wanted."""
-  row = {"image": names, "prompt": prompt, **answer.to_json()}
+  own = {"adapter": adapter} if adapter else {}
+  row = {"image": names, "prompt": prompt, **own, **answer.to_json()}
   picture = None if lines else args.out
   if args.pictures and names:
     picture = lines.picture(names)
@@ -274,27 +300,29 @@ def ask(asked, args, loaded, how, lines=None):
   """
   failed, name = [], lambda names: ", ".join(names) or "no image"
   later = lambda names: functools.partial(look, names, args.num_images)
-  examples = ((later(names), prompt) for names, prompt in asked)
+  examples = ((later(names), *rest) for names, *rest in asked)
   quiet = len(asked) == 1 or not lines
   bar = progress.Bar(total=len(asked), unit=" answers", disable=quiet)
   answers = loaded.answers(examples, batch_size=args.batch_size, **how)
   with bar:
-    for (names, prompt), answer in zip(asked, answers, strict=True):
+    for (names, prompt, adapter), answer in zip(asked, answers, strict=True):
       bar.update()
       if isinstance(answer, Exception):
         known = any(x in str(answer) for x in names)
         failed.append(str(answer) if known else f"{name(names)}: {answer}")
         continue
       if not lines and len(asked) > 1 and not args.json:
-        print(progress.plain(f"{name(names)}: {prompt}"))
+        by = f" ({adapter})" if adapter else ""
+        print(progress.plain(f"{name(names)}: {prompt}{by}"))
       if not lines:
         show(answer, args)
-      keep(answer, names, prompt, args, lines)
+      keep(answer, names, prompt, args, lines, adapter)
   return failed
 
 
-def converse(names, args, loaded, how, lines=None):
+def converse(names, adapter, args, loaded, how, lines=None):
   """Answers prompts from standard input; images are looked at once."""
+  loaded = loaded.with_adapter(adapter)
   seen = loaded.see(look(names, args.num_images))
   while True:
     try:
@@ -309,7 +337,7 @@ def converse(names, args, loaded, how, lines=None):
       progress.say(f"error: {error}")
       continue
     show(answer, args)
-    keep(answer, names, prompt, args, lines)
+    keep(answer, names, prompt, args, lines, adapter)
 
 
 def main(args):
@@ -323,13 +351,13 @@ def main(args):
 def _predict(args):
   asked, lines = questions(args), None
   if len(asked) > 1 and asked[0][1] is None:
-    raise ValueError("a --prompt is wanted for several images")
+    raise ValueError("a --prompt is wanted for several images or adapters")
   if args.out:
     check_out(args.out)
     if args.out.lower().endswith(".jsonl"):
       lines = Lines(args.out)
       before = len(asked)
-      asked = [x for x in asked if (tuple(x[0]), x[1]) not in lines.known]
+      asked = [x for x in asked if (tuple(x[0]), *x[1:]) not in lines.known]
       if before > len(asked):
         progress.say(f"{before - len(asked)} of {before} are in {args.out}")
     elif len(asked) > 1:
@@ -352,11 +380,13 @@ def _predict(args):
     pp=args.pp,
     codec=args.mask_codec,
     urls=True,  # those of a command line are its user's own
+    quantize=args.quantize,
     mesh=args.mesh and dict(config.arguments(args.mesh, **ONE_DEVICE)),
+    adapters=adapters(args),
   )
   how = options(args, loaded.form.tok)
   if asked[0][1] is None:
-    return converse(asked[0][0], args, loaded, how, lines)
+    return converse(asked[0][0], asked[0][2], args, loaded, how, lines)
   progress.say("compiling and answering")
   failed = ask(asked, args, loaded, how, lines)
   if len(asked) == 1 and failed:
@@ -375,14 +405,19 @@ if __name__ == "__main__":
     __doc__,
     with_config=False,
     checkpoint=dict(required=True, help="a run, or released weights"),
+    adapter=dict(
+      action="append", metavar="NAME=PATH", help="one of the checkpoint's"
+    ),
     image=dict(nargs="+", help="files, folders, patterns, videos"),
     data=dict(metavar="FILE", help="JSON lines with image and prefix"),
     prompt=dict(nargs="+", help='such as "caption en" or "detect cat"'),
     num_images=dict(type=int, help="images of an example; frames of a video"),
     tokenizer=dict(help="SentencePiece file; default the run's own"),
     dtype=dict(
-      choices=("float32", "bfloat16"), help="default: what is fastest"
+      choices=("float32", "bfloat16", "float16"),
+      help="default: what is fastest",
     ),
+    quantize=dict(help="weights to int8, int4 or nf4: less memory"),
     res=dict(type=int, help="pixels per side; default the model's own"),
     pp=dict(help="how it sees images: bv, hf or ops; default as trained"),
     mesh=dict(metavar="AXIS=SIZE", help="of devices, such as tensor=-1: all"),

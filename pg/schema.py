@@ -12,7 +12,7 @@ A type is one of these, or several with "or" between them:
   float > 0                     a number above that; all of them are finite
   duration                      steps >= 0, or a text: see `config.steps`
   texts, scores, group          of str, from str to float, of further keys
-  durations, numbers            of durations, of floats >= 0
+  durations, numbers, regexes   of durations, of floats >= 0, of str
   rules of ...                  pairs of a regex and one of what follows
 """
 
@@ -27,10 +27,13 @@ KEYS = {
   "res": "int in [1, 8192] pixels",
   "num_images": "int in [1, 4096]",
   "text_len": "int in [2, 2^17] tokens",
+  "length_window": "int in [0, 1024] batches",
   "blind": "bool",
+  "prompt": '"full" or "causal" or "learned"',
   "tokenizer": "str",
   "init": "str",
   "init_optimizer": "bool",
+  "dont_load": "regexes",
   "model.variant": "str",
   "model.dropout": "float in [0, 1) or None",
   "model.final_softcap": "float >= 0 or None",
@@ -39,7 +42,16 @@ KEYS = {
     '"auto" or "bfloat16" or "bf16" or "float16" or "f16" or "float32"'
     ' or "f32" or None'
   ),
-  "model.remat": '"nothing" or "attn_out" or "ffw" or "dots" or "everything"',
+  "model.remat": (
+    '"rows" or "nothing" or "attn_out" or "ffw" or "dots" or "everything"'
+  ),
+  "lora.rank": "int in [0, 2^16]",
+  "lora.targets": "str",
+  "lora.alpha": "float > 0",
+  "lora.dropout": "float in [0, 1)",
+  "lora.rank_stabilized": "bool",
+  "lora.dora": "bool",
+  "lora.lr_mult": "float > 0",
   "data.*.source": "str",
   "data.*.weight": "float > 0",
   "data.*.pp": "str",
@@ -49,6 +61,7 @@ KEYS = {
   "input.prefetch": "int in [1, 2^16] batches",
   "input.cache": '"" or "raw" or "examples"',
   "input.cache_gb": "float >= 0 GiB",
+  "input.cache_images": "str",
   "input.max_bytes": "int >= 1 bytes",
   "input.max_pixels": "int >= 1 pixels",
   "input.private_hosts": "bool",
@@ -79,12 +92,15 @@ KEYS = {
   "lr_mult": "rules of float >= 0",
   "wd_mult": "rules of float >= 0",
   "grad_clip": "float >= 0",
+  "example_clip": "float >= 0",
   "optimizer": (
     '"adam" or "adamw" or "adafactor" or "lion" or "momentum" or "muon"'
-    ' or "sgd"'
+    ' or "schedule_free" or "sgd"'
   ),
   "moment_dtype": '"float32" or "bfloat16"',
-  "frozen_dtype": '"float32" or "bfloat16" or "float16"',
+  "frozen_dtype": (
+    '"float32" or "bfloat16" or "float16" or "int8" or "int4" or "nf4"'
+  ),
   "b1": "float in [0, 1)",
   "b2": "float in [0, 1)",
   "ema": "float in [0, 1)",
@@ -122,7 +138,19 @@ KEYS = {
 }
 # What configs written before a key was there mean by its absence.
 DEFAULTS = {
+  "length_window": 1,
+  "prompt": "full",
+  "lora": dict(
+    rank=0,
+    targets=".*",
+    alpha=16.0,
+    dropout=0.0,
+    rank_stabilized=False,
+    dora=False,
+    lr_mult=10.0,
+  ),
   "num_microbatches": 1,
+  "example_clip": 0.0,
   "moment_dtype": "float32",
   "frozen_dtype": "float32",
   "ema": 0.0,
@@ -130,6 +158,7 @@ DEFAULTS = {
   "best": "",
   "score_init": False,
   "init_optimizer": False,
+  "dont_load": (),
   "wandb": "",
   "grad_dtype": "float32",
 }
@@ -219,6 +248,7 @@ _TESTS = {
     _is_group(x) and all(_is("float >= -3.4e38", y) for y in x.values())
   ),
   "axes": lambda x: _is_list(x),
+  "regexes": lambda x: _is_list(x) and all(map(_is_regex, x)),
   "durations": lambda x: _is_list(x) and all(map(_is_duration, x)),
   "numbers": lambda x: _is_list(x) and all(_is("float >= 0", y) for y in x),
 }

@@ -108,10 +108,13 @@ def check_batch(batch_size, mesh, num_parts=1):
   n = math.prod(mesh.shape[a] for a in BATCH) * num_parts
   if batch_size % n:
     near = max(n, round(batch_size / n) * n)
-    what = f"{n // num_parts} devices that share a batch"
-    what += f", each with {num_parts} microbatches" if num_parts > 1 else ""
+    what = f"the {n // num_parts} devices that share a batch"
+    if n == num_parts:
+      what = f"{num_parts} microbatches"
+    elif num_parts > 1:
+      what += f", each with {num_parts} microbatches"
     raise ValueError(
-      f"batch_size {batch_size} is not divisible by the {what}; try {near}"
+      f"batch_size {batch_size} is not divisible by {what}; try {near}"
     )
 
 
@@ -136,7 +139,8 @@ def spec(name, shape, mesh, rules):
 def fsdp_spec(name, shape, mesh):
   """Chooses the PartitionSpec of one parameter under the `fsdp` strategy."""
   first = int(re.fullmatch(STACKED, name) is not None)
-  if math.prod(shape) < SMALL or len(shape) - first < 2:
+  small = math.prod(shape) < SMALL or len(shape) - first < 2
+  if small or name.startswith("lora/"):  # megabytes
     return PartitionSpec()
   axes = [() for _ in shape]
   at = next((i for key, i in TENSOR if re.fullmatch(key, name)), None)
@@ -150,6 +154,23 @@ def fsdp_spec(name, shape, mesh):
   best = max(_ways(shape, mesh, free, left), key=lambda way: way[0])[1]
   axes = [x or y for x, y in zip(axes, best, strict=True)]
   return PartitionSpec(*(x[0] if len(x) == 1 else x or None for x in axes))
+
+
+def dividing(spec, shape, mesh):
+  """Returns what of a PartitionSpec divides an array.
+
+  Args:
+    spec: of quantised values.
+    shape: of them or of their scales, in which a dimension is 1 or shorter.
+    mesh: the mesh.
+  """
+
+  def fits(axes, n):
+    names = axes if isinstance(axes, tuple) else (axes,) if axes else ()
+    return axes if n % math.prod(mesh.shape[a] for a in names) == 0 else None
+
+  pairs = zip(spec, shape[: len(spec)], strict=True)
+  return PartitionSpec(*(fits(axes, n) for axes, n in pairs))
 
 
 def _ways(shape, mesh, free, left):

@@ -12,6 +12,7 @@ often it has asked, and all stop when they have asked once more than any has.
 So they must ask in the same places. If none has asked yet, all are interrupted.
 """
 
+import contextlib
 import ctypes
 import functools
 import multiprocessing
@@ -28,12 +29,14 @@ GRACE = 5.0  # seconds from the first signal to the end, if nobody asks
 
 _signal = 0  # the number of the first one; 0: there was none
 _is_asked = False
+_is_bare = False  # whether there is nothing to close
 _store = None  # of a job, see `together`
 _standstill = threading.Lock()  # held while the processes of a job agree
 _calls = 0  # how often this process of a job has asked
 _last = None  # at which of them all stop; 0: wherever they are
 _writer = None  # end of the pipe that tells _guard of signals
 _is_lost = False  # whether Stopped is to be raised again
+_is_interrupted = False
 
 
 class Stopped(SystemExit):
@@ -70,6 +73,17 @@ def together(store, process, count):
   _store = store
   args = process, count
   threading.Thread(target=_agree, args=args, daemon=True).start()
+
+
+@contextlib.contextmanager
+def at_once():
+  """Lets the first signal end the program here and now: nothing is open yet."""
+  global _is_bare
+  _is_bare = True
+  try:
+    yield
+  finally:
+    _is_bare = False
 
 
 def _agree(process, count):
@@ -110,12 +124,14 @@ def check():
 
 
 def interrupted():
-  """Returns whether all processes of a job are interrupted where they are."""
-  return _last == 0
+  """Returns whether `interrupt` was called: who waits for others gives up."""
+  return _is_interrupted
 
 
 def interrupt(exception):
   """Raises an exception in the main thread, once it is back in Python."""
+  global _is_interrupted
+  _is_interrupted = True
   main = ctypes.c_ulong(threading.main_thread().ident)
   ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(exception))
 
@@ -148,7 +164,7 @@ def _handle(number, frame):
   global _signal
   if not _signal and not _store:
     _signal = number
-    if not _is_asked:
+    if not _is_asked and not _is_bare:
       raise Stopped
 
 
@@ -171,7 +187,7 @@ def _guard(reader):
   """
   global _is_lost
   signals = _heard(reader)
-  left = GRACE
+  left = 0 if _is_bare else GRACE
   while left > 0 and len(signals) < 2:
     if select.select([reader], [], [], 0.1)[0]:
       signals += _heard(reader)

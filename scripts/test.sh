@@ -19,5 +19,6 @@ if [[ ${1:-} == --all ]]; then
 fi
 # A file's tests share what they have set up: they stay together. Long ones come
 # first, so that no process waits for another at the end: see tests/conftest.py.
+# A process that crashes ends the run: pytest-xdist would wait for its tests.
 exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
-  --no-loadscope-reorder "$@"
+  --no-loadscope-reorder --max-worker-restart 0 "$@"

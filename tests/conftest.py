@@ -4,6 +4,7 @@ import collections
 import functools
 import os
 import signal
+import sys
 
 import pytest
 
@@ -20,6 +21,8 @@ if "host_platform_device_count" not in flags:
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Tests compile more than they compute: less optimized code is ready sooner.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Products of int8 weights with activations as they are.
+os.environ.setdefault("PG_INT8_KERNEL", "0")
 # What is compiled once is compiled once: for all tests and their subprocesses.
 cache = paths.ROOT / ".pytest_cache" / "xla"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
@@ -56,6 +59,22 @@ def pytest_terminal_summary(terminalreporter):
   reasons = (s.longrepr[2].removeprefix("Skipped: ") for s in skipped)
   for reason, number in sorted(collections.Counter(reasons).items()):
     terminalreporter.write_line(f"{number} skipped: {reason}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+  """Forgets compiled programs before they are too many.
+
+  Each is three mappings of memory, of which Linux lets a process have 65,530:
+  one more, and the compiler crashes.
+  """
+  yield
+  if "jax" not in sys.modules or not os.path.exists("/proc/self/maps"):
+    return
+  with open("/proc/self/maps", "rb") as f:
+    num = sum(1 for _ in f)
+  if num > 20_000:
+    sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(scope="module")

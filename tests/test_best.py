@@ -9,7 +9,7 @@ import pytest
 from pg import evaluate, experiment, train, tree
 from pg.learn import average
 from pg.log import metrics
-from pg.weights import checkpoint, load, parameters
+from pg.weights import checkpoint, folders, load, parameters, saver, tensors
 from tests.support import numbers_run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -51,7 +51,7 @@ def test_scores_before_training_stand_beside_those_after(run, capsys):
 
 def test_the_best_checkpoint_is_kept_beside_the_last(run):
   workdir, _ = run
-  assert checkpoint.steps(workdir / "checkpoints") == [2, 6]
+  assert folders.steps(workdir / "checkpoints") == [2, 6]
   assert checkpoint.find(workdir).name == "6"
   assert checkpoint.find(f"{workdir}:best").name == "2"
   assert checkpoint.workdir_of(f"{workdir}:best") == str(workdir)
@@ -62,7 +62,7 @@ def test_averaged_parameters_are_those_of_the_state_and_are_evaluated(run):
   c = config()
   r = experiment.open(c)
   abstract = train.abstract_state(c, r)
-  with checkpoint.Manager(workdir) as manager:
+  with saver.Manager(workdir) as manager:
     want = average.of(manager.restore(6, abstract))
   name = f"{workdir}:ema"
   weights = load.open(name)
@@ -70,7 +70,7 @@ def test_averaged_parameters_are_those_of_the_state_and_are_evaluated(run):
   raw = checkpoint.restore_params(workdir)
   for name, leaf in tree.flatten(want).items():
     np.testing.assert_array_equal(tree.flatten(read)[name], leaf)
-    np.testing.assert_array_equal(parameters.whole(weights.reader, name), leaf)
+    np.testing.assert_array_equal(tensors.whole(weights.reader, name), leaf)
     assert name in tree.flatten(raw)
   assert not np.array_equal(jax.tree.leaves(raw)[0], jax.tree.leaves(want)[0])
   found = evaluate.evaluate(c, f"{workdir}:ema", str(workdir / "evaluated"))
@@ -81,7 +81,7 @@ def test_averaged_parameters_are_those_of_the_state_and_are_evaluated(run):
 def test_what_a_run_does_not_have_is_an_error(run, tmp_path):
   with pytest.raises(ValueError, match="config.ema is 0"):
     checkpoint.parameters("a:ema", ("params/x",))
-  with checkpoint.Manager(tmp_path) as manager:
+  with saver.Manager(tmp_path) as manager:
     manager.save(1, dict(params=np.zeros(2)), dict(run=dict(best="")))
   with pytest.raises(ValueError, match="no best checkpoint: its run kept none"):
     checkpoint.find(f"{tmp_path}:best")

@@ -191,23 +191,36 @@ def test_data_weights_and_codec_are_read_from_a_bucket(store, tmp_path):
   assert got.read_bytes() == (tmp_path / "a.npz").read_bytes()
 
 
+def ask_and_convert(env, folder):
+  """Evaluates a run, and writes what is made of it beside it."""
+  start = ["--checkpoint", f"{folder}/run"]
+  said = run(env, "evaluate", *start)
+  assert f"report: {folder}/run/report.html" in said
+  run(env, "predict", *start, *QUESTION, "--out", f"{folder}/answers.jsonl")
+  for form, name in (("npz", "a.npz"), ("orbax", "again")):
+    words = [f"{folder}/run", f"{folder}/{name}", "--to", form, "--check"]
+    run(env, "convert", *words)
+  run(env, "convert", f"{folder}/again", f"{folder}/b.npz", "--to=npz")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+  """A folder with a run that nothing has disturbed, and what is made of it."""
+  folder = tmp_path_factory.mktemp("here")
+  env = os.environ | dict(XLA_FLAGS="")  # one device
+  run(env, "train", "--config", CONFIG, "--workdir", folder / "run")
+  ask_and_convert(env, folder)
+  return folder
+
+
 @pytest.mark.slow
 def test_a_run_in_a_bucket_is_killed_and_goes_on_as_one_in_a_folder(
-  place, tmp_path
+  here, place, tmp_path
 ):
   there, env = place
-  here, got = tmp_path / "here", tmp_path / "got"
-  run(env, "train", "--config", CONFIG, "--workdir", here / "run")
+  got = tmp_path / "got"
   train_and_kill(env, f"{there}/run")
-  for folder in (here, there):
-    start = ["--checkpoint", f"{folder}/run"]
-    said = run(env, "evaluate", *start)
-    assert f"report: {folder}/run/report.html" in said
-    run(env, "predict", *start, *QUESTION, "--out", f"{folder}/answers.jsonl")
-    for form, name in (("npz", "a.npz"), ("orbax", "again")):
-      words = [f"{folder}/run", f"{folder}/{name}", "--to", form, "--check"]
-      run(env, "convert", *words)
-    said = run(env, "convert", f"{folder}/again", f"{folder}/b.npz", "--to=npz")
+  ask_and_convert(env, there)
   download(env, there, got)
   wanted, found = contents(here), contents(got)
   assert sorted(found) == sorted(wanted)

@@ -11,6 +11,7 @@ from unittest import mock
 
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
 
 from pg import config as config_lib
@@ -20,7 +21,7 @@ from pg.evals import records, task
 from pg.evals import run as evals_run
 from pg.models import variants
 from pg.pp import flavours
-from pg.weights import checkpoint, load
+from pg.weights import load, opened, saver
 from tests.support import paths
 
 
@@ -49,7 +50,7 @@ def runs(tmp_path):
 def call(config=None, **given):
   """Calls the verb as its command line does."""
   names = ("checkpoint", "workdir", "compare", "predictions", "submit", "out")
-  names += ("pp",)
+  names += ("pp", "quantize")
   args = dict.fromkeys(names) | dict(mask_codec=masks.NANO) | given
   evaluate.main(argparse.Namespace(config=config, **args))
 
@@ -163,8 +164,11 @@ def evaluated(monkeypatch):
   """Stands in for running models; lists what was evaluated where."""
   calls = []
 
-  def run(c, path, workdir, pp):
+  def run(c, path, workdir, pp, quantize=None, logits=None):
     calls.append((path, workdir))
+    if logits is not None:
+      far = 3 + 0.5 * np.eye(4, 5)[:, ::-1]  # 3 is no difference
+      logits["val"] = np.eye(4, 5) + (far if quantize else 0)
     os.makedirs(workdir, exist_ok=True)
     found = answers("y" if path == "other" else "x")
     result = functools.partial(evals_run.Result, {}, {}, {}, {})
@@ -175,7 +179,9 @@ def evaluated(monkeypatch):
 
 
 def config():
-  return ml_collections.ConfigDict({"evals": {"val": {"metric": "exact"}}})
+  return ml_collections.ConfigDict(
+    {"evals": {"val": {"metric": "exact"}}, "lora": {"rank": 0}}
+  )
 
 
 def test_a_checkpoint_is_compared_with_one_that_is_evaluated_too(
@@ -203,6 +209,18 @@ def test_a_checkpoint_is_compared_with_predictions_that_are_there(
   assert len(evaluated) == 1  # before anything is run
 
 
+def test_what_quantising_costs_is_told_of_both_models(runs, evaluated, capsys):
+  out, other = str(runs / "out"), str(runs / "a")  # with predictions, too
+  how = dict(workdir=out, quantize="int8")
+  call(config(), checkpoint="new", compare=[other], **how)
+  assert evaluated == [("new", out), (other, f"{out}/compared")]
+  said = capsys.readouterr().out
+  assert f"A: {other}\nB: new, in int8\n" in said
+  assert re.search(r"val +50.00% +100.00% +4$", said, re.M)
+  call(config(), checkpoint="new", compare=["other"], **how)
+  assert re.search(r"val +50.00% +0.00% +4$", capsys.readouterr().out, re.M)
+
+
 COARSE = "decode | resize(224, antialias=False)"
 BICUBIC = "decode(exif=True) | resize(224, flavour='hf')"
 
@@ -212,7 +230,7 @@ def seen(monkeypatch):
   """Returns {evaluator: how it sees images} of a config and a checkpoint."""
 
   def call(name, record, pp=None, res=224):
-    weights = load.Weights("x", io.BytesIO(), variants.VARIANTS["pg1_3b"])
+    weights = opened.Weights("x", io.BytesIO(), variants.VARIANTS["pg1_3b"])
     weights.pp = record
     monkeypatch.setattr(load, "open", lambda _: weights)
     c = config_lib.load(f"{paths.ROOT}/transfers/{name}.py:res={res}")
@@ -257,7 +275,7 @@ def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
   state, used = {"params": {"a": jnp.zeros(2)}}, []
 
   def save(step):
-    with checkpoint.Manager(tmp_path) as manager:
+    with saver.Manager(tmp_path) as manager:
       manager.save(step, state, {"step": step})
 
   def read(path, *_):
@@ -272,9 +290,8 @@ def test_the_step_is_that_of_what_was_read_while_the_run_goes_on(
   opened.tasks[0].name = "val"
   monkeypatch.setattr(evaluate.experiment, "open", lambda _: opened)
   monkeypatch.setattr(evaluate.experiment, "baseline", lambda _: None)
-  monkeypatch.setattr(evaluate.state_lib, "abstract", mock.MagicMock())
   monkeypatch.setattr(evaluate, "see_as", lambda *_: None)
-  monkeypatch.setattr(evaluate.parameters, "read", read)
+  monkeypatch.setattr(evaluate.parameters, "to_evaluate", read)
   monkeypatch.setattr(evals_run, "evaluate", run)
   c = config()
   c.sharding = ()

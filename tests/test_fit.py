@@ -115,6 +115,18 @@ def test_what_the_compiler_refuses_is_an_answer(monkeypatch):
     fit.compile_training(c, here())
 
 
+def test_what_holds_not_even_the_state_is_not_compiled_for(monkeypatch, capsys):
+  held = training()[2]["parameters"] + training()[2]["optimizer"]
+  monkeypatch.setattr(fit.needs, "memory", lambda on: held - 1)
+  monkeypatch.setattr(fit.train, "compile_update", None)
+  found = fit.attempt(nano(), here(), args=ARGS)
+  assert not found["fits"]
+  assert found["failed"].startswith("parameters and optimizer alone take ")
+  assert capsys.readouterr().err == ""  # at each of a dozen attempts
+  text.show(found, ARGS)
+  assert "it does not fit. parameters and opt" in capsys.readouterr().out
+
+
 def test_a_program_without_text_has_its_memory(monkeypatch, capsys):
   c, plan, found = training()
 
@@ -174,7 +186,8 @@ def test_answers_are_planned_with_the_weights_that_evaluation_has(capsys):
 def test_a_model_has_the_dtype_of_what_it_is_compiled_for(variant):
   c = config.load(str(paths.ROOT / f"transfers/vqav2.py:model={variant}"))
   for platform, dtype in (("tpu", "bfloat16"), ("cpu", "float32")):
-    cfg = fit.model_of(c, SimpleNamespace(platform=platform))
+    device = SimpleNamespace(platform=platform)
+    cfg = fit.model_of(c, SimpleNamespace(devices=[device]))
     assert cfg.dtype == dtype and cfg.llm.vocab_size == 257_152
 
 

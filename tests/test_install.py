@@ -14,7 +14,7 @@ from packaging import requirements, utils
 from tests.support import paths
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-EXTRAS = {"dev", "parity", "cloud", "fit", "serve", "docs", "wandb"}
+EXTRAS = {"dev", "parity", "cloud", "fit", "serve", "docs", "wandb", "kaggle"}
 # Runs where the wheel lies, far from the repository.
 TRY = """
 import importlib, pathlib, pkgutil, sys
@@ -26,6 +26,8 @@ for module in pkgutil.walk_packages(pg.__path__, "pg."):
 from pg.codecs import masks, tokenizer
 tokenizer.Tokenizer(tokenizer.NANO)
 masks.load(masks.NANO)
+from pg.models import int8
+assert int8.SOURCE.exists()
 """
 
 

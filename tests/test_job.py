@@ -12,7 +12,7 @@ import time
 import pytest
 
 from pg import job, stop
-from tests.support import paths
+from tests.support import paths, ports
 
 SLURM = dict(
   SLURM_JOB_ID="7",
@@ -209,7 +209,6 @@ def test_processes_that_have_not_asked_are_all_interrupted(monkeypatch):
   store.set("signal", "15")
   told.wait(10)
   for module in modules:
-    assert module.interrupted()
     with pytest.raises(module.Stopped):
       module.requested()
 
@@ -217,7 +216,7 @@ def test_processes_that_have_not_asked_are_all_interrupted(monkeypatch):
 WORK = """
 import sys, time
 import jax
-from pg import command, stop
+from pg import command, job, stop, store
 def main(args):
   print("begins", flush=True)
   for step in range(1, 300):
@@ -230,26 +229,34 @@ command.run(main, "", with_config=False, joins=True)
 """
 
 
-def run(work, act=None, seconds=30):
+def by_jax(i, port):
+  """Returns what says that this is process i of two."""
+  return dict(
+    JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+    JAX_NUM_PROCESSES="2",
+    JAX_PROCESS_ID=f"{i}",
+  )
+
+
+def start(work, variables):
+  """Starts one of two processes."""
+  env = os.environ | dict(XLA_FLAGS="") | variables
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  words = [sys.executable, "-c", WORK.format(work=work)]
+  return subprocess.Popen(words, env=env, cwd=paths.ROOT, **pipes)
+
+
+def run(work, act=None, seconds=30, claim=by_jax):
   """Runs two processes; returns their statuses and what they said.
 
   Args:
     work: str, what they do at each step.
     act: function of both and the port, called when they are at work.
     seconds: float, until they must have ended.
+    claim: function of a process' number and the port, what tells it of both.
   """
-  with socket.socket() as s:
-    s.bind(("127.0.0.1", 0))
-    port = s.getsockname()[1]
-  both = []
-  for i in range(2):
-    env = dict(
-      os.environ, JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", XLA_FLAGS=""
-    )
-    env |= dict(JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=f"{i}")
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    words = [sys.executable, "-c", WORK.format(work=work)]
-    both.append(subprocess.Popen(words, env=env, cwd=paths.ROOT, **pipes))
+  port = ports.free()
+  both = [start(work, claim(i, port)) for i in range(2)]
   try:
     assert both[0].stdout.readline() == "begins\n"
     if act:
@@ -275,11 +282,20 @@ def test_an_error_in_one_process_ends_all_with_its_line():
       listens = [x[1] for x in rows if x[3] == "0A"]
       found.extend(x for x in listens if x.endswith(f":{port:04X}"))
 
-  raises = "if step == 3 and jax.process_index(): raise ValueError('bad row')"
+  raises = """
+    process = jax.process_index()
+    try:
+      if step == 3 and process: raise ValueError('bad row')
+      assert store.largest(step + process, 'step', step) == step + 1
+    except job.Ended:
+      sys.stderr.write('closed\\n')
+      raise
+"""
   codes, said = run(raises, look)
   assert codes == [1, 1]
   error = "error: process 1: bad row\n"
-  assert said == [starts(0) + error, starts(1) + error]
+  # The other one does not wait in vain for what this one would have said.
+  assert said == [starts(0) + "closed\n" + error, starts(1) + error]
   (place,) = found
   assert place.partition(":")[0].endswith("0100007F")  # 127.0.0.1
 
@@ -306,3 +322,50 @@ def test_the_death_of_the_first_process_is_told():
   assert codes == [-signal.SIGKILL, 1]
   assert said[1].startswith("error: process 0 has died")
   assert said[1].count("\n") == 1
+
+
+def by_mpi(number):
+  uri = f"{number << 12}.0;tcp://127.0.0.1:1"
+  return lambda i, port: dict(
+    OMPI_COMM_WORLD_SIZE="2",
+    OMPI_COMM_WORLD_RANK=f"{i}",
+    OMPI_COMM_WORLD_LOCAL_RANK=f"{i}",
+    OMPI_MCA_orte_hnp_uri=uri,
+  )
+
+
+def by_jobset(i, port):
+  pod = dict(JOBSET, JOB_COMPLETION_INDEX=f"{i}")
+  return pod | by_jax(i, port)  # as scripts/cloud/jobset_gpu.yaml has it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mpi", "jobset"])
+def test_processes_of_a_cluster_join(kind):
+  claim = by_mpi(ports.free_number()) if kind == "mpi" else by_jobset
+  assert run("return", claim=claim) == ([0, 0], [starts(0), starts(1)])
+
+
+def test_kubernetes_is_not_asked_for_what_is_said():
+  said = JOBSET | JAX
+  assert job._options(said)["cluster_detection_method"] == "deactivate"
+  for name in JAX:
+    options = job._options({k: v for k, v in said.items() if k != name})
+    assert "cluster_detection_method" not in options
+
+
+def test_a_process_that_waits_for_the_others_ends_at_once():
+  port = ports.free()
+  process = start("pass", by_jax(0, port))
+  try:
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+      assert process.poll() is None
+      time.sleep(0.1)
+    time.sleep(0.5)  # it hosts the job now, and waits
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=30)
+  finally:
+    process.kill()
+  assert time.monotonic() - begin < stop.GRACE / 2
+  assert (process.returncode, *said) == (143, "", "stopped\n")

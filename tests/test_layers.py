@@ -4,6 +4,7 @@ machines that only read a config.
 """
 
 import ast
+import collections
 import importlib.metadata
 import re
 import subprocess
@@ -30,12 +31,15 @@ CODECS = r"pg\.codecs(\..+)?"
 PP = r"pg\.pp(\..+)?"
 FORMATS = r"pg\.data\.formats(\..+)?"
 SYNTHETIC = r"pg\.data\.synthetic(\..+)?"
-SPINE = r"pg\.data(\.(source|prefix_lm|bad|cache|options|fingerprint|mixture))?"
-BATCHES = r"pg\.data\.(pipeline|stream|evaluation)"
+SPINE = (
+  r"pg\.data"
+  r"(\.(source|prefix_lm|bad|cache|features|options|fingerprint|mixture))?"
+)
+BATCHES = r"pg\.data\.(pipeline|stream|lengths|evaluation)"
 INSPECT = r"pg\.inspect(\..+)?"
 METRICS = r"pg\.evals\.metrics(\..+)?"
 MODELS = r"pg\.models(\..+)?"
-ARRAYS = rf"{MODELS}|pg\.(learn(\..+)?|sharding)"
+ARRAYS = rf"{MODELS}|pg\.(learn(\..+)?|sharding|store)"
 DECODE = r"pg\.decode(\..+)?"
 WEIGHTS = r"pg\.weights(\..+)?"
 PLAN = r"pg\.plan(\..+)?"
@@ -43,6 +47,7 @@ EVALS = r"pg\.evals(\.(?!metrics).+)?"
 PAGES = r"pg\.log\.pages(\..+)?"
 LOG = r"pg\.log(\.(?!pages).+)?"
 ASK = r"pg\.ask(\..+)?"
+SERVER = r"pg\.server(\..+)?"
 CONFIGS = r"(configs|transfers)(\..+)?"
 
 ANY = r".+"
@@ -72,7 +77,7 @@ LAYERS = (
     f"{GROUND}|{STORAGE}|{CODECS}|{PP}|{ARRAYS}|{DECODE}|{WEIGHTS}",
     ANY,
   ),
-  (BATCHES, rf"{GROUND}|{PP}|{SPINE}|pg\.sharding|{BATCHES}", ANY),
+  (BATCHES, rf"{GROUND}|{PP}|{SPINE}|pg\.(sharding|store)|{BATCHES}", ANY),
   (PLAN, f"{GROUND}|{ARRAYS}|{PLAN}", ANY),
   (
     EVALS,
@@ -88,14 +93,19 @@ LAYERS = (
     f"|{WEIGHTS}|{EVALS}|{PAGES}|{ASK}",
     ANY,
   ),
+  (
+    SERVER,
+    rf"{GROUND}|{STORAGE}|pg\.models\.\w+|{DECODE}|{ASK}|{SERVER}",
+    ANY,
+  ),
   (r"pg", r"pg\.ask\.load", r""),
   (r"pg\.\w+|scripts(\.\w+)+", ANY, ANY),  # the verbs
 )
 VERBS = LAYERS[-1]
 PROCESS_INDEX = (
-  r"pg\.(job|data\.(pipeline|stream)"
+  r"pg\.(job|store|data\.(pipeline|stream)"
   r"|log\.(run|lock|bucket_lock|mirror|pages\.predictions)"
-  r"|weights\.checkpoint|evals\.run)"
+  r"|weights\.(checkpoint|saver)|evals\.run)"
 )
 
 
@@ -174,7 +184,7 @@ def test_a_file_is_named_by_what_is_in_it(module):
 
 
 def test_everything_that_is_imported_is_a_requirement():
-  kinds = ("", "-serve", "-wandb")
+  kinds = ("", "-kaggle", "-serve", "-wandb")
   files = [ROOT / f"requirements{kind}.txt" for kind in kinds]
   lines = [line for file in files for line in file.read_text().splitlines()]
   required = {
@@ -200,3 +210,16 @@ def test_data_workers_metrics_and_configs_never_load_jax():
     "  assert not {'jax', 'tensorflow'} & set(sys.modules), name\n"
   )
   subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("module", sorted(PATHS))
+def test_a_name_of_a_module_is_given_once(module):
+  """Two of a name come of two changes that did not know of each other."""
+  given = collections.Counter(
+    target.id
+    for node in ast.parse(PATHS[module].read_text()).body
+    if isinstance(node, ast.Assign)
+    for target in node.targets
+    if isinstance(target, ast.Name)
+  )
+  assert [name for name, num in given.items() if num > 1] == []

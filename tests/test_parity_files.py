@@ -16,7 +16,7 @@ from pg.codecs import tokenizer
 from pg.decode import loop
 from pg.models import paligemma, siglip, variants
 from pg.pp import parse
-from pg.weights import hf, hf_config, load, npz, parameters
+from pg.weights import hf, hf_config, load, npz, tensors
 from tests.support import toy
 from tests.weights.test_npz import assert_same, from_memory, read_all, specs_of
 
@@ -39,6 +39,13 @@ MODELS = {
   "pg1": NANO,
   "pg1_all_kv_heads": dataclasses.replace(
     NANO, llm=dataclasses.replace(NANO.llm, num_kv_heads=4)
+  ),
+  # As SigLIP 2 with patches of 16 pixels, and Gemma 7B: as many key heads as
+  # query heads, and they are together wider than the model.
+  "b16+gemma_7b": dataclasses.replace(
+    NANO,
+    img=dataclasses.replace(NANO.img, patch=16, res=64),
+    llm=dataclasses.replace(NANO.llm, num_kv_heads=4),
   ),
   "pg2": dataclasses.replace(NANO_2, llm=LLM_2),
   "pg2_no_final_softcap": dataclasses.replace(
@@ -211,9 +218,13 @@ def test_their_processor_sees_an_image_as_our_flavour(tmp_path, method):
   assert hf_config.pp(tmp_path, 48) == way
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_the_image_tower_of_a_siglip_sees_alike(tmp_path, whole):
+@pytest.mark.parametrize(
+  "whole, patch, res", [(True, 12, 48), (False, 12, 48), (False, 14, 48)]
+)
+def test_the_image_tower_of_a_siglip_sees_alike(tmp_path, whole, patch, res):
+  """Of 48 pixels, as of 384, patches of 14 see those of the upper left."""
   sizes = hf_config.raw_of(NANO)["vision_config"]
+  sizes |= dict(patch_size=patch, image_size=res)
   vision = transformers.SiglipVisionConfig(**dict(sizes, vision_use_head=True))
   if whole:
     text = dict(hidden_size=96, num_hidden_layers=1, num_attention_heads=4)
@@ -229,14 +240,15 @@ def test_the_image_tower_of_a_siglip_sees_alike(tmp_path, whole):
   weights = load.open(f"img={tmp_path}")
   params = tree.unflatten(
     {
-      name.removeprefix("img/"): parameters.whole(weights.reader, name)
+      name.removeprefix("img/"): tensors.whole(weights.reader, name)
       for name in weights.reader.specs
     }
   )
   width = NANO.img.width
   params["head"] = dict(kernel=np.eye(width), bias=np.zeros(width))
+  seen = weights.cfg.img.res
   mine = siglip.Tower(weights.cfg.img, width).apply(
-    {"params": params}, image(NANO)[None]
+    {"params": params}, image(NANO)[None, :seen, :seen]
   )
   pixels = image(NANO).astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
   with torch.no_grad():
@@ -263,7 +275,7 @@ def test_the_decoder_of_a_gemma_reads_alike(tmp_path, model):
   weights = load.open(f"img={tmp_path / 'img.npz'},llm={tmp_path / 'llm'}")
   assert weights.cfg.llm == cfg.llm
   params = tree.unflatten(
-    {k: parameters.whole(weights.reader, k) for k in weights.reader.specs}
+    {k: tensors.whole(weights.reader, k) for k in weights.reader.specs}
   )
   tokens = np.arange(5, 25, dtype=np.int32)[None]
   rows = dict(

@@ -19,7 +19,7 @@ from pg.codecs import tokenizer
 from pg.data import pipeline, prefix_lm, stream
 from pg.models import variants
 from pg.pp import parse
-from pg.weights import hf, load, npz
+from pg.weights import hf, load, npz, opened
 from tests import test_verbs
 from tests.support import tiny
 from tests.weights import test_load
@@ -223,7 +223,7 @@ def test_boxes_of_a_crop_are_in_pixels_of_what_was_seen(recorded, monkeypatch):
   model = pg.load(recorded(pp=way, data={"a": {}}))
   _, boxes = shown(model, monkeypatch)
   assert boxes == [("cat", (0.0, 30.0, 20.0, 40.0))]
-  _, (image,) = model._look(PHOTO)
+  _, (image,) = model.rows.look(PHOTO)
   np.testing.assert_array_equal(image, by(way.rpartition(" | ")[0]))
 
 
@@ -247,7 +247,7 @@ def test_a_photo_is_upright_in_forkme_and_in_predict(
   np.testing.assert_array_equal(found, by(BV))
   np.testing.assert_array_equal(found, np.asarray(batches[0])[0, 0])
   assert boxes == [("cat", (0.0, 45.0, 45.0, 60.0))]
-  _, (image,) = model._look(PHOTO)
+  _, (image,) = model.rows.look(PHOTO)
   scene = answer.Answer(
     "", [], [], [answer.Box(*boxes[0], 1)], [None], 0, image
   )
@@ -275,20 +275,20 @@ def test_what_is_converted_is_seen_as_before(recorded, tmp_path):
     convert.convert(place / "again", place / "a.npz", "npz")
     convert.convert(place / "a.npz", place / "at_96", "hf", res=96)
     for name in ("run", "hf", "again", "a.npz"):
-      assert load.images(load.open(place / name)) == way
+      assert opened.images(load.open(place / name)) == way
     known = json.loads((place / "hf/preprocessor_config.json").read_text())
     assert known["resample"] == resample
     assert known.get("pp", HF) == way
     assert (place / "a.hf/preprocessor_config.json").exists()
     at_96 = load.open(place / "at_96")
-    assert load.images(at_96) == way.replace("(48", "(96")
+    assert opened.images(at_96) == way.replace("(48", "(96")
 
 
 def test_a_new_model_sees_as_its_image_tower_did(files, tmp_path):
   towers = f"img={files}/hf,llm={files}/hf"
-  assert load.images(load.open(towers)) == HF
+  assert opened.images(load.open(towers)) == HF
   towers = f"img={files}/a.npz,llm={files}/hf"
-  assert load.images(load.open(towers)) == BV
+  assert opened.images(load.open(towers)) == BV
 
 
 def test_a_weight_that_is_no_number_is_no_answer(files, tmp_path):

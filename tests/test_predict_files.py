@@ -15,7 +15,7 @@ from PIL import Image
 from pg import predict
 from pg.ask import answer as answer_lib
 from pg.ask import load as load_lib
-from tests.ask import test_model
+from tests.ask import test_adapters, test_model
 
 pytestmark = pytest.mark.usefixtures("one_device")
 photo = test_model.photo
@@ -25,7 +25,8 @@ photo = test_model.photo
 def ask(monkeypatch):
   """Runs the verb with a small model: (image=..., prompt=..., ...)."""
   names = "image data prompt num_images tokenizer dtype res pp mask_codec out"
-  names += " max_len length_penalty constrain options regex mesh"
+  names += " max_len length_penalty constrain options regex mesh adapter"
+  names += " quantize"
   defaults = dict.fromkeys(names.split())
   defaults |= dict(json=True, batch_size=2, beams=1, samples=1, seed=0)
   defaults |= dict(temperature=0.0, top_k=0, top_p=1.0, start="")
@@ -100,6 +101,37 @@ def test_a_file_of_answers_is_continued(
   out.write_text('{"prefix": "ocr"}\n')
   with pytest.raises(ValueError, match="holds other lines than answers"):
     ask(**how)
+
+
+def test_questions_name_their_adapters(ask, tmp_path, monkeypatch, capsys):
+  one, merged = test_adapters.models()
+  loaded = []
+  load = lambda name, **how: loaded.append(how["adapters"]) or one
+  monkeypatch.setattr(load_lib, "load", load)
+  Image.fromarray(photo(1)).save(tmp_path / "a.png")
+  lines = [
+    dict(image="a.png", prefix="what is it?", adapter="dora"),
+    dict(image="a.png", prefix="what is it?", adapter=None),
+    dict(image="a.png", prefix="what is it?"),
+  ]
+  data = tmp_path / "asked.jsonl"
+  data.write_text("".join(json.dumps(x) + "\n" for x in lines))
+  named = ["all=runs/all", "dora=runs/dora"]
+  out = tmp_path / "out.jsonl"
+  how = dict(data=str(data), adapter=named, out=str(out), max_len=4)
+  ask(**how, json=False)
+  assert loaded == [{"all": "runs/all", "dora": "runs/dora"}]
+  found = rows(out.read_text())
+  assert [x.get("adapter") for x in found] == ["dora", None, "all", "dora"]
+  for row in found:
+    own = merged[row.get("adapter")]
+    (want,) = own.predict(photo(1), "what is it?", max_len=4)
+    assert row["tokens"] == want.tokens
+  ask(**how, json=False)
+  assert "4 of 4 are in" in capsys.readouterr().err
+  for bad in (["x"], ["a=1", "a=2"], ["=x"]):
+    with pytest.raises(ValueError, match="wanted NAME=PATH, each name once"):
+      ask(**how | dict(adapter=bad))
 
 
 def test_a_folder_gets_answers_and_a_picture_of_each(

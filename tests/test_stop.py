@@ -15,7 +15,7 @@ from pg import stop, train, tree
 from pg.evals import run as evals_run
 from pg.log import metrics
 from pg.log import run as log_run
-from pg.weights import checkpoint
+from pg.weights import checkpoint, saver
 from tests.support import numbers_run, paths
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -224,7 +224,7 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
     slow(log_run.Log, "step", lambda _, i, *rest: i == 3, 3, signal.SIGINT),
     slow(log_run.Log, "step", lambda _, i, *rest: i == 4, 4, signal.SIGTERM),
     slow(evals_run, "run", lambda t, *rest: t.name == "nll", 4, signal.SIGINT),
-    slow(checkpoint.Manager, "save", lambda *rest: True, 3, signal.SIGTERM),
+    slow(saver.Manager, "save", lambda *rest: True, 3, signal.SIGTERM),
   ],
   ids=[
     "first step",
@@ -255,6 +255,6 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(
 def test_a_run_that_has_reached_its_end_is_not_stopped(
   fit, whole, watched, tmp_path, monkeypatch
 ):
-  interrupt(monkeypatch, checkpoint.Manager, "close", lambda *rest: True)
+  interrupt(monkeypatch, saver.Manager, "close", lambda *rest: True)
   fit(tmp_path)
   assert left(tmp_path) == whole

@@ -17,7 +17,7 @@ import pytest
 from pg import experiment, train, tree
 from pg.data import stream
 from pg.log import history, lock, metrics
-from pg.weights import checkpoint
+from pg.weights import checkpoint, folders
 from tests.support import tiny
 
 
@@ -131,14 +131,14 @@ train.fit(tiny.nano(), {workdir!r})
 def test_never_saving_still_saves_the_end(tmp_path):
   c = tiny.nano(total=3, save_every=0, evals={}, warmup=3)
   train.fit(c, str(tmp_path))
-  assert checkpoint.steps(tmp_path / "checkpoints") == [3]
+  assert folders.steps(tmp_path / "checkpoints") == [3]
 
 
 def test_a_killed_run_continues_bit_for_bit(whole, tmp_path):
   code = SCRIPT.format(root=str(tiny.ROOT), workdir=str(tmp_path))
   child = subprocess.Popen([sys.executable, "-c", code])
   while child.poll() is None:
-    if checkpoint.steps(tmp_path / "checkpoints"):
+    if folders.steps(tmp_path / "checkpoints"):
       child.send_signal(signal.SIGKILL)
     time.sleep(0.01)
   assert child.wait() == -signal.SIGKILL

@@ -53,6 +53,7 @@ def verb(name, *args):
 def test_evaluate_gives_the_scores_of_training(whose, run, tmp_path, capsys):
   args = dict(checkpoint=run, workdir=str(tmp_path), compare=[run])
   args |= dict(predictions=None, mask_codec=masks.NANO, pp=None)
+  args |= dict(quantize=None)
   config = tiny.nano(batch_size=8) if whose == "given" else None
   evaluate.main(
     argparse.Namespace(config=config, out=None, submit=None, **args)

@@ -15,16 +15,19 @@ def duration(value):
   return config_dict.FieldReference(value, field_type=object)
 
 
-def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
+def get(
+  arg=None, *, model=None, res=224, text_len=128, lora=0, data=None, **more
+):
   """Returns the base config.
 
   Args:
-    arg: str or None, the config's argument; `model` and `res` are understood
-      everywhere.
+    arg: str or None, the config's argument; `model`, `res` and `lora` (the rank
+      of adapters) are understood everywhere.
     model: str, default variant; None is pg1_3b for a transfer, whose published
       scores are its, else pg2_3b.
     res: int, default resolution, pixels per side.
     text_len: int, text positions.
+    lora: int, default rank of adapters; 0 trains the weights.
     data: str, the folder of prepared data; with it there are the arguments
       `data`, another folder, and `init`.
     **more: further arguments that a config understands, with defaults; read
@@ -34,14 +37,17 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   if data is not None:
     more = dict(data=data, init="", **more)
   model = model or ("pg1_3b" if "init" in more else "pg2_3b")
-  arg = config.arguments(arg, model=model, res=res, **more)
+  arg = config.arguments(arg, model=model, res=res, lora=lora, **more)
   c = ml_collections.ConfigDict(dict(arg=arg, res=arg.res, text_len=text_len))
   c.seed = 0
+  c.length_window = 1
   c.num_images = 1
   c.blind = False
+  c.prompt = "full"
   c.tokenizer = ""
   c.init = ""
   c.init_optimizer = False
+  c.dont_load = ()
   if "init" in arg:
     c.init = arg.init or released(arg.model, arg.res)
 
@@ -54,6 +60,16 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
     remat="nothing",
   )
 
+  c.lora = dict(
+    rank=arg.lora,
+    targets=".*",
+    alpha=16.0,
+    dropout=0.0,
+    rank_stabilized=False,
+    dora=False,
+    lr_mult=10.0,
+  )
+
   c.data = ml_collections.ConfigDict()
   c.pp = f"decode | resize({arg.res})"
 
@@ -63,6 +79,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
     prefetch=8,
     cache="",
     cache_gb=1.0,
+    cache_images="",
     max_bytes=2**28,
     max_pixels=89_478_485,
     private_hosts=False,
@@ -80,6 +97,7 @@ def get(arg=None, *, model=None, res=224, text_len=128, data=None, **more):
   c.lr_mult = ((".*", 1.0),)
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))
   c.grad_clip = 1.0
+  c.example_clip = 0.0
   c.optimizer = "adam"
   c.moment_dtype = "float32"
   c.frozen_dtype = "float32"

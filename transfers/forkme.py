@@ -26,11 +26,14 @@ def get_config(arg=None):
     train="train.jsonl",  # your examples
     val="val.jsonl",  # examples that are only looked at
     init="runs/nano",  # a run's folder, or one checkpoint in it
-    model="nano",  # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_5m
+    # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_5m, or an image tower
+    # and a decoder: b16+gemma2_2b; all sizes are in pg/models/variants.py.
+    model="nano",
     res=48,  # pixels per side; released models: 224, 448, 896
     text_len=64,  # tokens of bos + prefix + "\n" + suffix + eos
     freeze_img=False,  # keep the image tower as it is
     freeze_llm=False,  # keep the decoder as it is
+    lora=0,  # above it, such as 8: train adapters of that rank alone
   )
   c = ml_collections.ConfigDict(dict(arg=arg))
   nano = arg.model.startswith("nano")
@@ -42,14 +45,27 @@ def get_config(arg=None):
   c.res = arg.res  # int in [1, 8192] pixels
   c.num_images = 1  # int in [1, 4096]
   c.text_len = arg.text_len  # int in [2, 2^17] tokens
+  # 1: a batch is padded to text_len, or to its half, quarter... (at least 32,
+  # where that saves 5 % of a step) if its longest text needs no more. Where
+  # nearly every batch has a long text, more of them, such as 8, are read and
+  # their rows sorted by length: another order. 0 always pads to text_len.
+  c.length_window = 1  # int in [0, 1024] batches
   # True hides all images: what does text alone achieve?
   c.blind = False  # bool
+  # "full": all of the prompt sees all of it, as in the released models.
+  # "causal" hides what comes later; "learned" makes it a target, too.
+  c.prompt = "full"  # "full" or "causal" or "learned"
   # A SentencePiece file; "" is the tokenizer of the run in `init`.
   c.tokenizer = ""  # str
   # The parameters to start from; "" draws them.
   c.init = arg.init  # str
-  # Also the optimizer's state of a run with the same one; schedules start anew.
+  # Also the optimizer's state of a run with the same one, whose examples and
+  # hours count on. Schedules start anew; an rsqrt with a `start` has to go on
+  # from the learning rate at which that run ended.
   c.init_optimizer = False  # bool
+  # What `init` is not to set, such as ("img/head/.*",): whole names. These are
+  # drawn, and may have other shapes there, or be missing.
+  c.dont_load = ()  # regexes
 
   c.model = dict(
     variant=arg.model,  # str
@@ -64,8 +80,24 @@ def get_config(arg=None):
     # or None
     dtype="auto",
     # What backward may keep, from the least memory to the least time:
-    # "nothing" or "attn_out" or "ffw" or "dots" or "everything".
+    # "rows" or "nothing" or "attn_out" or "ffw" or "dots" or "everything".
     remat="nothing" if not nano else "everything",
+  )
+
+  # Low-rank adapters of frozen weights, alone trained and saved: megabytes. The
+  # rules of `schedule` and so on are those of the weights they belong to, and
+  # what `schedule` freezes has none. `WEIGHTS+runs/mine` names both.
+  c.lora = dict(
+    rank=arg.lora,  # int in [0, 2^16]; 0 trains the weights themselves
+    # The whole name of a weight of image tower, projector or decoder; for
+    # example r"llm/.*attn.*".
+    targets=".*",  # str
+    alpha=16.0,  # float > 0; what an adapter adds is times alpha / rank,
+    rank_stabilized=False,  # bool; or alpha / sqrt(rank)
+    dropout=0.0,  # float in [0, 1)
+    dora=False,  # bool; also trains the length of what each output sums up
+    # The best lr of adapters is about ten times that of all weights.
+    lr_mult=10.0,  # float > 0
   )
 
   # What goes in, what should come out. The ops of `pp` make `image`, `prefix`
@@ -91,6 +123,10 @@ def get_config(arg=None):
     # Memory for that in each process, rows beyond are read again; and as much
     # for evaluators, whose rows are kept if all of one fit.
     cache_gb=1.0,  # float >= 0 GiB
+    # What a frozen image tower (freeze_img) makes of an image, so that it looks
+    # at each only once: "memory", as many GiB again; or a folder, 0.6 MB for
+    # each image at 224 px of a released model, which other runs can share.
+    cache_images="",  # str
     # What one row may ask for; what is beyond is a bad row. Of an image file or
     # a record, and of an image or video frame (268 MB of RGB):
     max_bytes=2**28,  # int >= 1 bytes
@@ -111,8 +147,8 @@ def get_config(arg=None):
   # "64k ex"; a total of 0 only evaluates.
   c.total = base.duration("15ep")  # duration
   c.batch_size = 32  # int in [1, 2^20] examples
-  # The same step with less memory for activations, but a second copy of the
-  # gradients: those of that many parts of the batch, one by one, are added up.
+  # The same step with less memory for activations: gradients of that many parts
+  # of the batch, one by one, are added up.
   c.num_microbatches = 1  # int in [1, 2^20]
   c.lr = 5e-4 if nano else 1e-5  # float > 0
   # Follows the schedule but not lr: 3e-7 is 0.03 in AdamW terms.
@@ -132,18 +168,26 @@ def get_config(arg=None):
   c.lr_mult = ((".*", 1.0),)  # rules of float >= 0
   c.wd_mult = ((".*/kernel", 1.0), (".*", 0.0))  # rules of float >= 0
   c.grad_clip = 1.0  # float >= 0, the norm; 0 is off
+  # Of each example's gradient before their mean is taken, one at a time: for
+  # noisy labels, on one device.
+  c.example_clip = 0.0  # float >= 0, the norm; 0 is off
   # Of the size of the parameters adam, adamw and muon (where it is Adam's) keep
   # two moments, lion, momentum and muon one, sgd and adafactor nothing. The wd
   # of adamw is multiplied with lr, too: 0.1 there is 1e-6 here at lr 1e-5.
-  # "adam" or "adamw" or "adafactor" or "lion" or "momentum" or "muon" or "sgd"
+  # schedule_free averages parameters in place of a decay, as pg/learn says, and
+  # keeps as much as adam; its schedules are "constant".
+  # "adam" or "adamw" or "adafactor" or "lion" or "momentum" or "muon" or
+  # "schedule_free" or "sgd"
   c.optimizer = "adam"
   c.b1, c.b2 = 0.9, 0.999  # float in [0, 1); Lion's papers have b2 = 0.99
   # Half the memory of what an optimizer keeps; rounded so that it is right on
   # average.
   c.moment_dtype = "float32"  # "float32" or "bfloat16"
   # Of parameters that `schedule` freezes, in memory and in checkpoints; nothing
-  # is lost where the weights in `init` have that dtype.
-  c.frozen_dtype = "float32"  # "float32" or "bfloat16" or "float16"
+  # is lost where the weights in `init` have that dtype. The last three are of
+  # weights with adapters (QLoRA), which are quantised as they are read.
+  # "float32" or "bfloat16" or "float16" or "int8" or "int4" or "nf4"
+  c.frozen_dtype = "float32"
 
   # Above 0, such as 0.9999: an average of the parameters is kept and evaluated
   # beside them (val_ema), and `runs/mine:ema` names it.

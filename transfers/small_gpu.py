@@ -15,12 +15,11 @@ Two published ways to do without an optimizer's memory:
   card=l4  its config vertexai_l4: everything is trained; lr 0.1, one epoch in
            steps of 4, warm-up of 5 %, gradients are clipped.
 
-Counted, not seen on a card: PaliGemma 3B has 2.92 G parameters, all float32
-here, frozen ones too: 11.7 GB. Gradients are .7 GB (t4) or 11.7 GB (l4), the
-optimizer has nothing. So 12.4 GB of 16 and 23.4 GB of 24 are taken before any
-activation and bfloat16 copy of weights, of which the embedding alone is 1.1 GB.
-The notebook keeps what is frozen in float16, which is 5.5 GB less; if the card
-is too small here, take a smaller batch with --config.batch_size=2.
+Of `t4` what is frozen is kept in float16, as in the notebook: the step compiled
+for an H200 takes 7.3 GiB at its peak (docs/fit.md), and never ran on a card. Of
+`l4` all 2.92 G parameters are float32 (11.7 GB) and so are their gradients: of
+24 GB, 23.4 are taken before any activation. An adapter takes less than either
+and has an optimizer: transfers/lora.py.
 """
 
 from pg import config
@@ -52,6 +51,7 @@ def get_config(arg=None):
     c.total, c.batch_size, c.lr = "512 ex", 8, 0.03
     c.warmup, c.grad_clip = "10%", 0.0
     c.schedule = (("llm/layers/attn/.*", "cosine"), (".*", None))
+    c.frozen_dtype = "float16"
   else:
     c.total, c.batch_size, c.lr = "1ep", 4, 0.1
 

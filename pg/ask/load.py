@@ -13,8 +13,10 @@ from pg.codecs import tokenizer as tokenizer_lib
 from pg.data import prefix_lm
 from pg.models import variants
 from pg.pp import flavours
+from pg.weights import adapters as adapters_lib
 from pg.weights import load as load_lib
-from pg.weights import parameters
+from pg.weights import opened as opened_lib
+from pg.weights import serving
 
 # Of a device's memory, what weights may take: the rest is for keys and values.
 WEIGHTS_SHARE = 0.8
@@ -33,6 +35,8 @@ def load(
   urls=False,
   int8_keys=False,
   mesh=None,
+  adapters=None,
+  quantize=None,
 ):
   """Loads a model and how it sees images.
 
@@ -41,8 +45,9 @@ def load(
       pg/weights/load.py).
     tokenizer: str or None, the path of another one than the model's own.
     dtype: str or None, in which weights are kept and activations computed:
-      "float32" or "bfloat16"; None is what is fastest: bfloat16, but on a CPU
-      only for weights that are stored so, or are too large in float32.
+      "float32", "bfloat16" or "float16"; None is what is fastest: bfloat16
+      (float16 on a GPU without it), but on a CPU only for weights that are
+      stored so, or are too large in float32.
     res: int or None, pixels per side; None is the model's own.
     pp: str or None, how it is to see images (see `flavours.named`); None is as
       it was trained.
@@ -56,46 +61,62 @@ def load(
       part of every layer; {"fsdp": -1} where each answers a part of a batch and
       weights travel. None is one device, and of an accelerator that is too
       small for the weights {"tensor": -1}.
+    adapters: {name: str} or None, of runs that trained adapters of these
+      weights, or PEFT folders; see `Model.with_adapter`.
+    quantize: str or None, to what weights are quantised as they are read: int8,
+      int4 or nf4 (see pg/models/quantize.py); None leaves them as they are.
 
   Returns:
     Model.
 
   Raises:
     ValueError, OSError: no weights there, or without a tokenizer; no such pp,
-      no such mesh.
+      no such mesh; an adapter of other weights.
   """
   weights = load_lib.open(name)
+  summed = adapters_lib.Summed(weights.reader, weights.name)
+  if adapters:  # whose weights these have to be
+    weights = dataclasses.replace(weights, reader=summed)
   with contextlib.closing(weights.reader):
-    path = tokenizer or load_lib.need_tokenizer(weights)
+    path = tokenizer or opened_lib.need_tokenizer(weights)
     tok = tokenizer_lib.Tokenizer(path)
     if res:
-      weights = load_lib.at_resolution(weights, res)
-    stored, size = load_lib.stored(weights)
-    dtype = _dtype(dtype, stored, size)
-    cfg = dataclasses.replace(weights.cfg, dtype=dtype)
-    pp = flavours.named(pp, cfg.img.res) if pp else load_lib.images(weights)
-    mesh = _mesh(mesh, size * jnp.dtype(dtype).itemsize)
-    params = parameters.for_decoding(weights, cfg, mesh)
+      weights = opened_lib.at_resolution(weights, res)
+    if quantize:
+      weights = opened_lib.quantized(weights, quantize)
+    stored, size, packed = opened_lib.stored(weights)
+    dtype = _dtype(dtype, stored, size, packed)
+    cfg = variants.with_dtype(weights.cfg, dtype)
+    pp = flavours.named(pp, cfg.img.res) if pp else opened_lib.images(weights)
+    mesh = _mesh(mesh, size * jnp.dtype(dtype).itemsize + packed)
+    opened = {
+      k: load_lib.open_adapter(weights, x) for k, x in (adapters or {}).items()
+    }
+    params = serving.read(weights, cfg, mesh)
+    bank = serving.bank_of(weights, cfg, mesh, opened, summed.checksums)
   rows = dict(num_images=1, text_len=options.MAX_LEN) | weights.rows
   form = prefix_lm.Form(tok, cfg.img.res, **rows)
   codec = codec or weights.codec or _codec_of(tok)
   how = dict(codec=codec, urls=urls, int8_keys=int8_keys, mesh=mesh)
+  how |= dict(bank=bank, ways={k: x.pp for k, x in opened.items() if x.pp})
   return model.Model(cfg, params, form, pp, **how)
 
 
-def _dtype(name, stored, size):
+def _dtype(name, stored, size, packed=0):
   """Returns the dtype of a model's weights and activations.
 
   Args:
     name: str or None, what the user wants.
     stored: dtype, of the weights in their file.
-    size: int, how many numbers they are.
+    size: int, how many numbers they are, besides quantised ones.
+    packed: int, bytes of these.
   """
   if name is not None or jax.default_backend() != "cpu":
     return variants.compute_dtype(name)
-  if stored == jnp.bfloat16 and machine.multiplies_bfloat16():
+  if stored == jnp.bfloat16 and not packed and machine.multiplies_bfloat16():
     return "bfloat16"
-  wanted, free = 4 * size / WEIGHTS_SHARE, machine.available_memory()
+  wanted = (4 * size + packed) / WEIGHTS_SHARE
+  free = machine.available_memory()
   if wanted <= free:
     return "float32"
   progress.say(

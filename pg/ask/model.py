@@ -5,6 +5,9 @@
     print(answer.text, answer.boxes)
     answer.draw().save("out.png")
 
+    model = pg.load("weights.npz", adapters={"cats": "runs/cats"})
+    model.with_adapter("cats").predict("cat.jpg", "detect cat")
+
 An image is a path, bytes of a file, a PIL image or an array u8[height, width,
 3]; an example has one, a list of several (frames of a video, say), or None.
 Programs are compiled for sizes out of a short list (see programs.py), into
@@ -13,43 +16,22 @@ no compiler.
 """
 
 import concurrent.futures
+import copy
 import dataclasses
-import itertools
-import warnings
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pg.ask import answer as answer_lib
-from pg.ask import images as images_lib
 from pg.ask import options as options_lib
 from pg.ask import programs
+from pg.ask import rows as rows_lib
 from pg.data import prefix_lm
 from pg.decode import constraint, loop
-from pg.inspect import findings
-from pg.inspect import rows as rows_lib
+from pg.models import bank as bank_lib
 
 BATCH_SIZE = 8  # examples a program takes at most, by default
-
-
-class Seen(NamedTuple):
-  """One example's images after the image tower; see `Model.see`."""
-
-  tokens: jax.Array  # [M * I, D]
-  shown: list  # u8[height, width, 3], before they are made squares
-
-
-class _Row(NamedTuple):
-  """An example that is ready to be asked."""
-
-  images: object  # u8[M, R, R, 3], or image tokens [M * I, D]
-  shown: list  # u8[height, width, 3]
-  prompt: str
-  size: int  # tokens of bos, prompt, separator and the start of the answer
-  form: constraint.Automaton | None
-  number: int  # of the example, on which its draws depend
 
 
 class Model:
@@ -66,6 +48,8 @@ class Model:
     urls=False,
     int8_keys=False,
     mesh=None,
+    bank=None,
+    ways=None,
   ):
     """Takes what `load` found.
 
@@ -78,12 +62,34 @@ class Model:
       urls: bool, whether an image may be a URL.
       int8_keys: bool, whether keys and values of prompts are kept in 8 bits.
       mesh: that of the parameters, None for a single device.
+      bank: bank.Bank of adapters, or None.
+      ways: {name: pipeline} of adapters that see images in their own way.
     """
     self.cfg, self.params, self.form, self.pp = cfg, params, form, pp
     self.urls, self.int8_keys = urls, int8_keys
-    self._programs = programs.compiled(mesh, cfg.dtype)
-    self._steps = images_lib.split(pp)
-    self._reader = answer_lib.Reader(form.tok, codec)
+    self.adapter, self.bank = None, bank
+    self.programs = programs.compiled(mesh, cfg.dtype)
+    ways = {None: pp, **(ways or {})}
+    self.rows = rows_lib.Rows(form, ways, urls, self.adapters)
+    self.reader = answer_lib.Reader(form.tok, codec)
+
+  @property
+  def adapters(self):
+    """Returns the names of the adapters."""
+    return self.bank.names if self.bank else ()
+
+  def with_adapter(self, name):
+    """Returns the same model, on the same memory, that answers with an adapter.
+
+    Args:
+      name: str; None is the model itself.
+
+    Raises:
+      ValueError: no such adapter.
+    """
+    made = copy.copy(self)
+    made.adapter = self.rows.known(name)
+    return made
 
   def predict(self, images, prompts, **options):
     """Answers prompts about images.
@@ -101,7 +107,8 @@ class Model:
       ValueError, OSError: options, or an image or a prompt that cannot be used.
     """
     found = []
-    for answer in self.answers(self._examples(images, prompts), **options):
+    examples = rows_lib.paired(images, prompts, self.see)
+    for answer in self.answers(examples, **options):
       if isinstance(answer, Exception):
         raise answer
       found.append(answer)
@@ -111,8 +118,9 @@ class Model:
     """Yields the answer to each example, batch by batch.
 
     Args:
-      examples: iterable of (images, prompt); images may be a function that
-        returns them, called when it is their turn.
+      examples: iterable of (images, prompt), or with the name of an adapter as
+        a third; images may be a function that returns them, called when it is
+        their turn.
       batch_size: int, examples that are computed together, at most.
       **options:
         max_len: int, tokens in the longest answer; by default as many as the
@@ -137,8 +145,9 @@ class Model:
     how = self._how(**options)
     pending = None
     with concurrent.futures.ThreadPoolExecutor() as threads:
-      for batch in _batched(enumerate(examples), batch_size):
-        rows = list(threads.map(lambda x: self._row(*x, how), batch))
+      for batch in rows_lib.batched(enumerate(examples), batch_size):
+        ready = lambda x: self.rows.row(*x, how, self.adapter)
+        rows = list(threads.map(ready, batch))
         asked = self._ask(rows, how, batch_size)
         # This batch is computed while the last one is looked at.
         if pending:
@@ -166,11 +175,11 @@ class Model:
       raise ValueError("one answer is streamed: no beams and no samples")
     if every < 1:
       raise ValueError(f"every is {every}; wanted 1 token or more")
-    row = self._row(0, (images, prompt), how)
+    row = self.rows.row(0, (images, prompt), how, self.adapter)
     if isinstance(row, Exception):
       raise row
-    program = self._programs
-    logits, prompt, ids = self._prefill([row], 1, how.start)
+    program = self.programs
+    logits, prompt, ids, params = self.prefill([row], 1, how.start)
     rules = self._rules([row], how, 1)
     size = programs.fit(how.max_len)
     state = program.begin(self.cfg, logits, prompt, rules, size, ids=ids)
@@ -183,9 +192,7 @@ class Model:
       if bool(state.done.all()) or step >= how.max_len:
         return
       step = min(step + every, how.max_len)
-      state = program.advance(
-        self.cfg, self.params, prompt, state, rules, step, ids
-      )
+      state = program.advance(self.cfg, params, prompt, state, rules, step, ids)
 
   def rank(self, images, prompts, options, *, batch_size=BATCH_SIZE):
     """Returns how likely given answers are.
@@ -209,17 +216,17 @@ class Model:
     answers = np.zeros((len(options), size), np.int32)
     for row, ids in zip(answers, spelled, strict=True):
       row[: len(ids)] = ids
-    how, program = self._how(), self._programs
-    examples = enumerate(self._examples(images, prompts))
-    for batch in _batched(examples, batch_size):
-      rows = [self._row(*x, how) for x in batch]
+    how, program = self._how(), self.programs
+    examples = enumerate(rows_lib.paired(images, prompts, self.see))
+    for batch in rows_lib.batched(examples, batch_size):
+      rows = [self.rows.row(*x, how, self.adapter) for x in batch]
       if bad := [row for row in rows if isinstance(row, Exception)]:
         raise bad[0]
-      logits, prompt, _ = self._prefill(rows, batch_size)
+      logits, prompt, _, params = self.prefill(rows, batch_size)
       logp = []
       for part in np.array_split(answers, -(-len(answers) // 16)):
         part = jnp.broadcast_to(part[None], (len(logits), *part.shape))
-        found = program.score(self.cfg, self.params, logits, prompt, part)
+        found = program.score(self.cfg, params, logits, prompt, part)
         self._check_finite(found[: len(rows)])
         logp.append(np.asarray(found).sum(axis=-1))
       for likely in np.concatenate(logp, axis=1)[: len(rows)].tolist():
@@ -239,98 +246,70 @@ class Model:
     Raises:
       ValueError, OSError: an image that cannot be used.
     """
-    squares, shown = self._look(images)
+    squares, shown = self.rows.look(images, self.adapter)
     if not shown:
-      return Seen(jnp.zeros((0, self.cfg.llm.width), self.cfg.dtype), [])
-    tokens = self._programs.embed(self.cfg, self.params, squares[None])
-    return Seen(tokens[0], shown)
+      tokens = jnp.zeros((0, self.cfg.llm.width), self.cfg.dtype)
+      return rows_lib.Seen(tokens, [], self.adapter)
+    params = self.adapted([self.adapter], len(squares))
+    tokens = self.programs.embed(self.cfg, params, squares[None])
+    return rows_lib.Seen(tokens[0], shown, self.adapter)
 
   def _how(self, **options):
     """Returns options with their defaults, or raises ValueError."""
     how = options_lib.Options(**options)
     return how.checked(self.form.tok, self.form.text_len)
 
-  def _look(self, images):
-    return images_lib.look(images, self._steps, self.form.res, self.urls)
+  def adapted(self, names, num_images):
+    """Returns the parameters of rows with adapters."""
+    numbers = list(map(self.number, names))
+    return bank_lib.attach(self.params, self.bank, numbers, num_images)
 
-  def _examples(self, images, prompts):
-    """Pairs images and prompts; a single one belongs to all others."""
-    single = not isinstance(images, list | tuple) or isinstance(images, Seen)
-    if isinstance(prompts, str):
-      prompts = [prompts] * (1 if single else len(images))
-    if single:
-      seen = images if isinstance(images, Seen) else self.see(images)
-      images = [seen] * len(prompts)
-    if len(images) != len(prompts):
-      raise ValueError(
-        f"got {len(images)} examples of images and {len(prompts)} prompts;"
-        " wanted as many, or one of either. Several images of one example are"
-        " a list in the list"
-      )
-    return zip(images, prompts, strict=True)
+  def number(self, adapter):
+    """Returns an adapter's number in the bank, of its name; None is 0."""
+    return 0 if adapter is None else 1 + self.adapters.index(adapter)
 
-  def _row(self, number, example, how):
-    """Returns the _Row of (images, prompt), or what is wrong with it."""
-    images, prompt = example
-    try:
-      size = self._size(prompt, how.start)
-      form = options_lib.automaton(self.form.tok, prompt, how.constrain)
-      if form is not None and how.start:
-        form = constraint.after(form, self.form.tok.encode(how.start))
-      look = images if isinstance(images, Seen) else self._look(images)
-      return _Row(*look, prompt, size, form, number)
-    except (ValueError, OSError) as error:
-      return error
+  def prefill(self, rows, batch_size, start=""):
+    """Reads images and prompts; padding rows repeat the first.
 
-  def _size(self, prompt, start):
-    """Counts a prompt's tokens; warns of what `pg.check` finds in it."""
-    for kind, detail in rows_lib.text_problems(prompt):
-      found = findings.KINDS[kind]
-      what = f"prompt {prompt[:60]!r}: {found.title}"
-      message = f"{what}: {detail}. {found.advice}"
-      warnings.warn(message, stacklevel=2)
-    tok = self.form.tok
-    size = 1 + len(tok.encode(prompt)) + len(tok.sep) + len(tok.encode(start))
-    programs.fit(size, "the prompt has {} tokens")
-    return size
-
-  def _prefill(self, rows, batch_size, start=""):
-    """Reads images and prompts; returns logits, Prompt and the rows' numbers.
-
-    Padding rows repeat the first.
+    Returns:
+      logits, Prompt, the rows' numbers, and the parameters to go on with.
     """
-    program = self._programs
+    program = self.programs
     B = min(batch_size, 1 << (len(rows) - 1).bit_length())
     M = max(len(row.shown) for row in rows)
     L = programs.fit(max(row.size for row in rows))
     I, D, R = self.cfg.img.num_tokens, self.cfg.llm.width, self.form.res
     rows = [*rows, *rows[:1] * (B - len(rows))]
+    params = self.adapted([row.adapter for row in rows], M)
     if any(row.images.ndim == 2 for row in rows):
       tokens = [self._tokens(row) for row in rows]
       pad = lambda x: jnp.pad(x, ((0, M * I - len(x)), (0, 0)))
-      image = jnp.stack([pad(x) for x in tokens])
+      image = jnp.stack([x if len(x) == M * I else pad(x) for x in tokens])
     elif M:
       image = np.zeros((B, M, R, R, 3), np.uint8)
       for place, row in zip(image, rows, strict=True):
         place[: len(row.shown)] = row.images
-      image = program.embed(self.cfg, self.params, image)
+      image = program.embed(self.cfg, params, image)
     else:
       image = jnp.zeros((B, 0, D), self.cfg.dtype)
     tok = self.form.tok
-    texts = [prefix_lm.make_prompt(x.prompt, tok, L, start) for x in rows]
+    how = dict(start=start, reading=self.form.prompt)
+    texts = [prefix_lm.make_prompt(x.prompt, tok, L, **how) for x in rows]
     batch = {k: np.stack([text[k] for text in texts]) for k in texts[0]}
     shown = np.array([[len(row.shown)] for row in rows])
     batch |= dict(image=image, mask_image=np.arange(M)[None] < shown)
     logits, prompt = program.prefill(
-      self.cfg, self.params, batch, int8=self.int8_keys
+      self.cfg, params, batch, int8=self.int8_keys
     )
-    return logits, prompt, np.array([row.number for row in rows], np.int32)
+    ids = np.array([row.number for row in rows], np.int32)
+    return logits, prompt, ids, params
 
   def _tokens(self, row):
     """Returns a row's image tokens [M * I, D]."""
     if row.images.ndim == 2:
       return row.images
-    return self._programs.embed(self.cfg, self.params, row.images[None])[0]
+    params = self.adapted([row.adapter], len(row.images))
+    return self.programs.embed(self.cfg, params, row.images[None])[0]
 
   def _rules(self, rows, how, size):
     """Returns the loop.Rules of a batch of `size` rows."""
@@ -347,16 +326,16 @@ class Model:
       tokens i32[B, n, A] and their log probabilities, on the device; None where
       no row is fine.
     """
-    rows = [row for row in rows if isinstance(row, _Row)]
+    rows = [row for row in rows if isinstance(row, rows_lib.Row)]
     if not rows:
       return None, None, how
-    program, A = self._programs, programs.fit(how.max_len)
-    logits, prompt, ids = self._prefill(rows, batch_size, how.start)
+    program, A = self.programs, programs.fit(how.max_len)
+    logits, prompt, ids, params = self.prefill(rows, batch_size, how.start)
     rules = self._rules(rows, how, len(ids))
     if how.num_beams > 1:
       tokens, _ = program.beams(
         self.cfg,
-        self.params,
+        params,
         logits,
         prompt,
         rules,
@@ -365,14 +344,14 @@ class Model:
         how.length_penalty,
       )
       tokens = tokens[:, None]
-      logp = program.score(self.cfg, self.params, logits, prompt, tokens)
+      logp = program.score(self.cfg, params, logits, prompt, tokens)
       return tokens, logp, how
     num, real = how.num_samples, np.arange(len(ids)) < len(rows)
     state = program.begin(
       self.cfg, logits, prompt, rules, A, num=num, ids=ids, real=real
     )
     state = program.advance(
-      self.cfg, self.params, prompt, state, rules, how.max_len, ids
+      self.cfg, params, prompt, state, rules, how.max_len, ids
     )
     return *state.answer, how
 
@@ -402,7 +381,7 @@ class Model:
     self._check_finite(logp)
     start = self.form.tok.encode(how.start)
     tokens, logp = start + tokens, [0.0] * len(start) + logp
-    return self._reader.read(tokens, logp, row.shown[0] if row.shown else None)
+    return self.reader.read(tokens, logp, row.shown[0] if row.shown else None)
 
   def _check_finite(self, logp):
     if not np.isfinite(logp).all():
@@ -410,11 +389,3 @@ class Model:
         "the answer's probabilities are inf or nan: activations overflow in"
         f" {self.cfg.dtype}; try dtype float32, or other weights"
       )
-
-
-def _batched(items, size):
-  if size < 1:
-    raise ValueError(f"batch_size is {size}; wanted 1 or more")
-  items = iter(items)
-  while batch := list(itertools.islice(items, size)):
-    yield batch

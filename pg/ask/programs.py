@@ -5,7 +5,7 @@ import types
 
 import jax
 
-from pg.decode import beam, loop
+from pg.decode import beam, loop, slots
 
 # Text tokens of prompts, and of answers.
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -54,7 +54,19 @@ def compiled(mesh=None, dtype="float32"):
     advance=jit(loop.advance, static_argnums=0, donate_argnums=3),
     beams=jit(beam.of_prompt, static_argnums=(0, 5, 6)),
     score=jit(loop.score, static_argnums=0),
+    insert=jit(slots.insert, donate_argnums=0),
+    constrain=jit(slots.constrain, donate_argnums=0),
+    release=jit(slots.release, donate_argnums=0),
+    advance_each=jit(slots.advance, static_argnums=(0, 6), donate_argnums=3),
+    split=jit(_split),
   )
+
+
+def _split(batch):
+  """Returns each row of a tree of arrays."""
+  num = len(jax.tree.leaves(batch)[0])
+  row = lambda i: jax.tree.map(lambda x: x[i], batch)
+  return tuple(map(row, range(num)))
 
 
 def _within(mesh, program):

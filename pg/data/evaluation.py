@@ -76,3 +76,18 @@ def eval_batches(
     )
 
   return stream.iterate(-(-n // batch_size), batch, options)
+
+
+def image(dataset, form, make, i):
+  """Reads the image u8[M, R, R, 3] of row i as a batch has it, once more.
+
+  Args:
+    dataset, form, make: as for `eval_batches`.
+    i: int.
+
+  Returns:
+    None where the row can no longer be read.
+  """
+  visits = [(i, pp.Turn(row=i))]
+  only = lambda example: make(form, example)["image"]
+  return stream.first_usable(dataset, visits, only, True)[1]

@@ -14,6 +14,7 @@ class Options(NamedTuple):
   prefetch: int = 8  # batches that are ready before they are wanted
   cache: str = ""  # of training rows: "raw" or "examples", those after the pp
   cache_gb: float = 1.0  # in each process; as much again for evaluators' rows
+  cache_images: str = ""  # features of a frozen tower: "memory", or a folder
   bad: bad_lib.Policy = bad_lib.Policy()
   limits: limits_lib.Limits = limits_lib.DEFAULT
 

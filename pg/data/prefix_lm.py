@@ -4,6 +4,7 @@ The batch contract, referred to everywhere else:
 
   image       u8[B, M, R, R, 3]  M images or frames per example (one number per
                                  run; examples that need another M are bucketed)
+              or [B, M, I, D]    what a tower makes of them, see features.py
   mask_image  bool[B, M]         False: no such image; its tokens are neither
                                  keys nor counted in positions
   tokens      i32[B, L]          bos prefix "\n" suffix eos pad...
@@ -38,6 +39,10 @@ from typing import NamedTuple
 import numpy as np
 
 EOS = 1
+# How tokens of the prompt attend, and whether they are targets. Released models
+# are "full", a prefix-LM; what is learned has to be causal, as a token that
+# sees the next one has nothing to learn.
+PROMPTS = ("full", "causal", "learned")
 
 
 class Form(NamedTuple):
@@ -48,6 +53,7 @@ class Form(NamedTuple):
   num_images: int  # M
   text_len: int
   blind: bool = False  # hide all images
+  prompt: str = "full"  # of PROMPTS: how the prompt is read
 
 
 def train_row(form, example):
@@ -67,7 +73,7 @@ def train_row(form, example):
   _require(example, ("image", "prefix", "suffix"))
   prefix, suffix = example["prefix"], example["suffix"]
   no_loss = example.get("no_loss", ())
-  text = make(prefix, suffix, form.tok, form.text_len, no_loss)
+  text = make(prefix, suffix, form.tok, form.text_len, no_loss, form.prompt)
   return _images(example["image"], form) | text
 
 
@@ -77,7 +83,9 @@ def decode_row(form, example):
   Args, returns and raises: as `train_row`, without `suffix` and `no_loss`.
   """
   _require(example, ("image", "prefix"))
-  text = make_prompt(example["prefix"], form.tok, form.text_len)
+  text = make_prompt(
+    example["prefix"], form.tok, form.text_len, reading=form.prompt
+  )
   return _images(example["image"], form) | text
 
 
@@ -112,7 +120,7 @@ def _images(images, form):
   return {"image": out, "mask_image": np.arange(form.num_images) < shown}
 
 
-def make(prefix, suffix, tok, text_len, no_loss=()):
+def make(prefix, suffix, tok, text_len, no_loss=(), reading="full"):
   r"""Makes the text row of one example to train on or to score.
 
   The separator "\n" is tokenised alone, so that no newline at the end of a
@@ -126,6 +134,7 @@ def make(prefix, suffix, tok, text_len, no_loss=()):
     text_len: int, text positions the model runs on.
     no_loss: (start, stop) pairs, characters of the suffix whose tokens are read
       but are no targets, such as the places of made-up boxes.
+    reading: str, of PROMPTS.
 
   Returns:
     dict of numpy rows: tokens i32[L], mask_input, mask_ar, mask_loss bool[L],
@@ -137,31 +146,33 @@ def make(prefix, suffix, tok, text_len, no_loss=()):
   """
   given = [tok.bos, *tok.encode(prefix), *tok.sep]
   row = _text(
-    given, [*tok.encode(suffix), tok.eos], tok, text_len, text_len + 1
+    given, [*tok.encode(suffix), tok.eos], tok, text_len, text_len + 1, reading
   )
-  row["mask_loss"] = row["mask_input"] & row["mask_ar"]
+  position = np.arange(text_len + 1)
+  first = 1 if reading == "learned" else len(given)
+  row["mask_loss"] = row["mask_input"] & (position >= first)
   if no_loss:
     at = len(given) + np.array(_covered(suffix, tok, no_loss), int)
     row["mask_loss"][at[at <= text_len]] = False
   return row
 
 
-def make_prompt(prefix, tok, text_len, start=""):
+def make_prompt(prefix, tok, text_len, start="", reading="full"):
   """Makes the text row that a model is to continue.
 
   Args:
-    prefix, tok, text_len: as for `make`.
+    prefix, tok, text_len, reading: as for `make`.
     start: str, the start of the answer that is given to the model. Never pass a
       true answer: the model would only continue it.
 
   Returns and raises: as `make`, with L = text_len and no targets.
   """
   given = [tok.bos, *tok.encode(prefix), *tok.sep]
-  row = _text(given, tok.encode(start), tok, text_len, text_len)
+  row = _text(given, tok.encode(start), tok, text_len, text_len, reading)
   return row | {"mask_loss": np.zeros(text_len, bool)}
 
 
-def _text(given, answer, tok, text_len, size):
+def _text(given, answer, tok, text_len, size, reading):
   """Returns tokens, mask_input and mask_ar [size] of ids, cut or padded."""
   if text_len < 1:
     raise ValueError(f"text_len must be at least 1, got {text_len}")
@@ -172,7 +183,7 @@ def _text(given, answer, tok, text_len, size):
   return {
     "tokens": tokens,
     "mask_input": position < len(ids),
-    "mask_ar": position >= len(given),
+    "mask_ar": position >= (len(given) if reading == "full" else 0),
   }
 
 

@@ -21,13 +21,14 @@ from pg.data.formats import (
   voc,
   yolo,
 )
-from pg.data.synthetic import digits, shapes
+from pg.data.synthetic import digits, hand, shapes
 
 # name in a config's data spec -> class, or a function that opens one
 SOURCES = {
   "array_record": array_record.ArrayRecord,
   "coco": coco.Coco,
   "digits": digits.Digits,
+  "hand": hand.Hand,
   "jsonl": jsonl.Jsonl,
   "parquet": parquet.Parquet,
   "prepared": prepared.find,

@@ -12,7 +12,9 @@ dataset for a skipped one, and under the policy `skip` for a bad one, so that
 the mixture's weights stay exact; evaluation leaves it out.
 """
 
+import contextlib
 import functools
+import itertools
 import sys
 from concurrent import futures
 
@@ -23,7 +25,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from pg import limits, pp, sharding, stop
 from pg.data import bad as bad_lib
-from pg.data import cache, mixture, prefix_lm
+from pg.data import cache, lengths, mixture, prefix_lm
 from pg.data import options as options_lib
 from pg.data import source as source_lib
 from pg.pp import image
@@ -138,7 +140,16 @@ class Stream:
 
 
 def train_batches(
-  data, form, seed, batch_size, *, start=0, stop=None, options=DEFAULT
+  data,
+  form,
+  seed,
+  batch_size,
+  *,
+  start=0,
+  stop=None,
+  options=DEFAULT,
+  text_lens=(),
+  window=1,
 ):
   """Iterates over this host's rows of the batches of training.
 
@@ -150,13 +161,19 @@ def train_batches(
     start: int, the position of the first example: where to resume.
     stop: int, the position after the last one; None never ends.
     options: Options.
+    text_lens: ints, the text positions that a batch may have, see lengths.py;
+      with fewer than two of them it has all.
+    window: int, batches whose rows are sorted by length.
 
   Returns:
     A generator of (rows, bad): a batch, and the list of Bad rows that others in
-    it replace.
+    it, or in its window, replace.
   """
   first, size = share(batch_size)
   stop = sys.maxsize if stop is None else stop
+  number, num = start // batch_size, (stop - start) // batch_size
+  before = number % window  # batches of its window, which are read again
+  start -= before * batch_size
   if options.cache:
     data = cache.cached(data, options)
   make = functools.partial(prefix_lm.train_row, form)
@@ -167,7 +184,25 @@ def train_batches(
     numbers, indices, rows, bad = zip(*(stream[at + k] for k in range(size)))
     return stack(rows, numbers, indices), Aside(sum(bad, []))
 
-  return iterate((stop - start) // batch_size, batch, options)
+  if window == 1:
+    batches = iterate(num, batch, options)
+  else:
+    # While one window is trained on, the next is read.
+    options = options._replace(prefetch=max(options.prefetch, window))
+    num_windows = -(-(before + num) // window)
+    batches = iterate(num_windows * window, batch, options)
+    batches = lengths.sorted_by_length(
+      batches, window, batch_size, seed, number // window
+    )
+    batches = _part(batches, before, before + num)
+  if len(text_lens) > 1:
+    batches = lengths.fitted(batches, text_lens, number)
+  return batches
+
+
+def _part(batches, start, stop):
+  with contextlib.closing(batches):
+    yield from itertools.islice(batches, start, stop)
 
 
 def stack(rows, sources, indices):

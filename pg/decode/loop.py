@@ -1,9 +1,11 @@
 """Generation: the prompt is read once, then answers grow in a compiled loop.
 
-Weights are unrolled (one subtree per layer) and cast once. Of a row there may
-be n answers (samples, or the beams of a search): all see the same keys and
-values of the prompt, which are never copied nor written to, and each has slots
-for its own. Answers grow together, a token a step, so step t is slot t of all.
+Weights are unrolled (one subtree per layer) and cast once; or as they are
+trained, where there is no room for that, and a token takes about twice as long.
+Of a row there may be n answers (samples, or the beams of a search): all see the
+same keys and values of the prompt, which are never copied nor written to, and
+each has slots for its own. Answers grow together, a token a step, so step t is
+slot t of all.
 RoPE positions are counted per row: a token stands exactly where it stood in
 training, however much padding is before it.
 
@@ -12,6 +14,7 @@ positions of the prompt, n answers, A slots (tokens in the longest answer),
 D width, K key/value heads, H head dim, V vocabulary.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,7 +22,9 @@ import jax.numpy as jnp
 
 from pg import tree
 from pg.decode import sampling
-from pg.models import attention, gemma, paligemma
+from pg.models import attention, gemma, lora, paligemma, quantize
+
+_INT8 = quantize.Format("int8")
 
 
 class Prompt(NamedTuple):
@@ -69,29 +74,49 @@ class Rules(NamedTuple):
     return node if self.automaton is None else self.automaton.next(node, token)
 
 
-def unroll(params, dtype=None):
+def unroll(params, dtype=None, adapters=None):
   """Unstacks scanned decoder layers: a tuple of trees, one per layer.
 
   Args:
     params: the model's parameters.
     dtype: optional compute dtype to cast the decoder's products to, once; the
       scales of norms stay as they are.
+    adapters: lora.Config, of adapters among the parameters, which are added to
+      their weights, a layer at a time; or None. Quantised weights are int8
+      then, as a card that needs them so has no room for whole ones.
 
   Returns:
     The parameters with `llm/layers` a tuple, each as `gemma.serving` has it.
   """
 
-  def cast(path, x):
-    return x if dtype is None or path[-1].key == "scale" else x.astype(dtype)
+  def cast(name, x):
+    kept = name.endswith("scale") or quantize.is_quantized(x)
+    return x if dtype is None or kept else x.astype(dtype)
 
-  llm = jax.tree_util.tree_map_with_path(cast, params["llm"])
+  cast_all = functools.partial(tree.map_named, cast)
+  llm, own = params["llm"], params.get(lora.ROOT, {})
   depth = jax.tree.leaves(llm["layers"])[0].shape[0]
-  flat = tree.flatten(llm["layers"])
-  layers = tuple(
-    tree.unflatten(gemma.serving({k: x[i] for k, x in flat.items()}))
-    for i in range(depth)
-  )
-  return {**params, "llm": {**llm, "layers": layers}}
+
+  def merge(params):
+    flat = tree.flatten(params)
+
+    def again(name, w):
+      was = quantize.is_quantized(flat[name])
+      lost = was and not quantize.is_quantized(w)
+      return quantize.of_array(_INT8, name, w) if lost else w
+
+    return tree.map_named(again, lora.merged(adapters, params))
+
+  def layer(i):
+    one = {"llm": {"layers": llm["layers"]}, lora.ROOT: {"llm": own.get("llm")}}
+    one = jax.tree.map(lambda x: x[i], one)
+    one = merge(one)["llm"]["layers"]
+    return tree.unflatten(gemma.serving(tree.flatten(cast_all(one))))
+
+  layers = tuple(map(layer, range(depth)))
+  rest = {k: x for k, x in llm.items() if k != "layers"}
+  towers = {k: x for k, x in params.items() if k != "llm"}
+  return {**merge(towers), "llm": {**cast_all(rest), "layers": layers}}
 
 
 def _layers(cfg, llm, x, tokens, past, last=None):
@@ -101,14 +126,27 @@ def _layers(cfg, llm, x, tokens, past, last=None):
     hidden states [B, T, D], or only [B, 1, D] of the positions `last` i32[B],
     where it is given; and each layer's k, v.
   """
-  keys = []
-  for i, (layer, seen) in enumerate(zip(llm["layers"], past, strict=True)):
+  keys, layers = [], llm["layers"]
+  is_stack = not isinstance(layers, tuple)
+  for i, seen in enumerate(past):
     only = last if i == cfg.depth - 1 else None
-    x, new = gemma.Block(cfg, serving=True).apply(
+    layer = _taken(layers, i, x) if is_stack else layers[i]
+    x, new = gemma.Block(cfg, serving=not is_stack).apply(
       {"params": layer}, x, tokens, i, seen, only
     )
     keys.append(new)
-  return gemma.RMSNorm().apply({"params": llm["final_norm"]}, x), tuple(keys)
+  norm = gemma.RMSNorm(cfg.float32_stream)
+  return norm.apply({"params": llm["final_norm"]}, x), tuple(keys)
+
+
+def _taken(stack, i, x):
+  """Returns a layer of a stack, when `x` is there.
+
+  Before, all of them would be taken and cast ahead of the loop: a copy.
+  """
+  i, _ = jax.lax.optimization_barrier((jnp.int32(i), x))
+  at = lambda w: jax.lax.dynamic_index_in_dim(w, i, keepdims=False)
+  return jax.tree.map(at, stack)
 
 
 def _embed(cfg, llm, tokens):
@@ -183,15 +221,18 @@ def extend(cfg, params, prompt, keys, tokens, step):
     prompt: Prompt.
     keys: the answers' keys and values, see State.
     tokens: i32[B, n].
-    step: i32[], which token of the answer this is, from 0.
+    step: i32[], which token of the answer this is, from 0; or i32[B], of each
+      row's answers.
 
   Returns:
     f32[B, n, V], logits of the next token, and the new keys and values.
   """
   llm = params["llm"]
   x = _embed(cfg, llm, tokens)  # [B, n, D]
-  here = jnp.broadcast_to(prompt.length[:, None] + step, tokens.shape)
-  back = step - jnp.arange(keys[0][0].shape[2])[None, None]  # [1, 1, A]
+  each = jnp.reshape(step, (-1, 1))  # [1 or B, 1]
+  here = jnp.broadcast_to(prompt.length[:, None] + each, tokens.shape)
+  slots = jnp.arange(keys[0][0].shape[2])
+  back = each[:, :, None] - slots[None, None]  # [1 or B, 1, A]
   past = tuple(
     gemma.Past(seen, prompt.tokens, back, own, step)
     for seen, own in zip(prompt.keys, keys, strict=True)

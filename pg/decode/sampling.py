@@ -83,6 +83,40 @@ def choose(logits, sampler, ids, step, answers=None):
   return jax.vmap(draw)(ids, answers, logits).astype(jnp.int32)
 
 
+def choose_each(logits, temperature, top_p, seed, step, answers):
+  """As `choose`, where each row has settings of its own.
+
+  A row gets the token that `choose` gives it alone, with 0 as its id.
+
+  Args:
+    logits: f32[B, V]; -inf where a token is not allowed.
+    temperature: f32[B], 0 where a row is greedy.
+    top_p: f32[B].
+    seed: u32[B].
+    step, answers: i32[B].
+
+  Returns:
+    i32[B].
+  """
+  best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  drawn = temperature > 0
+  # A mass of more than all, so that rounding leaves no token out.
+  mass = jnp.where(top_p < 1, top_p, 2.0)
+  heat = jnp.where(drawn, temperature, 1.0)
+
+  def draw(x, heat, seed, step, answer, *mass):
+    sampler = Sampler.tree_unflatten(0, (heat, seed, *mass))
+    return choose(x[None], sampler, jnp.zeros(1, jnp.int32), step, answer[None])
+
+  def all_rows(*mass):
+    own = (logits, heat, seed, step, answers, *mass)
+    return jnp.where(drawn, jax.vmap(draw)(*own)[:, 0], best)
+
+  kinds = (lambda: best), all_rows, lambda: all_rows(mass)
+  kind = jnp.any(drawn) + jnp.any(drawn & (top_p < 1)).astype(jnp.int32)
+  return jax.lax.switch(kind, kinds)
+
+
 def _keep(logits, k, p):
   """Returns logits with -inf for all but the k best, or the nucleus of p.
 

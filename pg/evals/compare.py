@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from pg import table as table_lib
 from pg.evals import interval
 from pg.evals import metrics as metrics_lib
@@ -115,6 +117,34 @@ def _aligned(name, before, after):
 
 def _truth(record):
   return record.get("answers", record["truth"])
+
+
+def agreement(before, after, logits):
+  """Returns, as a table, how far two models agree, whatever is right.
+
+  Args:
+    before, after: {evaluator: list of dict}, records of two models.
+    logits: pair of {evaluator: f32[n, V]}, of the same tokens.
+  """
+  lines = [("evaluator", "logit error", "same answers", "n")]
+  for name in before:
+    pair = _aligned(name, before[name], after[name])
+    same = [a["prediction"] == b["prediction"] for a, b in zip(*pair)]
+    error = logit_error(*(x[name] for x in logits))
+    share = sum(same) / len(same)
+    lines.append((name, f"{error:.2%}", f"{share:.2%}", str(len(same))))
+  return "\n".join(table_lib.lines(lines))
+
+
+def logit_error(before, after):
+  """Returns the root mean square of a difference as a share of the logits'.
+
+  Args:
+    before, after: f32[n, V]; the mean of a row, on which no probability
+      depends, is taken off.
+  """
+  a, b = (x - x.mean(axis=-1, keepdims=True) for x in (before, after))
+  return float(np.sqrt(np.square(b - a).mean() / np.square(a).mean()))
 
 
 def table(rows):

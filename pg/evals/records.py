@@ -12,8 +12,8 @@ A record is a line of `predictions/<evaluator>-<step>.jsonl`:
   answers, task, kind   where the example has them
   score       where the metric is a mean over examples
   scores      one per object of the prediction: how likely its name is
-  image       what the model saw, PNG in base64: of the first NUM_IMAGES those
-              whose `image_ref` is no image file at hand
+  image       what the model saw, PNG in base64: of NUM_IMAGES, the first and
+              the worst, those whose `image_ref` is no image file at hand
 """
 
 import base64

@@ -6,22 +6,20 @@ task.py says how evaluators are described, records.py what is kept of answers.
 import contextlib
 import functools
 import os
-import pickle
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from pg import sharding, stop
 from pg.data import evaluation, pipeline, stream
 from pg.decode import beam, loop, sampling
-from pg.evals import interval, records, submit
+from pg.evals import gather, interval, records, submit
 from pg.evals import metrics as metrics_lib
 from pg.evals.metrics import statistics
 from pg.learn import loss as loss_lib
 from pg.learn import parts
-from pg.models import paligemma
+from pg.models import lora, paligemma
 
 
 @functools.cache
@@ -34,6 +32,8 @@ def _generate(cfg, eos, max_len, num_beams, sampler, forbidden):
   options = dict(max_len=max_len, eos=eos, forbidden=forbidden)
 
   def answer(params, batch):
+    if lora.ROOT in params:
+      params = lora.attach(cfg.lora, params)
     return search(cfg, params, batch, real=batch["index"] >= 0, **options)
 
   return jax.jit(answer)
@@ -50,6 +50,7 @@ def _score(cfg, mesh, spec):
 
   def score(params, batch):
     inputs, labels, mask = loss_lib.targets(batch)
+    params = lora.attach(cfg.lora, params)
     hidden = paligemma.PaliGemma(cfg).apply({"params": params}, **inputs)
     embedding = params["llm"]["embedder"]["input_embedding"]
     return nll(hidden, embedding, labels, mask)
@@ -57,7 +58,32 @@ def _score(cfg, mesh, spec):
   return jax.jit(score)
 
 
-unroll = jax.jit(loop.unroll, static_argnums=1)
+unroll = jax.jit(loop.unroll, static_argnums=(1, 2))
+# What making the copy takes, in bytes of it: for the 3B with adapters, compiled
+# for an H200, 1.3.
+ROOM = 1.5
+
+
+def has_room(params, cfg):
+  """Says whether there is room on each device for `unroll`ed parameters."""
+  copy = functools.partial(loop.unroll, dtype=cfg.dtype, adapters=cfg.lora)
+  copy = jax.tree.leaves(jax.eval_shape(copy, params))
+  given = jax.tree.leaves(params)
+  whole = sum(x.size * x.dtype.itemsize for x in copy)
+  whole /= sum(x.nbytes for x in given)
+  part = sum(x.addressable_shards[0].data.nbytes for x in given)
+  fits = ROOM * whole * part <= free(given[0].sharding.addressable_devices)
+  return bool(gather.rows(np.array([fits])).all())
+
+
+def free(devices):
+  """Returns the least bytes that any device has free; a CPU does not say."""
+  said = (device.memory_stats() for device in devices)
+  left = (x["bytes_limit"] - x["bytes_in_use"] for x in said if x)
+  return min(left, default=np.inf)
+
+
+prefill = jax.jit(loop.prefill, static_argnums=0)
 
 
 class Result(NamedTuple):
@@ -89,15 +115,41 @@ def evaluate(tasks, cfg, params, form, mesh, step, workdir, baseline=None):
   Returns:
     {evaluator: Result}.
   """
-  results = {}
-  if any(task.generates for task in tasks):
-    unrolled = unroll(params, cfg.dtype)
-  for task in tasks:
-    weights = unrolled if task.generates else params
+  results, weights = {}, None
+  # Those first that want a second copy of the decoder.
+  for task in sorted(tasks, key=lambda task: not task.generates):
+    if not task.generates:
+      weights = params
+    elif weights is None:
+      weights = params
+      if has_room(params, cfg):
+        weights = unroll(params, cfg.dtype, cfg.lora)
     result = run(task, cfg, weights, form, mesh, baseline, workdir)
     results[task.name] = result
     write_predictions(workdir, task, step, result)
-  return results
+  return {task.name: results[task.name] for task in tasks}
+
+
+def first_logits(tasks, cfg, params, form, mesh):
+  """Returns {evaluator: f32[n, V]} of those that generate answers.
+
+  They are the logits of the first token of the answer to each example of the
+  first batch.
+
+  Args:
+    tasks, cfg, params, form, mesh: as of `evaluate`.
+  """
+  found, weights = {}, unroll(params, cfg.dtype, cfg.lora)
+  for task in (x for x in tasks if x.generates):
+    record = pipeline.bad_record((task.data,), task.options, "", None)
+    with (
+      jax.set_mesh(mesh),
+      contextlib.closing(_batches(task, form, mesh, record)) as batches,
+    ):
+      rows, batch, _ = next(batches)
+      logits = gather.own(prefill(cfg, weights, batch)[0])
+    found[task.name] = logits[rows["index"] >= 0]
+  return found
 
 
 def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
@@ -105,7 +157,8 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
 
   Args:
     task: task.Task.
-    params: the model's parameters; for a metric on generated text `unroll`ed.
+    params: the model's parameters; for a metric on generated text as well, or
+      `unroll`ed, which is faster.
     cfg, form, mesh, baseline, workdir: as of `evaluate`.
 
   Returns:
@@ -120,7 +173,7 @@ def run(task, cfg, params, form, mesh, baseline=None, workdir=""):
     result = _run_generate(task, cfg, params, form, mesh, record, baseline)
   else:
     result = _run_score(task, cfg, params, form, mesh, record)
-  num_bad = _gather(np.array([record.num_bad[task.data.name]])).sum()
+  num_bad = gather.rows(np.array([record.num_bad[task.data.name]])).sum()
   return result._replace(
     num_bad=int(num_bad), published=task.settings["published"]
   )
@@ -144,36 +197,6 @@ def _batches(task, form, mesh, record):
       yield rows, batch, examples
 
 
-def _local(x):
-  """Fetches this host's rows of an array that is split along the batch."""
-  if jax.process_count() == 1:
-    return np.asarray(x)
-  shards = {s.index[0].start or 0: s.data for s in x.addressable_shards}
-  return np.concatenate([np.asarray(shards[i]) for i in sorted(shards)])
-
-
-def _gather(values):
-  """Collects rows [n, ...] of all hosts on each of them."""
-  if jax.process_count() == 1:
-    return values
-  gathered = multihost_utils.process_allgather(values)
-  return gathered.reshape(-1, *values.shape[1:])
-
-
-def _gather_dicts(values):
-  """Collects the dicts of all hosts in one on each of them."""
-  if jax.process_count() == 1:
-    return values
-  own = np.frombuffer(pickle.dumps(values), np.uint8)
-  sizes = _gather(np.array([len(own)]))
-  padded = np.zeros((1, max(sizes)), np.uint8)
-  padded[0, : len(own)] = own
-  merged = {}
-  for row, size in zip(_gather(padded), sizes):
-    merged |= pickle.loads(row[:size].tobytes())
-  return merged
-
-
 def _none_usable(task):
   return ValueError(
     f"{task.data.name}: none of its rows can be used; they are skipped by its"
@@ -183,14 +206,15 @@ def _none_usable(task):
 
 def _run_score(task, cfg, params, form, mesh, record):
   nll, vocabulary = {}, params["llm"]["embedder"]["input_embedding"]
-  score = _score(cfg, mesh, vocabulary.sharding.spec)
+  spec = jax.tree.map(lambda x: x.sharding.spec, vocabulary)
+  score = _score(cfg, mesh, spec)
   with jax.set_mesh(mesh):
     for rows, batch, _ in _batches(task, form, mesh, record):
-      values = _local(score(params, batch)).tolist()
+      values = gather.own(score(params, batch)).tolist()
       scored = rows["mask_loss"][:, 1:].any(axis=1)
       found = zip(rows["index"].tolist(), values, scored.tolist())
       nll |= {i: value if has else None for i, value, has in found if i >= 0}
-  nll = _gather_dicts(nll)
+  nll = gather.dicts(nll)
   if not nll:
     raise _none_usable(task)
   kept = [nll[i] for i in sorted(nll) if nll[i] is not None]
@@ -208,9 +232,7 @@ def _run_score(task, cfg, params, form, mesh, record):
 
 
 def _run_generate(task, cfg, params, form, mesh, record, baseline):
-  answers, images = _answers(task, cfg, params, form, mesh, record)
-  answers = _gather_dicts(answers)
-  images = _gather_dicts(images)
+  answers = gather.dicts(_answers(task, cfg, params, form, mesh, record))
   if not answers:
     raise _none_usable(task)
   answers = dict(sorted(answers.items()))
@@ -226,26 +248,36 @@ def _run_generate(task, cfg, params, form, mesh, record, baseline):
   found = [records.record(i, *answer) for i, answer in answers.items()]
   for kept, score in zip(found, getattr(scores, "each", None) or ()):
     kept["score"] = score
-  for kept in found[: records.NUM_IMAGES]:
-    if not records.is_image(kept.get("image_ref")):
-      kept["image"] = images[kept["index"]]
+  if not jax.process_index():
+    _add_images(task, form, found)
   ranges = interval.bootstrap(scores)
   return Result(dict(scores), ranges, dict(blind), {}, found, len(found))
+
+
+def _add_images(task, form, found):
+  """Adds what the model saw to the first records and to the worst."""
+  worst = sorted(found, key=lambda x: x.get("score", 1.0))
+  half = records.NUM_IMAGES // 2
+  for kept in found[:half] + worst[:half]:
+    if "image" in kept or records.is_image(kept.get("image_ref")):
+      continue
+    image = evaluation.image(task.data, form, task.make_row, kept["index"])
+    if image is not None:
+      kept["image"] = records.png(image)
 
 
 def _answers(task, cfg, params, form, mesh, record):
   """Generates on this host's rows.
 
   Returns:
-    {index: (name of the row, its image's name, text, logp, example)}, and
-    {index: PNG} of the first rows.
+    {index: (name of the row, its image's name, text, logp, example)}.
   """
   tok = form.tok
   generate = _compiled(task.settings, cfg, form)
-  answers, images = {}, {}
+  answers = {}
 
   def keep(rows, examples, tokens, logp):
-    tokens, logp = _local(tokens), _local(logp)
+    tokens, logp = gather.own(tokens), gather.own(logp)
     examples = iter(examples)
     for j, i in enumerate(rows["index"].tolist()):
       if i < 0:
@@ -260,8 +292,6 @@ def _answers(task, cfg, params, form, mesh, record):
         example = {**example, "image_ref": name}
       where = task.data.source.where(i)
       answers[i] = where, name, tok.decode(tokens[j]), sum_logp, example
-      if len(images) < records.NUM_IMAGES:
-        images[i] = records.png(rows["image"][j])
 
   # Batch k + 1 is computed while batch k is looked at.
   with jax.set_mesh(mesh):
@@ -272,7 +302,7 @@ def _answers(task, cfg, params, form, mesh, record):
         keep(*pending)
       pending = rows, examples, *out
     keep(*pending)
-  return answers, images
+  return answers
 
 
 def _compiled(settings, cfg, form):

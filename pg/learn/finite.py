@@ -61,22 +61,28 @@ def check(step, measured, manager, policy):
   Args:
     step: int.
     measured: {name: f32[]}, of `train.update`.
-    manager: checkpoint.Manager of the run; it is closed before the error.
+    manager: saver.Manager of the run; it is closed before the error.
     policy: the config's `nonfinite`; what is skipped is said.
   """
   told = {k: v for k, v in measured.items() if k.count("/") == 1}  # of all
   values = jax.device_get(told)
   bad = [k for k, v in values.items() if not np.isfinite(v)]
-  if not bad:
+  in_row = values.get(IN_ROW, 0)
+  if not bad and not in_row:
     return
   limit = policy.max_in_row if policy.policy == "skip" else 0
-  said = f"{bad[0]} is {values[bad[0]]} at step {step}"
-  if 0 < values.get(IN_ROW, 0) <= limit:
+  # Where only the update is not, it was set to 0.
+  said = f"{bad[0]} is {values[bad[0]]}" if bad else "the update is not finite"
+  said += f" at step {step}"
+  if 0 < in_row <= limit:
     progress.say(f"{said}: it is skipped, {values[SKIPPED]} so far")
     return
   manager.close()
   row = f" and in {limit} steps before it" if limit else ""
+  last = manager.latest()
+  kept = "nothing was saved yet"
+  if last is not None:
+    kept = f"the last good checkpoint is of step {last}"
   raise FloatingPointError(
-    f"{said}{row}; the last good checkpoint is of step {manager.latest()}. Try"
-    " a smaller lr or a longer warmup"
+    f"{said}{row}; {kept}. Try a smaller lr or a longer warmup"
   )

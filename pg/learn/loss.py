@@ -4,8 +4,8 @@ The vocabulary head is the widest product of the model (257,152 rows), so it
 runs only where there is a target: each row's supervised positions are moved to
 its front, and the head runs on chunks of columns, as many as the fullest row of
 the batch needs. Gradients are formed with each chunk, because the loss is
-linear in them and its weights are known beforehand: no logits are kept, nothing
-is computed twice.
+linear in them and its weights are known beforehand: nothing is computed twice.
+No logits are kept; only where targets are few, the gradients by them.
 
 On many devices (pg/learn/parts.py) the vocabulary stays in parts: a chunk's
 hidden states come to all devices that share its rows, each computes the logits
@@ -23,10 +23,13 @@ import jax.numpy as jnp
 
 from pg import sharding
 from pg.learn import parts
-from pg.models import gemma, layers
+from pg.models import attention, gemma, layers, quantize
 
 # Logits of a chunk that one device may hold, in elements (1 GiB in float32).
 MAX_LOGITS = 2**28
+# Dtype of activations -> by what the loss is multiplied, and its gradients are
+# divided: those of float16 would be below its smallest number, 6e-8.
+SCALES = {"float16": 2.0**12}
 
 
 def targets(batch):
@@ -53,6 +56,77 @@ def mean_weights(mask, real):
   """
   per_row = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
   return per_row * real[:, None] / jnp.maximum(real.sum(), 1)
+
+
+class Late(NamedTuple):
+  """The vocabulary head, of which the gradient is formed elsewhere."""
+
+  matrix: jax.Array  # [V, D]
+  # Zeros that nothing reads: as gradients they bring what it is formed of.
+  hidden: jax.Array  # [B, L, D]
+  logits: jax.Array  # [B, L, V]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def tied(embedding, tokens, weights, last, dtype):
+  """Looks up tokens, and returns the embedding for the head, too.
+
+  So that the gradient of what was looked up is added in place to the head's:
+  by itself it would be another f32[V, D], almost all of it zeros. The head's is
+  the largest there is: where targets are few, what it is formed of is less, and
+  is kept until nothing else is left of the backward pass.
+
+  Args:
+    embedding: f32[V, D].
+    tokens: i32[B, L].
+    weights: f32[B, L], as of `weighted_nll`.
+    last: an array whose gradient comes last.
+    dtype: of hidden states.
+
+  Returns:
+    f32[B, L, D], the embedding of `weighted_nll`, and `last`.
+  """
+  head, (B, L), (V, D) = embedding, tokens.shape, embedding.shape
+  if 2 * B * L * jnp.dtype(dtype).itemsize <= D * embedding.dtype.itemsize:
+    slots = (jnp.zeros((B, L, width), dtype) for width in (D, V))
+    head = Late(embedding, *slots)
+  return embedding[tokens], head, last
+
+
+def _tied_forward(embedding, tokens, weights, last, dtype):
+  out = tied(embedding, tokens, weights, last, dtype)
+  return out, (embedding, tokens, weights)
+
+
+def _tied_backward(dtype, kept, g):
+  del dtype
+  embedding, tokens, weights = kept
+  d_tokens, d_head, d_last = g
+  if isinstance(d_head, Late):
+    hidden, d_logits, zero, d_last = jax.lax.optimization_barrier(
+      (d_head.hidden, d_head.logits, jnp.float32(0), d_last)
+    )
+    head = _Head(embedding)
+
+    def add(d_matrix, at, h, d_logits, w):
+      _, pull = jax.vjp(lambda m: _logits(head, m, h), embedding)
+      return d_matrix + pull(d_logits.astype(jnp.float32))[0]
+
+    zeros = jnp.broadcast_to(zero, embedding.shape)
+    d_head = _fold_targets(add, zeros, hidden, d_logits, weights, head)
+  return d_head.at[tokens].add(d_tokens), None, None, d_last
+
+
+tied.defvjp(_tied_forward, _tied_backward)
+
+
+def unscaled(value_and_grad, scale):
+  """Returns a function that divides a loss and its gradients by `scale`."""
+
+  def divided(*args):
+    return jax.tree.map(lambda x: x / scale, value_and_grad(*args))
+
+  return divided
 
 
 def token_nll(logits, labels, label_smoothing=0.0):
@@ -90,7 +164,7 @@ def shared_nll(logits, labels, rows, label_smoothing=0.0):
     num_words, labels = n * words, labels - me * words
     top, own = jax.lax.pmax(top, rows), len(top) // n
     mine = jax.lax.dynamic_slice_in_dim(top, me * own, own)
-    share = lambda x: jax.lax.psum_scatter(x, rows, tiled=True)
+    share = lambda x: parts.psum_scatter(x, rows)
   total = share(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1))
   logz = jnp.log(total) + mine
   # No gather: `tensor` may split the words, too.
@@ -113,6 +187,12 @@ class _Head(NamedTuple):
 
   @classmethod
   def of(cls, embedding):
+    if isinstance(embedding, Late):
+      return cls(embedding.matrix)
+    if quantize.is_quantized(embedding):
+      values, scale = cls.of(embedding.values), cls.of(embedding.scale)
+      both = quantize.Quantized(values.matrix, scale.matrix)
+      return values._replace(matrix=both)
     if not isinstance(embedding, parts.Part):
       return cls(embedding)
     words, columns = embedding.axes
@@ -126,7 +206,7 @@ class _Head(NamedTuple):
   @property
   def num_words(self):
     n = jax.lax.axis_size(self.rows) if self.rows else 1
-    return n * len(self.matrix)
+    return n * self.matrix.shape[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -138,7 +218,7 @@ def weighted_nll(
   Args:
     hidden: [B, L, D], the decoder's last hidden states.
     embedding: f32[V, D], the tied vocabulary head; or a Part of it, where each
-      device calls this with its own rows.
+      device calls this with its own rows; or Quantized, without a gradient.
     labels: i32[B, L].
     weights: f32[B, L]; where it is 0 there is no target.
     cap: float, final soft-cap, 0 is off.
@@ -170,36 +250,56 @@ def row_nll(hidden, embedding, labels, mask, cap=0.0):
 def _forward(hidden, embedding, labels, weights, cap, label_smoothing):
   """Returns the loss, and its gradients by hidden and embedding."""
   head = _Head.of(embedding)
+  is_late = isinstance(embedding, Late)
+  is_fixed = quantize.is_quantized(embedding)
+  logits_of, by = functools.partial(_logits, head), (head.matrix,)
+  if is_fixed:
+    logits_of, by = functools.partial(logits_of, head.matrix), ()
 
-  def total(h, e, y, w):
-    part = head._replace(matrix=e)
-    return _chunk_nll(h, part, y, w, cap, label_smoothing).sum()
+  def total(logits, y, w):
+    return _nll(logits, head, y, w, cap, label_smoothing).sum()
 
   def add(carry, at, h, y, w):
-    loss, d_hidden, d_matrix = carry
-    value, (d_h, d_m) = jax.value_and_grad(total, (0, 1))(h, head.matrix, y, w)
-    d_hidden = _scatter(d_hidden, at, d_h)
-    return loss + value, d_hidden, d_matrix + d_m
+    loss, d_hidden, kept = carry
+    logits, pull = jax.vjp(logits_of, *by, h)
+    value, d_logits = jax.value_and_grad(total)(logits, y, w)
+    *d_m, d_h = pull(d_logits)
+    if is_late:
+      kept = _scatter(kept, at, d_logits.astype(kept.dtype))
+    elif d_m:
+      kept = kept + d_m[0]
+    return loss + value, _scatter(d_hidden, at, d_h), kept
 
   is_part = isinstance(embedding, parts.Part)
-  dtype = jnp.float32 if is_part else embedding.dtype
-  d_matrix = jnp.zeros(head.matrix.shape, dtype)
-  zeros = jnp.float32(0), jnp.zeros_like(hidden), d_matrix
-  loss, d_hidden, d_matrix = _fold_targets(
+  if is_fixed:
+    kept = None
+  elif is_late:
+    kept = embedding.logits
+  else:
+    dtype = jnp.float32 if is_part else embedding.dtype
+    kept = jnp.zeros(head.matrix.shape, dtype)
+  zeros = jnp.float32(0), jnp.zeros_like(hidden), kept
+  loss, d_hidden, kept = _fold_targets(
     add, zeros, hidden, labels, weights, head
   )
   if is_part:
-    d_matrix = d_matrix.astype(embedding.grad_dtype)
-    d_matrix = parts.scatter(d_matrix, head.kept)
-    d_matrix = embedding.replace(value=d_matrix.astype(embedding.value.dtype))
-  return loss, (d_hidden, d_matrix)
+    kept = kept.astype(embedding.grad_dtype)
+    kept = parts.scatter(kept, head.kept)
+    kept = embedding.replace(value=kept.astype(embedding.value.dtype))
+  if is_late:
+    kept = Late(None, hidden, kept)
+  return loss, (d_hidden, kept)
 
 
-def _backward(cap, label_smoothing, gradients, g):
+def _backward(cap, label_smoothing, kept, g):
   del cap, label_smoothing
-  d_hidden, d_embedding = gradients
-  d_embedding = jax.tree.map(lambda x: (g * x).astype(x.dtype), d_embedding)
-  return (g * d_hidden).astype(d_hidden.dtype), d_embedding, None, None
+  scale = lambda x: (g * x).astype(x.dtype)
+  d_hidden, d_embedding = kept
+  if isinstance(d_embedding, Late):  # the gradient is linear in either
+    d_embedding = d_embedding._replace(hidden=scale(d_embedding.hidden))
+  else:
+    d_embedding = jax.tree.map(scale, d_embedding)
+  return scale(d_hidden), d_embedding, None, None
 
 
 weighted_nll.defvjp(_forward, _backward)
@@ -207,16 +307,32 @@ weighted_nll.defvjp(_forward, _backward)
 
 def _chunk_nll(h, head, labels, weights, cap, label_smoothing):
   """Returns f32[B], weighted sums over a chunk of hidden [B, chunk, D]."""
-  if head.rows is not None:
-    if head.rows:
-      h = parts.gather(h, (head.rows, (), ()), h.dtype, "float32")
-      labels = jax.lax.all_gather(labels, head.rows, tiled=True)
-    logits = gemma.vocabulary_logits(h, head.matrix, cap)
-    nll = shared_nll(logits, labels, head.rows, label_smoothing)
-  else:
+  logits = _logits(head, head.matrix, h)
+  return _nll(logits, head, labels, weights, cap, label_smoothing)
+
+
+def _logits(head, matrix, h):
+  """Returns f32[B, chunk, V], not capped yet; of a part [n * B, chunk, V / n].
+
+  They are of a head's matrix, which is given for gradients by it.
+  """
+  if head.rows is None:
     # Without this a vocabulary that is split over devices gathers all rows.
-    logits = layers.constrain(gemma.vocabulary_logits(h, head.matrix, cap))
+    return layers.constrain(gemma.vocabulary_logits(h, matrix, 0.0))
+  if head.rows:
+    h = parts.gather(h, (head.rows, (), ()), h.dtype, "float32")
+  return gemma.vocabulary_logits(h, matrix, 0.0)
+
+
+def _nll(logits, head, labels, weights, cap, label_smoothing):
+  """Returns f32[B], weighted sums over what `_logits` returned."""
+  logits = attention.softcap(logits, cap)
+  if head.rows is None:
     nll = token_nll(logits, labels, label_smoothing)
+  else:
+    if head.rows:
+      labels = parts.all_gather(labels, head.rows)
+    nll = shared_nll(logits, labels, head.rows, label_smoothing)
   return jnp.sum(nll * weights, axis=1)
 
 

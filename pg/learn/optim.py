@@ -9,18 +9,22 @@ optimizers that OPTIMIZERS names take the place of adam(), and "sgd" has nothing
 there. Weight decay follows the schedule but not `lr` (1e-6 here is 0.1 in AdamW
 at lr 1e-5); that of "adamw" is multiplied with the parameter's lr, too. A
 parameter whose schedule is None is frozen: it gets no gradient, no moments, and
-does not count in the clipping norm.
+does not count in the clipping norm. Where there are adapters (models/lora.py),
+they alone are trained; rules name them by the weights that they belong to.
 """
 
 import functools
 import operator
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from optax import contrib
 
 from pg import config, tree
-from pg.learn import average, finite, moments, schedule
+from pg.learn import average, finite, moments, schedule, schedule_free
+from pg.models import lora, matrices
 
 # name -> function from a config to a transformation of gradients
 OPTIMIZERS = {
@@ -42,30 +46,37 @@ OPTIMIZERS = {
     consistent_rms=0.2,
     muon_weight_dimension_numbers=_matrices,
   ),
+  # Adam without a first moment, under the average of schedule_free.py.
+  "schedule_free": lambda c: optax.scale_by_rms(
+    c.b2, eps_in_sqrt=False, bias_correction=True
+  ),
   "sgd": lambda c: optax.identity(),
 }
-# What "muon" makes orthogonal, and Adam's is the rest: the dimensions of a
-# matrix that are summed over, and those of its output; any before are a stack.
-MATRICES = (
-  (r"llm/layers/attn/(q|kv|qkv)_einsum/w", (-2,), (-3, -1)),  # [..., N, D, H]
-  (r"llm/layers/attn/attn_vec_einsum/w", (-3, -2), (-1,)),  # [..., N, H, D]
-  (r"llm/layers/mlp/(gating_einsum|linear)", (-2,), (-1,)),
-  (r"img/.*/(query|key|value)/kernel", (-3,), (-2, -1)),  # [..., D, N, H]
-  (r"img/.*/out/kernel", (-3, -2), (-1,)),  # [..., N, H, D]
-  (r"img/.*/Dense_[01]/kernel", (-2,), (-1,)),
-)
+# What "muon" makes orthogonal is all other matrices; Adam's is the rest.
+PROJECTOR = "img/head/kernel"
 
 
 def _matrices(params):
   """Returns the tree of contrib.MuonDimensionNumbers, None for the rest."""
-  rules = [(r, contrib.MuonDimensionNumbers(*x)) for r, *x in MATRICES]
-  rules.append((".*", None))
-  return tree.map_named(lambda name, _: tree.match(rules, name), params)
+
+  def dimensions(name, _):
+    kernel, inner = matrices.letters(name) or ("", "")
+    if not inner or name == PROJECTOR:
+      return None
+    outer = [x for x in kernel if x not in inner]
+    at = lambda which: tuple(kernel.index(x) - len(kernel) for x in which)
+    return contrib.MuonDimensionNumbers(at(inner), at(outer))
+
+  return tree.map_named(dimensions, params)
 
 
 def frozen(shapes, rules):
   """Returns a tree of bools, True for parameters that are not trained."""
-  return _where(rules, shapes, lambda kind: kind is None)
+  fixed = _where(rules, shapes, lambda kind: kind is None)
+  if lora.ROOT not in shapes:
+    return fixed
+  only = lambda name, x: x or not name.startswith(f"{lora.ROOT}/")
+  return tree.map_named(only, fixed)
 
 
 def frozen_towers(is_frozen):
@@ -96,7 +107,7 @@ def make(c, shapes, total, num_examples=None):
     ValueError: a parameter without a rule, a rule that nothing matches, or a
       warm-up beyond the run.
   """
-  names = tree.flatten(shapes)
+  names = [lora.target(name) for name in tree.flatten(shapes)]
   for key in ("schedule", "lr_mult", "wd_mult"):
     if alone := tree.unmatched(c[key], names):
       raise ValueError(
@@ -107,22 +118,23 @@ def make(c, shapes, total, num_examples=None):
     if idle:
       raise ValueError(
         f"{key}: no parameter's first match is {idle[0]!r}; names look like"
-        f" {next(iter(names))!r}"
+        f" {names[0]!r}"
       )
   rules, curves = _schedules(c, names, total, num_examples)
   decay = lambda factor: optax.add_decayed_weights(c.wd * factor)
   # Zero times the parameters would be a buffer of their size.
   decays = _by_rule(c.wd_mult, shapes, decay, without=0.0) if c.wd else ()
   scheduled = lambda key: optax.scale_by_learning_rate(curves[key])
-  is_free = _where(rules, shapes, lambda key: key is not None)
+  is_free = jax.tree.map(operator.not_, frozen(shapes, rules))
   clip = optax.clip_by_global_norm(c.grad_clip) if c.grad_clip else None
   optimizer = config.lookup(OPTIMIZERS, c.optimizer, "optimizer")(c)
   if c.moment_dtype != "float32":
     optimizer = moments.rounded(optimizer)
   rates = _by_rule(c.lr_mult, shapes, optax.scale, without=1.0)
-  parts = [optax.scale(c.lr), *rates, *decays]
+  lr = _lr(c, shapes)
+  parts = [optax.scale(lr), *rates, *decays]
   if c.optimizer == "adamw":
-    parts = [*decays, optax.scale(c.lr), *rates]
+    parts = [*decays, optax.scale(lr), *rates]
   chain = [
     clip or optax.identity(),
     optimizer,
@@ -130,10 +142,30 @@ def make(c, shapes, total, num_examples=None):
     *_by_rule(rules, shapes, scheduled, without=None),
   ]
   tx = optax.chain(*chain)
+  if c.optimizer == "schedule_free":
+    tx = schedule_free.averaged(tx, c.b1, _highest(rules, curves))
   if c.ema:
     tx = average.averaged(tx, c.ema)
   tx = optax.masked(tx, is_free)
   return finite.skipping(tx) if c.nonfinite.policy == "skip" else tx
+
+
+def _highest(rules, curves):
+  """Returns the highest of the curves that schedule-free descent has.
+
+  Raises:
+    ValueError: one that decays.
+  """
+  for regex, key in rules:
+    kind = key and schedule.kind(key)
+    if kind not in (None, "constant"):
+      raise ValueError(
+        f"optimizer schedule_free with the schedule {kind!r} of {regex!r}: its"
+        " average takes the place of a decay; wanted 'constant', which may have"
+        " a warm-up, or None"
+      )
+  each = tuple(curves.values())
+  return lambda step: jnp.max(jnp.stack([jnp.float32(f(step)) for f in each]))
 
 
 def rates(c, shapes, total, num_examples=None):
@@ -145,13 +177,13 @@ def rates(c, shapes, total, num_examples=None):
   Args:
     c, shapes, total, num_examples: as for `make`.
   """
-  names = tree.flatten(shapes)
+  is_frozen = tree.flatten(frozen(shapes, c.schedule))
+  names = [lora.target(name) for name, x in is_frozen.items() if not x]
   rules, curves = _schedules(c, names, total, num_examples)
   found = {}
   for name in names:
-    if (key := tree.match(rules, name)) is not None:
-      pair = key, c.lr * tree.match(c.lr_mult, name)
-      found.setdefault(f"train/lr/{_group(name)}", set()).add(pair)
+    pair = tree.match(rules, name), _lr(c, shapes) * tree.match(c.lr_mult, name)
+    found.setdefault(f"train/lr/{_group(name)}", set()).add(pair)
   if len(every := set().union(*found.values())) == 1:
     found = {"train/lr": every}
 
@@ -159,6 +191,11 @@ def rates(c, shapes, total, num_examples=None):
     return lambda step: max(lr * float(curves[key](step)) for key, lr in pairs)
 
   return {name: highest(pairs) for name, pairs in found.items()}
+
+
+def _lr(c, shapes):
+  """Returns the learning rate before `lr_mult`, that of adapters if any."""
+  return c.lr * (c.lora.lr_mult if lora.ROOT in shapes else 1.0)
 
 
 def _schedules(c, names, total, num_examples):
@@ -182,7 +219,8 @@ def group_norms(grads, is_frozen):
   free, groups = tree.flatten(is_frozen), {}
   for name, grad in tree.flatten(grads).items():
     if not free[name]:
-      groups.setdefault(f"train/grad_norm/{_group(name)}", []).append(grad)
+      group = f"train/grad_norm/{_group(lora.target(name))}"
+      groups.setdefault(group, []).append(grad)
   return {name: optax.tree.norm(each) for name, each in groups.items()}
 
 
@@ -191,14 +229,34 @@ def _group(name):
   return "projector" if name.startswith("img/head/") else name.split("/")[0]
 
 
-def restarted(opt):
-  """Returns the optimizer's state of another run, for schedules to start anew.
+def without_schedules(opt):
+  """Returns an optimizer's state with None where its schedules are.
 
-  Moments, the steps they have seen and averages stay.
+  Moments, the steps they have seen and averages are left: what goes on in
+  another run, whose schedules may be others.
   """
-  ours = lambda x: isinstance(x, optax.ScaleByScheduleState)
-  anew = lambda x: x._replace(count=0 * x.count) if ours(x) else x
-  return jax.tree.map(anew, opt, is_leaf=ours)
+  leave_out = lambda x: None if _is_schedule(x) else x
+  return jax.tree.map(leave_out, opt, is_leaf=_is_schedule)
+
+
+def restarted(abstract, rest):
+  """Returns an optimizer's state whose schedules start anew.
+
+  Args:
+    abstract: the state's shapes, dtypes and shardings.
+    rest: what `without_schedules` leaves of it, of another run.
+  """
+
+  def start(x, other):
+    if not _is_schedule(x):
+      return other
+    return x._replace(count=jax.device_put(np.int32(0), x.count.sharding))
+
+  return jax.tree.map(start, abstract, rest, is_leaf=_is_schedule)
+
+
+def _is_schedule(x):
+  return isinstance(x, optax.ScaleByScheduleState)
 
 
 def _by_rule(rules, shapes, make, without):
@@ -206,7 +264,8 @@ def _by_rule(rules, shapes, make, without):
 
   Each applies to the parameters that have its value.
   """
-  values = {tree.match(rules, name) for name in tree.flatten(shapes)}
+  names = map(lora.target, tree.flatten(shapes))
+  values = {tree.match(rules, name) for name in names}
   if len(values - {without}) == 1 and (
     without is None or without not in values
   ):
@@ -220,4 +279,5 @@ def _by_rule(rules, shapes, make, without):
 
 def _where(rules, shapes, test):
   """Returns the tree of bools: which parameters have a value that passes."""
-  return tree.map_named(lambda k, _: test(tree.match(rules, k)), shapes)
+  find = lambda name, _: test(tree.match(rules, lora.target(name)))
+  return tree.map_named(find, shapes)

@@ -19,9 +19,9 @@ from flax.core import meta
 from jax.sharding import PartitionSpec
 
 from pg import sharding, tree
-from pg.models import paligemma
+from pg.models import layers, paligemma, quantize
 
-EMBEDDING = "llm/embedder/input_embedding"
+EMBEDDING = quantize.EMBEDDING
 
 
 @struct.dataclass
@@ -62,8 +62,7 @@ def gather(value, axes, dtype, grad_dtype):
 
   def whole(value):
     for dim, names in enumerate(of_batch(axes)):
-      if names:
-        value = jax.lax.all_gather(value, names, axis=dim, tiled=True)
+      value = all_gather(value, names, dim)
     return value
 
   return _within_tensor(whole, axes)(value.astype(dtype))
@@ -86,13 +85,35 @@ def scatter(value, axes):
 
   def part(value):
     for dim, names in reversed(tuple(enumerate(of_batch(axes)))):
-      if names:
-        value = jax.lax.psum_scatter(
-          value, names, scatter_dimension=dim, tiled=True
-        )
+      value = psum_scatter(value, names, dim)
     return value
 
   return _within_tensor(part, axes)(value)
+
+
+def all_gather(x, names, dim=0):
+  """Returns the parts that devices along axes have, one after another."""
+  for some in reversed(_turns(names)):
+    x = jax.lax.all_gather(x, some, axis=dim, tiled=True)
+  return x
+
+
+def psum_scatter(x, names, dim=0):
+  """Sums over axes; each device keeps its part. Undoes `all_gather`."""
+  for some in _turns(names):
+    x = jax.lax.psum_scatter(x, some, scatter_dimension=dim, tiled=True)
+  return x
+
+
+def _turns(names):
+  """Returns tuples of axes, each of one collective.
+
+  For a TPU that is one: a scatter over two is compiled as an all-reduce of the
+  whole, and often a gather, too.
+  """
+  if layers.platform() == "tpu":
+    return [(name,) for name in names]
+  return [names] if names else []
 
 
 def of_batch(axes):
@@ -124,26 +145,41 @@ def look_up(table, tokens):
   dimensions that it has.
 
   Args:
-    table: Part of f32[V, D].
+    table: Part of f32[V, D], or Quantized of Parts.
     tokens: i32[B, L], a device's own.
 
   Returns:
-    [B, L, D] in the compute dtype.
+    [B, L, D] in the compute dtype; of a quantised table f32.
   """
+  if quantize.is_quantized(table):
+    values = table.values.replace(dtype="float32")
+    return look_up(values, tokens) * look_up(table.scale, tokens)
   rows, columns = of_batch(table.axes)
   part = table.value
-  if rows + columns:
-    tokens = jax.lax.all_gather(tokens, rows + columns, tiled=True)
+  tokens = all_gather(tokens, rows + columns)
   if rows:
     tokens -= jax.lax.axis_index(rows) * len(part)
   own = (tokens >= 0) & (tokens < len(part))
   x = part[jnp.where(own, tokens, 0)].astype(table.dtype)
   x = jnp.where(own[..., None], x, jnp.zeros((), x.dtype))
-  if rows:  # only one of the terms is not zero
-    x = jax.lax.psum_scatter(x, rows, scatter_dimension=0, tiled=True)
+  x = psum_scatter(x, rows)  # only one of the terms is not zero
   if columns:
     x = jax.lax.all_to_all(x, columns, 0, 2, tiled=True)
   return x
+
+
+def part_of(value, spec, dtype, grad_dtype="float32"):
+  """Returns the Part that a device has, of Quantized a Quantized of two.
+
+  Args:
+    value: array or Quantized of arrays, as a device has them.
+    spec: its PartitionSpec, or a Quantized of two.
+    dtype, grad_dtype: of a Part; quantised ones keep their own.
+  """
+  if quantize.is_quantized(value):
+    one = lambda x, s: part_of(x, s, str(x.dtype), grad_dtype)
+    return jax.tree.map(one, value, spec)
+  return Part(value, _axes(spec, value.ndim), dtype, grad_dtype)
 
 
 def on_own_rows(function, mesh, spec, dtype):
@@ -153,39 +189,47 @@ def on_own_rows(function, mesh, spec, dtype):
     function: from hidden states [B, ...], the table [V, D] and other rows
       [B, ...] to [B, ...].
     mesh: the mesh; where one device has the batch nothing changes.
-    spec: PartitionSpec of the table.
+    spec: PartitionSpec of the table, Quantized of two where it is.
     dtype: str, the compute dtype.
   """
   if not _splits_batch(mesh):
     return function
-  axes, rows = _axes(spec, 2), PartitionSpec(sharding.BATCH)
+  rows = PartitionSpec(sharding.BATCH)
+  place = jax.tree.map(lambda s: _place(_axes(s, 2)), spec)
 
   def each(hidden, table, *others):
-    return function(hidden, Part(table, axes, dtype, "float32"), *others)
+    return function(hidden, part_of(table, spec, dtype), *others)
 
   return jax.shard_map(
     each,
-    in_specs=(rows, _place(axes), rows, rows),
+    in_specs=(rows, place, rows, rows),
     out_specs=rows,
     axis_names=set(sharding.BATCH),
     check_vma=False,
   )
 
 
-def specs(cfg, mesh, rules):
+def specs(cfg, mesh, rules, params=None):
   """Returns {name: PartitionSpec}; None where a single device has the batch.
 
   Args:
     cfg: paligemma.Config.
     mesh: the mesh.
     rules: pairs of a regex and a strategy, see pg/sharding.py.
+    params: tree of the parameters' shapes; by default all are f32. Of quantised
+      ones there is a Quantized of PartitionSpecs.
   """
   if not _splits_batch(mesh):
     return None
-  return {
-    name: sharding.spec(name, x.shape, mesh, rules)
-    for name, x in tree.flatten(paligemma.shapes(cfg)).items()
-  }
+  params = paligemma.shapes(cfg) if params is None else params
+
+  def spec(name, x):
+    found = sharding.spec(name, x.shape, mesh, rules)
+    if not quantize.is_quantized(x):
+      return found
+    return jax.tree.map(lambda y: sharding.dividing(found, y.shape, mesh), x)
+
+  return {name: spec(name, x) for name, x in tree.flatten(params).items()}
 
 
 def wrap(params, specs, dtype, grad_dtype):
@@ -199,11 +243,12 @@ def wrap(params, specs, dtype, grad_dtype):
   """
 
   def part(name, value):
-    axes = _axes(specs[name], value.ndim)
-    if not any(of_batch(axes)) and name != EMBEDDING:
-      return value
     kept = name.endswith(("/scale", "/bias"))
-    return Part(value, axes, "float32" if kept else dtype, grad_dtype)
+    whole = "float32" if kept else dtype
+    found = part_of(value, specs[name], whole, grad_dtype)
+    axes = [x.axes for x in jax.tree.leaves(found, is_leaf=_is_part)]
+    is_split = any(any(of_batch(x)) for x in axes)
+    return found if is_split or name == EMBEDDING else value
 
   return tree.map_named(part, params)
 
@@ -223,6 +268,8 @@ def on_each_device(value_and_grad, specs, is_frozen):
   frozen = tree.flatten(is_frozen)
 
   def total(name, grad):  # of copies
+    if grad is None:
+      return None
     own = sum(_axes(specs[name], grad.ndim), ())
     axes = tuple(axis for axis in sharding.BATCH if axis not in own)
     return jax.lax.psum(grad, axes) if axes and not frozen[name] else grad
@@ -232,23 +279,35 @@ def on_each_device(value_and_grad, specs, is_frozen):
     return jax.lax.psum(loss, sharding.BATCH), tree.map_named(total, grads)
 
   def run(params, rows):
-    place = lambda name, x: _place(_axes(specs[name], x.ndim))
-    places = tree.map_named(place, params)
+    places = tree.map_named(lambda name, x: _places(specs[name], x), params)
+    of_grads = tree.map_named(
+      lambda _, x: None if quantize.is_quantized(x) else x, places
+    )
     loss, grads = jax.shard_map(
       each,
       in_specs=(places, PartitionSpec(sharding.BATCH)),
-      out_specs=(PartitionSpec(), places),
+      out_specs=(PartitionSpec(), of_grads),
       axis_names=set(sharding.BATCH),
       check_vma=False,  # gradients are each device's own until `total`
     )(params, rows)
     keep = jax.lax.with_sharding_constraint  # so is the new state where it was
-    return loss, tree.map_named(lambda name, g: keep(g, specs[name]), grads)
+    like = lambda name, g: None if g is None else keep(g, specs[name])
+    return loss, tree.map_named(like, grads)
 
   return run
 
 
+def _is_part(x):
+  return isinstance(x, Part)
+
+
 def _splits_batch(mesh):
   return any(mesh.shape[axis] > 1 for axis in sharding.BATCH)
+
+
+def _places(spec, x):
+  """Returns the PartitionSpecs, of axes of a batch, of a parameter."""
+  return jax.tree.map(lambda y, s: _place(_axes(s, y.ndim)), x, spec)
 
 
 def _place(axes):

@@ -4,9 +4,10 @@ A rule of the config's `schedule` has the name of a shape, or a group of keys:
 
   ("img/.*", dict(kind="rsqrt", delay="1M ex", warmup="100M ex"))
 
-After `delay` steps at 0 the factor rises linearly from 0 to 1 in `warmup` steps
-(by default the config's), then it has the shape to the end of the run; in the
-last `cooldown` steps it is multiplied with a line from 1 to 0.
+After `delay` steps at 0 the factor rises linearly from 0 to where its shape
+begins (1, but for an rsqrt with a `start`) in `warmup` steps (by default the
+config's), then it has the shape to the end of the run; in the last `cooldown`
+steps it is multiplied with a line from 1 to 0.
 """
 
 import functools
@@ -39,6 +40,17 @@ def key(rule):
   return json.dumps(dict(rule), sort_keys=True)
 
 
+def kind(rule):
+  """Returns the name of the shape of a rule that is not None."""
+  return _group(rule).get("kind")
+
+
+def _group(rule):
+  if not isinstance(rule, str):
+    return rule
+  return json.loads(rule) if rule.startswith("{") else dict(kind=rule)
+
+
 def make(rule, total, steps, warmup):
   """Returns a function from step to a factor in [0, 1].
 
@@ -52,8 +64,7 @@ def make(rule, total, steps, warmup):
   Raises:
     ValueError: an unknown shape or key, or more steps than there are.
   """
-  if isinstance(rule, str):
-    rule = json.loads(rule) if rule.startswith("{") else dict(kind=rule)
+  rule = _group(rule)
   own = config.lookup(KINDS, rule.get("kind"), "schedule")
   known = dict(kind="", warmup=warmup, delay=0, cooldown=0, **own)
   for name in rule:
@@ -84,7 +95,7 @@ def make(rule, total, steps, warmup):
   )
   curve = shapes[rule["kind"]]()
   if warmup:
-    rise = optax.linear_schedule(0.0, 1.0, warmup)
+    rise = optax.linear_schedule(0.0, float(curve(0)), warmup)
     curve = optax.join_schedules([rise, curve], [warmup])
   if delay:
     zero = optax.constant_schedule(0.0)

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from pg import sharding, tree
-from pg.models import paligemma
+from pg.models import lora, paligemma, quantize
 
 
 def of_params(params, tx):
   """Returns the state before the first step.
 
   Args:
-    params: tree of f32 arrays; frozen ones may be in half precision.
+    params: tree of f32 arrays; frozen ones may be in half precision, or
+      quantised.
     tx: the optimizer.
 
   Returns:
@@ -22,13 +23,33 @@ def of_params(params, tx):
   return dict(params=params, opt=tx.init(params), step=jnp.int32(0))
 
 
+def kept(cfg, state):
+  """Returns what of a state a checkpoint has: of weights with adapters these.
+
+  Args:
+    cfg: paligemma.Config.
+    state: as of `of_params`.
+  """
+  if cfg.lora is None:
+    return state
+  return {**state, "params": {lora.ROOT: state["params"][lora.ROOT]}}
+
+
 def shapes(cfg, is_frozen, dtype="float32"):
-  """Returns the parameters' shapes; those that are frozen have a dtype."""
-  return jax.tree.map(
-    lambda x, f: jax.ShapeDtypeStruct(x.shape, dtype if f else x.dtype),
-    paligemma.shapes(cfg),
-    is_frozen,
-  )
+  """Returns the parameters' shapes; those that are frozen have a dtype.
+
+  Where that names a format of quantize.py, what is not quantised is f32.
+  """
+  frozen = tree.flatten(is_frozen)
+
+  def shape(name, x):
+    if not frozen[name]:
+      return x
+    if dtype in quantize.DTYPES:
+      return quantize.abstract(quantize.Format(dtype), name, x)
+    return jax.ShapeDtypeStruct(x.shape, dtype)
+
+  return tree.map_named(shape, paligemma.shapes(cfg))
 
 
 def abstract(cfg, tx, mesh, rules, params=None):
@@ -51,12 +72,15 @@ def abstract(cfg, tx, mesh, rules, params=None):
   flat = tree.flatten(params)
 
   def place(path, leaf):
-    keys = [str(getattr(k, "key", "")) for k in path]
+    keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
     names = ("/".join(keys[i:]) for i in range(len(keys)))
     name = next((n for n in names if n in flat), None)
     spec = sharding.replicated(mesh)
-    if name and leaf.shape == flat[name].shape:  # else means of rows, columns
-      rule = sharding.spec(name, leaf.shape, mesh, rules)
+    of = flat.get(name)
+    # Else it is means of rows or columns.
+    if name and (quantize.is_quantized(of) or leaf.shape == of.shape):
+      rule = sharding.spec(name, of.shape, mesh, rules)
+      rule = sharding.dividing(rule, leaf.shape, mesh)
       spec = jax.sharding.NamedSharding(mesh, rule)
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=spec)
 

@@ -28,8 +28,8 @@ FILE = "history.jsonl"
 _FREE = re.compile(
   r"total|lr|wd|label_smoothing|warmup|schedule|lr_mult|wd_mult|grad_clip|b1|b2"
   r"|num_microbatches|log_every|save_every|max_checkpoints|best|score_init"
-  r"|grad_dtype|wandb|pp"
-  r"|model/(dropout|dtype|remat)"
+  r"|example_clip|grad_dtype|wandb|pp"
+  r"|model/(dropout|dtype|remat)|lora/(dropout|lr_mult)"
   r"|(nonfinite/max_in_row|input|bad|mesh|sharding|evals)(/.*)?"
 )
 # What earlier checkpoints do not have, and what is compared as a digest; rows
@@ -138,6 +138,52 @@ def _older(meta, now, workdir):
   ]
 
 
+def begun(meta, now, rates, name):
+  """Returns what a run begins with that goes on with the optimizer of another.
+
+  Args:
+    meta: dict, of the other's checkpoint.
+    now: dict, from `describe`.
+    rates: {metric: function from steps done to a learning rate}.
+    name: str, the other in `init`.
+
+  Returns:
+    dict with `examples` and `spent`, what it and those before it had.
+
+  Raises:
+    ValueError: the other has another model or tokenizer, or a curve of this one
+      (a `start` in `schedule`) goes on from another learning rate.
+  """
+  was = meta.get("run", {})
+  what = f"init_optimizer goes on from {name}, which"
+  old, new = (x.get("model", {}).get("variant") for x in (was, now))
+  if old not in (None, new):
+    raise ValueError(
+      f"{what} is of the model {old!r}, and this run of {new!r}: name a run of"
+      f" {new!r} in init, or train {old!r}"
+    )
+  if was.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:
+    raise ValueError(
+      f"{what} has another tokenizer; leave config.tokenizer empty, for that"
+      f" run's own, or name a copy of it"
+    )
+  had, starts = meta.get("rates", {}), {k: f(0) for k, f in rates.items()}
+  follows = any("start" in (rule or ()) for _, rule in now["schedule"])
+  for key in sorted({*had, *starts}) if follows and had else ():
+    old, new = (x.get(key, x.get("train/lr")) for x in (had, starts))
+    if new and old is not None and abs(old - new) > 0.01 * new:
+      raise ValueError(
+        f"{what} is at step {meta['step']} of {was.get('total')!r} with a"
+        f" learning rate ({key}) of {old:.3g}; the curve of this run goes on"
+        f" from {new:.3g}. Train that one to its end, or set `start` in"
+        " config.schedule to what it has taken after its warm-up"
+      )
+  examples = meta["step"] * was.get("batch_size", 0)
+  return dict(
+    examples=meta.get("examples", examples), spent=meta.get("spent", {})
+  )
+
+
 def changes(was, now):
   """Returns two lists of str: what one may change, and what one may not.
 
@@ -145,7 +191,7 @@ def changes(was, now):
     was, now: dict, from `describe`.
   """
   was, now = tree.flatten(was), tree.flatten(now)
-  defaults = tree.flatten(schema.DEFAULTS)
+  defaults = tree.flatten(json.loads(json.dumps(schema.DEFAULTS)))
   free, refused, rows = [], [], {}
   for key in sorted({*was, *now}):
     absent = defaults.get(key, _NOT_SET)
@@ -155,6 +201,12 @@ def changes(was, now):
       rows.setdefault(match[1], {})[int(match[3])] = old != new
     elif old == new or (match and not known):
       pass
+    elif key == "init" and now.get("lora/rank"):
+      free.append(f"{_said(key, old, new)}, which has to hold the same values")
+    elif key in ("init", "dont_load"):
+      refused.append(
+        f"{_said(key, old, new)}; a run that has begun does not read it"
+      )
     elif key == "tokenizer":
       refused.append("the file of the tokenizer is another one")
     elif match and match[2] == "files":
@@ -175,8 +227,7 @@ def changes(was, now):
 
 def _said(key, old, new):
   old, new = (v if v is _NOT_SET else repr(v) for v in (old, new))
-  more = "; a run that has begun does not read it" if key == "init" else ""
-  return f"{key.replace('/', '.')} was {old}, is {new}{more}"
+  return f"{key.replace('/', '.')} was {old}, is {new}"
 
 
 def write(workdir, step, found):

@@ -45,11 +45,17 @@ class Meter:
     self._run, self._batch_size, self._before = run, batch_size, before
     self._opened = time.monotonic()
     self._spent = dict(data_wait=0.0, evaluation=0.0, checkpoint=0.0)
+    self._flops = 0.0
     self.begin(step)
 
   def begin(self, step):
     """Measures speed from a step on, which was just done."""
-    self._since = time.monotonic(), step, self._spent["data_wait"]
+    now = time.monotonic()
+    self._since = now, step, self._spent["data_wait"], self._flops
+
+  def step(self, num_text):
+    """Counts the operations of a step on so many text positions."""
+    self._flops += self._batch_size * self._run.flops(num_text)
 
   def add(self, part, seconds):
     """Adds to what a part of the run has cost."""
@@ -66,7 +72,7 @@ class Meter:
 
   def speed(self, step):
     """Returns metrics of the steps since `begin`, and begins anew."""
-    then, first, waited = self._since
+    then, first, waited, flops = self._since
     self.begin(step)
     seconds = self._since[0] - then
     rate = (step - first) * self._batch_size / seconds
@@ -78,7 +84,7 @@ class Meter:
     }
     if chip := chips.of_kind(devices.flat[0].device_kind):
       peak = devices.size * chip.flops
-      found["speed/mfu"] = rate * self._run.flops / peak
+      found["speed/mfu"] = (self._flops - flops) / seconds / peak
     return found
 
   def spent(self):

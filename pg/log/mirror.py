@@ -26,7 +26,7 @@ from pg.log import bucket_lock
 
 PERIOD = 30.0  # seconds between two uploads, or more if they take long
 _SHARE = 0.1  # of the time, at most, that uploads take
-_ELSEWHERE = "checkpoints"  # pg/weights/checkpoint.py has them in the bucket
+_ELSEWHERE = "checkpoints"  # pg/weights/saver.py has them in the bucket
 # What says that all the rest is there comes last, that of the whole folder very
 # last.
 _MARKS = ("commit_success.txt", "config.json")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import atomic, config
+from pg import atomic, config, tree
 from pg import progress as progress_lib
 from pg import table as table_lib
 from pg.data import bad, mixture, prefix_lm
@@ -21,6 +21,14 @@ from pg.log.pages import pictures, report
 # Scores of parts (AP/cat), and scores that are 0, that have a row each in the
 # table of an evaluator; of more of them it has a line.
 FEW_PARTS, FEW_ZEROS = 8, 3
+
+
+def _trained(params, is_frozen):
+  """Says how many numbers are trained."""
+  sizes = tree.map_named(lambda _, x: x.size, params)
+  free = jax.tree.map(lambda n, f: 0 if f else n, sizes, is_frozen)
+  n, total = (sum(jax.tree.leaves(x)) for x in (free, sizes))
+  return f"{n:,} of them are trained, {n / total:.2%}"
 
 
 class Log:
@@ -44,6 +52,9 @@ class Log:
     first = jax.process_index() == 0
     self._c, self._run, self._workdir, self._first = c, run, workdir, first
     self._step, self._cut, self._before = step, 0, meta.get("counts", {})
+    # Of the runs that this one goes on from.
+    self._earlier = meta.get("examples", step * c.batch_size)
+    self._earlier -= step * c.batch_size
     self._record = record
     bad_before = [v for k, v in self._before.items() if k.endswith("/bad")]
     self._num_bad = sum(bad_before)
@@ -75,8 +86,12 @@ class Log:
       say(line)
     if self._first:
       history.write(self._workdir, self._step, changes)
+    if self._earlier:
+      say(f"goes on from {c.init}, after {self._earlier:,} examples")
     if not self._step:
       say(progress.parameter_overview(params))
+      if any(jax.tree.leaves(self._run.is_frozen)):
+        say(_trained(params, self._run.is_frozen))
     for name, (num_cut, n) in cut.items():
       if num_cut:
         say(
@@ -106,9 +121,21 @@ class Log:
     """Returns whether nothing is left to score after a step."""
     return self._scored == step
 
-  def meta(self):
-    """Returns what goes with a checkpoint, so that counting goes on."""
-    return dict(counts=self.counts(), spent=self._meter.spent())
+  def meta(self, step):
+    """Returns what goes with a step's checkpoint, so that counting goes on.
+
+    `rates` are the learning rates at which it would.
+    """
+    return dict(
+      counts=self.counts(),
+      spent=self._meter.spent(),
+      examples=self._examples(step),
+      rates={name: rate(step) for name, rate in self._run.rates.items()},
+    )
+
+  def _examples(self, step):
+    """Returns the examples until a step, those of earlier runs included."""
+    return self._earlier + step * self._c.batch_size
 
   def counts(self):
     """Returns what was counted since the start of the run, on all hosts."""
@@ -129,6 +156,7 @@ class Log:
     self._record.add(rows, bad_rows)
     self._cut += int(prefix_lm.is_cut(rows).sum())
     self._meter.add("data_wait", waited)
+    self._meter.step(rows["tokens"].shape[1] - 1)
     self._profiler.step(step, measured)
     self._progress.step(step, measured["train/loss"], waited)
     if step % self._c.log_every and step != self._run.total:
@@ -139,6 +167,7 @@ class Log:
     counts = self.counts()
     values |= {**counts, **self._meter.speed(step), **self._meter.spent()}
     values |= meter.memory(self._run.mesh.local_devices)
+    values["data/examples"] = self._examples(step)
     values |= seen(self._run.data, step * self._c.batch_size)
     self._say_bad(sum(n for k, n in counts.items() if k.endswith("/bad")))
     self._writer.write(step, values)

@@ -25,7 +25,9 @@ class Flops(NamedTuple):
     return sum(self)
 
 
-def per_example(cfg, num_text, *, num_images=1, num_targets=None):
+def per_example(
+  cfg, num_text, *, num_images=1, num_targets=None, has_tower=True
+):
   """Counts one pass forward.
 
   Args:
@@ -34,6 +36,7 @@ def per_example(cfg, num_text, *, num_images=1, num_targets=None):
     num_images: int, M.
     num_targets: int or None, text positions whose logits are computed; None is
       all of them, by which published MFU goes.
+    has_tower: bool; False is of features, to which it has been applied.
 
   Returns:
     Flops.
@@ -42,8 +45,8 @@ def per_example(cfg, num_text, *, num_images=1, num_targets=None):
   I, D, F = img.num_tokens, img.width, img.mlp_dim
   patches, projector = 3 * img.patch**2 * D, D * llm.width
   weights = img.depth * (4 * D * D + 2 * D * F) + patches + projector
-  image = 2 * I * weights
-  image_attention = img.depth * 4 * I * I * D
+  image = 2 * I * (weights if has_tower else projector)
+  image_attention = img.depth * 4 * I * I * D * has_tower
   D, F, H = llm.width, llm.mlp_dim, llm.head_dim
   T, N, K = num_images * I + num_text, llm.num_heads, llm.num_kv_heads
   weights = llm.depth * (2 * (N + K) * H * D + 3 * D * F)
@@ -57,21 +60,25 @@ def per_example(cfg, num_text, *, num_images=1, num_targets=None):
   )
 
 
-def training(forward, frozen=()):
+def training(forward, frozen=(), lora=None):
   """Counts a step without recomputation: that of "MFU".
 
   Args:
     forward: Flops of `per_example`.
     frozen: names of frozen towers, of "img" and "llm": no gradients of their
       parameters; the gradient still passes through "llm" to reach "img".
+    lora: lora.Config or None; gradients pass through towers with adapters,
+      whose own products, some percent, are not counted.
 
   Returns:
     Flops, each part 1 to 3 times that of `forward`.
   """
-  image = 1 if "img" in frozen else 3
-  through = 1 if {"img", "llm"} <= set(frozen) else 3
-  weights = through - ("llm" in frozen and through > 1)
-  factors = image, image, weights, through, weights
+  adapted = lora.towers if lora else ()
+  weights = {tower: tower not in frozen for tower in ("img", "llm")}
+  to_image = weights["img"] or "img" in adapted
+  through = to_image or weights["llm"] or "llm" in adapted
+  image, decoder = 1 + to_image + weights["img"], 1 + through + weights["llm"]
+  factors = image, 1 + 2 * to_image, decoder, 1 + 2 * through, decoder
   return Flops(*(n * x for n, x in zip(factors, forward, strict=True)))
 
 
@@ -96,7 +103,10 @@ def recomputed(cfg, num_text, *, num_images=1):
   mlp = 0 if cfg.remat == "ffw" else 1
   image = img.depth * (4 * img.width**2 + mlp * img.width * img.mlp_dim)
   heads = 2 * (llm.num_heads + llm.num_kv_heads) * llm.head_dim
-  mlp = (2 * mlp + llm.post_norms) * llm.mlp_dim
+  mlp = 2 * mlp + llm.post_norms
+  if cfg.remat == "rows" and llm.post_norms:  # the first two for either
+    mlp += 2
+  mlp *= llm.mlp_dim
   decoder = llm.depth * llm.width * (heads + mlp)
   images = num_images * img.num_tokens
   if cfg.remat in ("attn_out", "ffw"):  # but not probabilities with values

@@ -5,7 +5,9 @@ N query heads, K key/value heads, G = N / K, H head dim, V vocabulary.
 Parameter names are those of the released files (`llm/...`).
 
 Residual stream, keys and values are in the compute dtype; norms, RoPE angles,
-softmax and vocabulary logits are float32.
+softmax and vocabulary logits are float32. With float16, whose largest number is
+65,504, the residual stream is float32 (`float32_stream`), and so is what is
+added to it and the gate's product, before it is rounded.
 """
 
 import dataclasses
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import ad_checkpoint
 
-from pg.models import attention
+from pg.models import attention, quantize
 from pg.models import layers as layers_lib
 
 checkpoint_name = ad_checkpoint.checkpoint_name
@@ -41,6 +43,12 @@ class Config:
   # Gemma 2: how far suffix tokens look in even layers; None is everywhere.
   window: int | None = None
   dropout: float = 0.0  # on the outputs of attention and mlp
+  float32_stream: bool = False  # products are float16
+
+  @property
+  def stream(self):
+    """The dtype of what is added to the residual stream; None is theirs."""
+    return jnp.float32 if self.float32_stream else None
 
 
 def rope(x, positions):
@@ -78,12 +86,15 @@ class Weight(nn.Module):
 class RMSNorm(nn.Module):
   """x / rms(x) * (1 + scale), in float32, eps 1e-6."""
 
+  narrow: bool = False  # to float16
+
   @nn.compact
   def __call__(self, x):  # [..., D]
     scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
     x32 = x.astype(jnp.float32)
     x32 *= jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + 1e-6)
-    return (x32 * jnp.broadcast_to(1 + scale, x.shape)).astype(x.dtype)
+    x32 *= jnp.broadcast_to(1 + scale, x.shape)
+    return layers_lib.narrow(x32) if self.narrow else x32.astype(x.dtype)
 
 
 class Past(NamedTuple):
@@ -94,7 +105,7 @@ class Past(NamedTuple):
   # i32[..., T, A], how far each answer's tokens are back; < 0: unseen.
   back: jax.Array
   answers: tuple | None = None  # k, v [B, n, A, K, H], each answer's own
-  slot: jax.Array | None = None  # i32[], where in A the new token goes
+  slot: jax.Array | None = None  # i32[] or [B], where in A the new token goes
 
 
 class Attention(nn.Module):
@@ -139,9 +150,8 @@ class Attention(nn.Module):
     q = (rope(q, tokens.position) * scale).reshape(*x.shape[:2], K, G, H)
     k = rope(k, tokens.position)
     if past and past.answers:
-      write = jax.lax.dynamic_update_slice_in_dim
       k, v = (
-        write(old, new[:, :, None], past.slot, axis=2)
+        _written(old, new[:, :, None], past.slot)
         for old, new in zip(past.answers, (k, v), strict=True)
       )
     if past:
@@ -156,9 +166,18 @@ class Attention(nn.Module):
     N, new = cfg.num_heads, None if past is None else (k, v)
     if self.serving:
       w = Weight((cfg.width, N * H), N * H, name="out")()
-      return linear(y.reshape(*y.shape[:2], N * H), w), new
+      return linear(y.reshape(*y.shape[:2], N * H), w, cfg.stream), new
     w = Weight((N, H, cfg.width), N * H, name="attn_vec_einsum")()
-    return dense("...NH,NHD->...D", y.reshape(*y.shape[:2], N, H), w), new
+    y = y.reshape(*y.shape[:2], N, H)
+    return dense("...NH,NHD->...D", y, w, cfg.stream), new
+
+
+def _written(old, new, slot):
+  """Writes [B, n, 1, K, H] into a slot of [B, n, A, K, H]; see Past."""
+  if not jnp.ndim(slot):
+    return jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2)
+  rows = jnp.arange(len(old))
+  return old.at[rows, :, slot].set(new[:, :, 0], unique_indices=True)
 
 
 class Mlp(nn.Module):
@@ -166,23 +185,37 @@ class Mlp(nn.Module):
 
   cfg: Config
   serving: bool = False  # parameters as the function of that name has them
+  remat: str = "nothing"  # see layers.py
 
   @nn.compact
   def __call__(self, x):  # [B, T, D]
-    D, F = self.cfg.width, self.cfg.mlp_dim
-    gelu = lambda gate, up: jax.nn.gelu(gate, approximate=True) * up
+    D, F, stream = self.cfg.width, self.cfg.mlp_dim, self.cfg.stream
+
+    def gelu(gate, up):
+      if stream is None:
+        return jax.nn.gelu(gate, approximate=True) * up
+      gate, up = gate.astype(stream), up.astype(stream)
+      return layers_lib.narrow(jax.nn.gelu(gate, approximate=True) * up)
+
     if self.serving:
       w_gate, w_up, w_down = (
         Weight(shape, shape[1], name=name)()
         for name, shape in dict(gate=(F, D), up=(F, D), down=(D, F)).items()
       )
-      return linear(gelu(linear(x, w_gate), linear(x, w_up)), w_down)
+      return linear(gelu(linear(x, w_gate), linear(x, w_up)), w_down, stream)
     normal = nn.initializers.truncated_normal
     w = self.param("gating_einsum", normal(D**-0.5), (2, D, F))
     w_out = self.param("linear", normal(F**-0.5), (F, D))
-    y = (dense("...D,DF->...F", x, w_x) for w_x in w)
-    y = gelu(*(checkpoint_name(x, "ffw") for x in y))
-    return dense("...F,FD->...D", y, w_out)
+
+    def apply(x, weights):
+      w, w_out = weights
+      y = (dense("...D,DF->...F", x, w_x) for w_x in w)
+      y = gelu(*(checkpoint_name(x, "ffw") for x in y))
+      return dense("...F,FD->...D", y, w_out, stream)
+
+    if self.remat == "rows":
+      return layers_lib.by_rows(apply, x, (w, w_out))
+    return apply(x, (w, w_out))
 
 
 # What is one matrix in serving: queries, keys and values.
@@ -197,13 +230,21 @@ def serving(layer):
   half of a parameter copies that half, 4.8 GB of a 3B model in float32.
 
   Args:
-    layer: {"mlp/linear": array}, numpy or jax, without the axis of layers; all
-      of a layer or some of it, but of INPUTS all that it has.
+    layer: {"mlp/linear": array}, numpy or jax, or Quantized of them, without
+      the axis of layers; all of a layer or some of it, but of INPUTS all that
+      it has.
 
   Returns:
     The same; of numpy arrays matrices are views, except that of INPUTS.
   """
   layer = dict(layer)
+  packed = {k: w for k, w in layer.items() if quantize.is_quantized(w)}
+  if packed:  # scales go the way of the values that they divide
+    rest = {k: w for k, w in layer.items() if k not in packed}
+    values = serving({k: w.values for k, w in packed.items()})
+    scales = serving({k: w.scale for k, w in packed.items()})
+    make = quantize.Quantized
+    return serving(rest) | {k: make(values[k], scales[k]) for k in values}
   # Heads [D, H], queries first.
   heads = [layer.pop(name) for name in INPUTS if name in layer]
   heads = [w.reshape(-1, *w.shape[-2:]).swapaxes(1, 2) for w in heads]
@@ -228,6 +269,7 @@ class Block(nn.Module):
   cfg: Config
   train: bool = False  # dropout is on
   serving: bool = False  # parameters as the function of that name has them
+  remat: str = "nothing"  # see layers.py
 
   @nn.compact
   def __call__(self, x, tokens, layer, past=None, last=None):
@@ -245,7 +287,8 @@ class Block(nn.Module):
     if window is not None:
       window = jnp.where(layer % 2 == 0, window, attention.FAR)
     x = layers_lib.constrain(x)
-    y = RMSNorm(name="pre_attention_norm")(x)
+    narrow = cfg.float32_stream
+    y = RMSNorm(narrow, name="pre_attention_norm")(x)
     attend = Attention(cfg, self.serving, name="attn")
     y, new = attend(y, tokens, window, past)
     if cfg.post_norms:
@@ -253,7 +296,8 @@ class Block(nn.Module):
     x = x + drop(y)
     if last is not None:
       x = x[jnp.arange(len(x)), last][:, None]
-    y = Mlp(cfg, self.serving, name="mlp")(RMSNorm(name="pre_ffw_norm")(x))
+    y = RMSNorm(narrow, name="pre_ffw_norm")(x)
+    y = Mlp(cfg, self.serving, self.remat, name="mlp")(y)
     if cfg.post_norms:
       # In Gemma 2 dropout comes first here, unlike after attention.
       return x + RMSNorm(name="post_ffw_norm")(drop(y)), new
@@ -286,18 +330,23 @@ class Decoder(nn.Module):
     self.embedder = Embedder(cfg.vocab_size, cfg.width)
     axes = (nn.broadcast, 0)
     blocks = layers_lib.scan(Block, cfg.depth, self.remat, axes)
-    self.layers = blocks(cfg, self.train)
-    self.final_norm = RMSNorm()
+    self.layers = blocks(cfg, self.train, remat=self.remat)
+    self.final_norm = RMSNorm(cfg.float32_stream)
 
   def embed(self, tokens):
-    """Embeds i32[B, T] to [B, T, D], times sqrt(D) in the compute dtype.
+    """Embeds i32[B, T] to the stream's [B, T, D], times sqrt(D).
+
+    The product is in the compute dtype.
 
     What has been looked up [B, T, D] is only multiplied.
     """
     is_text = tokens.ndim == 2
-    x = self.embedder.input_embedding[tokens] if is_text else tokens
+    x = tokens
+    if is_text:
+      x = quantize.rows(self.embedder.input_embedding, tokens, self.dtype)
     x = x.astype(self.dtype)
-    return x * jnp.sqrt(self.cfg.width).astype(x.dtype)
+    x *= jnp.sqrt(self.cfg.width).astype(x.dtype)
+    return x.astype(self.cfg.stream or x.dtype)
 
   def __call__(self, x, tokens):
     """Maps embeddings [B, T, D] to hidden states [B, T, D], before the head."""
@@ -313,6 +362,6 @@ def vocabulary_logits(x, embedding, cap, *, serving=False):
   """
   if serving:
     return attention.softcap(linear(x, embedding, out=jnp.float32), cap)
-  return attention.softcap(
-    dot("...D,VD->...V", x, embedding, out=jnp.float32), cap
-  )
+  equation = "...D,VD->...V"
+  multiply = dense if quantize.is_quantized(embedding) else dot
+  return attention.softcap(multiply(equation, x, embedding, jnp.float32), cap)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from pg.models import attention, gemma, siglip
+from pg.models import lora as lora_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Config:
   llm: gemma.Config
   dtype: str = "float32"  # of activations; parameters are float32
   remat: str = "nothing"  # see layers.py
+  lora: lora_lib.Config | None = None  # adapters, parameters of their own
 
 
 class PaliGemma(nn.Module):
@@ -39,21 +41,30 @@ class PaliGemma(nn.Module):
     self.llm = gemma.Decoder(cfg.llm, cfg.dtype, cfg.remat, self.train)
 
   def embed_image(self, image):
-    """Maps u8[B, M, R, R, 3] to image tokens [B, M * I, D]."""
+    """Maps images to image tokens [B, M * I, D].
+
+    Args:
+      image: u8[B, M, R, R, 3]; or [B, M, I, width of the tower], their features
+        as `image_features` returns them.
+    """
     B, M = image.shape[:2]
     x = self.img(image.reshape(B * M, *image.shape[2:]))
     return x.reshape(B, M * x.shape[1], x.shape[2])
 
+  def image_features(self, image):
+    """Maps u8[B, R, R, 3] to what the projector takes of each."""
+    return self.img(image, project=False)
+
   def embed(self, image, mask_image, tokens, mask_input, mask_ar):
     """Builds the decoder's input of a batch (see `pg/data/prefix_lm.py`).
 
-    `image` may also be image tokens, as `embed_image` returns them.
+    `image` may also be features, or image tokens as `embed_image` returns them.
 
     Returns:
       x [B, T, D] and attention.Tokens [B, T].
     """
-    is_pixels = image.ndim > 3
-    image_tokens = self.embed_image(image) if is_pixels else image
+    are_tokens = image.ndim == 3
+    image_tokens = image if are_tokens else self.embed_image(image)
     x = jnp.concatenate([image_tokens, self.llm.embed(tokens)], axis=1)
     I = self.cfg.img.num_tokens
     shown = jnp.repeat(mask_image, I, axis=1)  # [B, M * I]
@@ -72,10 +83,10 @@ def init(cfg, rng):
   """Initialises parameters, f32; jit or `eval_shape` it.
 
   Returns:
-    Nested dict with the released names.
+    Nested dict with the released names, and adapters of weights, see lora.py.
   """
   R = cfg.img.res
-  return PaliGemma(cfg).init(
+  params = PaliGemma(cfg).init(
     rng,
     image=jnp.zeros((1, 1, R, R, 3), jnp.uint8),
     mask_image=jnp.ones((1, 1), bool),
@@ -83,6 +94,10 @@ def init(cfg, rng):
     mask_input=jnp.ones((1, 2), bool),
     mask_ar=jnp.zeros((1, 2), bool),
   )["params"]
+  if cfg.lora:
+    rng = jax.random.fold_in(rng, 1)
+    params = {**params, lora_lib.ROOT: lora_lib.init(cfg.lora, rng, params)}
+  return params
 
 
 def shapes(cfg):

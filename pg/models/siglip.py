@@ -30,6 +30,7 @@ class Config:
   num_heads: int = 16
   patch: int = 14  # pixels per side of a square patch
   res: int = 224  # pixels per side of the square image
+  float32_stream: bool = False  # products are float16, see gemma.py
 
   def __post_init__(self):
     if self.res % self.patch:
@@ -72,6 +73,7 @@ class Linear(nn.Module):
     1  # axes of the kernel that are summed over; the bias has others
   )
   init: nn.initializers.Initializer | None = None
+  out: type | None = None  # dtype of the result, None is that of what comes in
 
   @nn.compact
   def __call__(self, x):
@@ -79,14 +81,15 @@ class Linear(nn.Module):
     init = self.init or nn.initializers.truncated_normal(fan_in**-0.5)
     kernel = self.param("kernel", init, self.shape)
     bias = self.param("bias", nn.initializers.zeros, self.shape[self.num_in :])
-    y = layers_lib.dense(self.equation, x, kernel)
-    return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
+    y = layers_lib.dense(self.equation, x, kernel, self.out)
+    return y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
 
 
 class Attention(nn.Module):
   """Multi-head self attention without a mask; softmax in float32."""
 
   num_heads: int
+  out: type | None = None
 
   @nn.compact
   def __call__(self, x):  # [B, I, D]
@@ -97,13 +100,15 @@ class Attention(nn.Module):
       for name in ("query", "key", "value")
     )
     y = checkpoint_name(attention.attend(q * H**-0.5, k, v), "attn_out")
-    return Linear("...NH,NHD->...D", (N, H, D), 2, name="out")(y)
+    last = Linear("...NH,NHD->...D", (N, H, D), 2, out=self.out, name="out")
+    return last(y)
 
 
 class Mlp(nn.Module):
   """The feed-forward layer (GELU, tanh approximation)."""
 
   mlp_dim: int
+  out: type | None = None
 
   @nn.compact
   def __call__(self, x):  # [B, I, D]
@@ -111,7 +116,13 @@ class Mlp(nn.Module):
     x = Linear("...D,DF->...F", (D, F), name="Dense_0")(x)
     x = checkpoint_name(x, "ffw")
     x = jax.nn.gelu(x, approximate=True)
-    return Linear("...F,FD->...D", (F, D), name="Dense_1")(x)
+    return Linear("...F,FD->...D", (F, D), out=self.out, name="Dense_1")(x)
+
+
+def norm(cfg, x, name):
+  """Applies a LayerNorm of a name, whose statistics are float32."""
+  y = nn.LayerNorm(dtype=x.dtype, name=name)(x)
+  return layers_lib.narrow(y) if cfg.float32_stream else y
 
 
 class Block(nn.Module):
@@ -121,26 +132,29 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, _):
-    x = layers_lib.constrain(x)
-    norm = lambda name: nn.LayerNorm(dtype=x.dtype, name=name)
+    x, cfg = layers_lib.constrain(x), self.cfg
+    out = jnp.float32 if cfg.float32_stream else None
     name = "MultiHeadDotProductAttention_0"
-    attend = Attention(self.cfg.num_heads, name=name)
-    x = x + attend(norm("LayerNorm_0")(x))
-    mlp = Mlp(self.cfg.mlp_dim, name="MlpBlock_0")
-    return x + mlp(norm("LayerNorm_1")(x)), None
+    attend = Attention(cfg.num_heads, out, name=name)
+    x = x + attend(norm(cfg, x, "LayerNorm_0"))
+    mlp = Mlp(cfg.mlp_dim, out, name="MlpBlock_0")
+    return x + mlp(norm(cfg, x, "LayerNorm_1")), None
 
 
 class Transformer(nn.Module):
-  """The scanned layers and the final norm; statistics are float32."""
+  """The scanned layers and the final norm."""
 
   cfg: Config
   remat: str
 
   @nn.compact
   def __call__(self, x):
-    blocks = layers_lib.scan(Block, self.cfg.depth, self.remat)
-    x, _ = blocks(self.cfg, name="encoderblock")(x, None)
-    return nn.LayerNorm(dtype=x.dtype, name="encoder_norm")(x)
+    cfg = self.cfg
+    blocks = layers_lib.scan(Block, cfg.depth, self.remat)
+    if cfg.float32_stream:
+      x = x.astype(jnp.float32)
+    x, _ = blocks(cfg, name="encoderblock")(x, None)
+    return norm(cfg, x, "encoder_norm")
 
 
 class Tower(nn.Module):
@@ -156,7 +170,24 @@ class Tower(nn.Module):
   remat: str = "nothing"
 
   @nn.compact
-  def __call__(self, image):  # u8[B, R, R, 3] -> [B, I, out_width]
+  def __call__(self, image, *, project=True):
+    """Maps images to image tokens [B, I, out_width].
+
+    Args:
+      image: u8[B, R, R, 3]; or features [B, I, D] of them.
+      project: bool; without it features are returned.
+    """
+    x = self._features(image) if image.ndim == 4 else image
+    if not project:
+      return x
+    return Linear(
+      "...D,Dd->...d",  # d: out_width
+      (self.cfg.width, self.out_width),
+      init=nn.initializers.zeros,
+      name="head",
+    )(x)
+
+  def _features(self, image):  # u8[B, R, R, 3] -> [B, I, D]
     cfg, patch = self.cfg, self.cfg.patch
     B, height, width, _ = image.shape
     if (height, width) != (cfg.res, cfg.res):
@@ -177,10 +208,4 @@ class Tower(nn.Module):
       "pos_embedding", sincos_2d, (1, cfg.num_tokens, cfg.width)
     )
     x = x + position.astype(x.dtype)
-    x = Transformer(cfg, self.remat, name="Transformer")(x)
-    return Linear(
-      "...D,Dd->...d",  # d: out_width
-      (cfg.width, self.out_width),
-      init=nn.initializers.zeros,
-      name="head",
-    )(x)
+    return Transformer(cfg, self.remat, name="Transformer")(x)

@@ -109,7 +109,7 @@ def changes(c, on):
     ]
 
   remat = POLICIES[POLICIES.index(c.model.remat) + 1 :]
-  parts = [n * c.num_microbatches for n in (2, 4, 8)]
+  parts = [n * c.num_microbatches for n in (2, 4, 8, 16)]
   halves = [c.batch_size // n for n in (2, 4, 8, 16) if not c.batch_size % n]
   return [
     written("model.remat", remat),
@@ -117,8 +117,18 @@ def changes(c, on):
     [(f"--on {x}", c, x) for x in larger(on.name)],
     written("moment_dtype", ["bfloat16"]),
     written("batch_size", halves),
+    adapters(c, on),
     written("schedule", [(("img/.*", None), *c.schedule)]),
   ]
+
+
+def adapters(c, on):
+  """Returns the change that trains adapters of weights in half precision."""
+  if c.lora.rank:
+    return []
+  other = changed(c, lora=dict(rank=8), frozen_dtype="bfloat16")
+  words = "--config.lora.rank=8 --config.frozen_dtype=bfloat16"
+  return [(words, other, on.name)]
 
 
 def larger(name):

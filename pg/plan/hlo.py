@@ -19,7 +19,7 @@ COLLECTIVES = (
   "collective-permute",
 )
 _SIZES = dict(pred=1, s8=1, u8=1, s16=2, u16=2, bf16=2, f16=2, s64=8, u64=8)
-_SIZES |= dict(f64=8, f32=4, s32=4, u32=4, f8e4m3fn=1, f8e5m2=1)
+_SIZES |= dict(s4=0.5, u4=0.5, f64=8, f32=4, s32=4, u32=4, f8e4m3fn=1, f8e5m2=1)
 _LINE = re.compile(r"\s+(ROOT )?%?([\w.-]+) = ")
 _CALLED = re.compile(r"(?:body|calls|to_apply)=%?([\w.-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")

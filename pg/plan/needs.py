@@ -17,9 +17,14 @@ EFFICIENCY = 0.5
 def on_device(abstract):
   """Returns the bytes of a device's shards of a tree of abstract arrays."""
   return sum(
-    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    _num_bytes(x.sharding.shard_shape(x.shape), x.dtype)
     for x in jax.tree.leaves(abstract)
   )
+
+
+def _num_bytes(shape, dtype):
+  """Returns the bytes of an array on a device, where int4 is packed."""
+  return math.prod(shape) * jax.dtypes.itemsize_bits(dtype) // 8
 
 
 def replicated(params):
@@ -27,7 +32,7 @@ def replicated(params):
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
   return {
-    name(path): x.size * x.dtype.itemsize
+    name(path): _num_bytes(x.shape, x.dtype)
     for path, x in leaves
     if x.sharding.is_fully_replicated
   }
@@ -46,9 +51,10 @@ def memory(on):
   if on.name != target.HERE:
     share = target.GPU_SHARE if on.platform == "gpu" else 1.0
     return share * on.chip.memory
-  stats = on.devices[0].memory_stats() or {}
+  local = jax.local_devices()  # other processes' cannot be asked
+  stats = local[0].memory_stats() or {}
   ours = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-  return stats.get("bytes_limit", ours / len(on.devices))
+  return stats.get("bytes_limit", ours / len(local))
 
 
 def step(cfg, c, on, module, efficiency, frozen=()):
@@ -68,9 +74,13 @@ def step(cfg, c, on, module, efficiency, frozen=()):
     of the step, the largest of them, the others going on meanwhile.
   """
   L, M = c.text_len, c.num_images
-  forward = flops.per_example(cfg, L, num_images=M)
-  useful = flops.training(forward, frozen).total
-  repeated = flops.recomputed(cfg, L, num_images=M).total
+  has_tower = not c.input.get("cache_images")
+  forward = flops.per_example(cfg, L, num_images=M, has_tower=has_tower)
+  useful = flops.training(forward, frozen, cfg.lora).total
+  repeated = flops.recomputed(cfg, L, num_images=M)
+  if not has_tower:
+    repeated = repeated._replace(image=0.0, image_attention=0.0)
+  repeated = repeated.total
   each = (useful + repeated) * c.batch_size / len(on.devices)
   found = hlo.collectives(module, loss_chunks(L))
   read = hlo.bytes_read(module, "", loss_chunks(L))

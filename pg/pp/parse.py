@@ -75,6 +75,15 @@ def run_texts(steps, example, turn):
     return pp.run(steps, example, turn)
 
 
+def random_images(steps):
+  """Returns the steps, as written, that make another image of a row each time.
+
+  Args:
+    steps: of a pipeline, all but those of other modules' ops.
+  """
+  return [s.source for s in steps if s.wants and _is_of_images(s)]
+
+
 def _is_of_images(step):
   return step.function.__module__ in _IMAGE_OPS
 

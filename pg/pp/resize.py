@@ -99,6 +99,8 @@ def stretch(image, shape, method="bilinear", *, antialias=True):
     antialias: widen the kernel when the image gets smaller; "area" always does.
   """
   (height, width, _), (h, w) = image_ops.checked(image).shape, shape
+  if method == "bilinear" and (height, width) == (h, w):
+    return image  # all weights are 1 and 0
   if method == "bilinear" and not antialias:
     return kernels.bilinear(image, shape)
   if method == "area":

@@ -5,6 +5,7 @@
     hf://google/paligemma-3b-pt-224-jax/paligemma-3b-pt-224.npz   one file of it
     gs://bucket/paligemma.npz, s3://bucket/folder, https://host/paligemma.npz
     https://host/paligemma.npz#sha256=8986bb...  checked against what is known
+    kaggle://google/paligemma/jax/paligemma-3b-pt-224   see kaggle.py
     weights.npz, runs/vqav2                      a file or folder that is here
 
 A name may end in a subtree, `weights.npz:img`; `split_subtree` takes it off.
@@ -21,6 +22,7 @@ from huggingface_hub import constants, errors
 
 from pg import atomic, config
 from pg.data.storage import remote
+from pg.weights import kaggle
 
 # Whatever a Hugging Face folder is read from: weights, their index, the
 # config, tokenizer and processor. Not the same weights in other formats.
@@ -57,6 +59,11 @@ def is_repository(name):
   return bool(match and not match["file"])
 
 
+def is_url(name):
+  """Says whether a name begins as a URL does."""
+  return bool(_SCHEME.match(name))
+
+
 def resolve(name, *, cache=None):
   """Returns the local path of weights, downloading what is not here.
 
@@ -80,7 +87,9 @@ def resolve(name, *, cache=None):
     return name
   if name.startswith("hf:"):
     return _from_hub(name, cache)
-  if _SCHEME.match(name):
+  if name.startswith(kaggle.SCHEME):
+    return kaggle.fetch(name)
+  if is_url(name):
     return remote.fetch(name, cache)
   hint = ""
   first, last = name.split("/")[0], os.path.basename(name)

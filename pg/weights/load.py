@@ -2,15 +2,19 @@
 
 pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
                                   ours or one checkpoint in it
+pi0_base/params                   the PaliGemma in a policy of openpi's
 hf://google/paligemma-3b-pt-224   the same elsewhere; see pg/weights/hub.py
+                                  and kaggle.py
 runs/vqav2:best, runs/vqav2:ema   of a run that has them, its best checkpoint
                                   or the newest one's averaged parameters
 weights.npz:img                   one tower of it, "img" or "llm"
 img=SIGLIP,llm=GEMMA              a new PaliGemma of two towers; one alone
                                   is the same as NAME:img
+weights.npz+runs/lora             weights with an adapter added: of a run that
+                                  trained one, or a PEFT folder; a run's alone
+                                  is added to the weights it was trained on
 """
 
-import collections
 import contextlib
 import dataclasses
 import json
@@ -18,51 +22,34 @@ import os
 import pathlib
 import re
 
-import jax
 import numpy as np
 
 from pg import config
 from pg.codecs import tokenizer as tokenizer_lib
 from pg.data.storage import bucket, remote
-from pg.models import paligemma, variants
+from pg.models import quantize, variants
 from pg.pp import flavours
 from pg.weights import (
+  adapters,
   checkpoint,
   downloads,
   hf,
   hf_config,
   hub,
   npz,
+  opened,
+  openpi,
   orbax,
-  resize,
+  packed,
+  peft,
   towers,
 )
 
 BESIDE = "hf"  # the folder beside an .npz, or in a run, with the rest
 PADDING = "padding.npy"
+_TOKENIZERS = ("tokenizer.model", "paligemma_tokenizer.model")
 _TOWERS = ("img", "llm")
-_POSITIONS = "img/pos_embedding"
 _PART = re.compile(r"(img|llm)=")
-
-
-@dataclasses.dataclass
-class Weights:
-  """Opened weights with their config, tokenizer and other files."""
-
-  name: str
-  reader: object  # see pg/weights/tensors.py
-  cfg: paligemma.Config
-  raw: dict | None = None  # as a config.json; None: what `cfg` says
-  padding: np.ndarray | None = None  # rows of the embedding after ours
-  files: str | None = None  # folder of tokenizer and processor files
-  tokenizer: str | None = None  # SentencePiece file
-  tower: str | None = None  # the only one there is; None is all
-  run: str | None = None  # the run of ours, or a checkpoint in it
-  rows: dict = dataclasses.field(default_factory=dict)  # text_len, num_images
-  pp: str | None = None  # how it sees images, as recorded; None: not recorded
-  flavour: str = "bv"  # of pg/pp/flavours.py, where it is not recorded
-  codec: str | None = None  # of mask codes it was trained with, if recorded
-  resampled: bool = False  # for another resolution than that of the files
 
 
 def open(name, *, seed=0):  # noqa: A001, it is load.open
@@ -79,6 +66,9 @@ def open(name, *, seed=0):  # noqa: A001, it is load.open
     ValueError, OSError: there are none, they cannot be had or read.
   """
   name = os.fspath(name)
+  base, adapter = split_adapter(name)
+  if adapter:
+    return open_adapter(open(base, seed=seed), adapter)
   if _PART.match(name):
     return _open_towers(name, seed)
   path, tower = hub.split_subtree(name)
@@ -87,51 +77,54 @@ def open(name, *, seed=0):  # noqa: A001, it is load.open
   if tower:
     config.lookup(dict.fromkeys(_TOWERS), tower, "tower")
     return _open_tower(path, tower)
-  path = downloads.inside(_local(path), name)
+  path = _local(path)
+  is_packed = packed.is_file(path)
+  path = path if is_packed else downloads.inside(path, name)
   if os.path.isfile(path):
-    reader = npz.Reader(path)
+    reader = packed.Reader(path) if is_packed else npz.Reader(path)
     if os.path.isdir(folder := beside(path)):
       return _with_beside(name, reader, folder)
-    return Weights(name, reader, npz.config_of(reader.specs))
+    if openpi.is_theirs(reader.specs):
+      reader = openpi.Renamed(reader, name)
+    cfg = npz.config_of(reader.specs)
+    return opened.Weights(name, reader, cfg, tokenizer=_tokenizer_of(path, cfg))
   if hf.is_folder(path):
     reader = hf.Reader(path)
     model = _file(path, "tokenizer.model")
     rest = dict(padding=reader.padding, files=path, tokenizer=model)
     rest |= dict(pp=hf_config.pp(path, reader.cfg.img.res), flavour="hf")
-    return Weights(name, reader, reader.cfg, reader.raw, **rest)
+    return opened.Weights(name, reader, reader.cfg, reader.raw, **rest)
+  if theirs := openpi.folder(path):
+    reader = openpi.open_folder(theirs, name)
+    return opened.Weights(name, reader, npz.config_of(reader.specs))
   return _open_run(name, path)
+
+
+def split_adapter(name):
+  """Splits WEIGHTS+ADAPTER; returns `(name, None)` of any other name.
+
+  A "+" may also be part of a path or URL: one that splits has weights before it
+  or an adapter after it, as far as that can be seen from here.
+  """
+  if os.path.exists(name):
+    return name, None
+  for plus in reversed(list(re.finditer(r"\+", name))):
+    base, adapter = name[: plus.start()], name[plus.end() :]
+    path, choice = hub.split_subtree(adapter)
+    is_weights = _PART.match(base) or hub.is_repository(base)
+    is_adapter = choice in checkpoint.CHOICES or hub.is_url(path)
+    if (
+      is_weights
+      or is_adapter
+      or any(map(os.path.exists, (hub.split_subtree(base)[0], path)))
+    ):
+      return base, adapter
+  return name, None
 
 
 def beside(path):
   """Returns the folder that holds what an .npz has no place for."""
-  return f"{os.fspath(path).removesuffix('.npz')}.{BESIDE}"
-
-
-def need_tokenizer(weights):
-  """Returns the SentencePiece file that comes with weights.
-
-  Raises:
-    ValueError: there is none; the message says where to get it.
-  """
-  if weights.tokenizer is None:
-    raise ValueError(
-      f"{weights.name} comes without a tokenizer; name the file it was trained"
-      f" with (--config.tokenizer, --tokenizer): {hub.tokenizer_hint()}"
-    )
-  return weights.tokenizer
-
-
-def stored(weights):
-  """Returns the dtype of most of the numbers of weights, and how many."""
-  sizes = collections.Counter()
-  for spec in weights.reader.specs.values():
-    sizes[np.dtype(spec.dtype)] += int(np.prod(spec.shape))
-  return max(sizes, key=sizes.get), sizes.total()
-
-
-def images(weights):
-  """Returns the pipeline string that makes images for a model."""
-  return weights.pp or flavours.named(weights.flavour, weights.cfg.img.res)
+  return f"{os.path.splitext(path)[0]}.{BESIDE}"
 
 
 def tokenizer_of(name):
@@ -151,44 +144,7 @@ def tokenizer_of(name):
       return hub.resolve(f"{name}/tokenizer.model")
   weights = open(name)
   weights.reader.close()
-  return need_tokenizer(weights)
-
-
-def at_resolution(weights, res):
-  """Returns the same weights with position embeddings for `res` pixels.
-
-  Raises:
-    ValueError: `res` is not a multiple of the patch size.
-  """
-  if weights.tower == "llm" or res == weights.cfg.img.res:
-    return weights
-  old, img = weights.cfg.img.res, dataclasses.replace(weights.cfg.img, res=res)
-  return dataclasses.replace(
-    weights,
-    pp=weights.pp and flavours.at_resolution(weights.pp, old, res),
-    reader=_Resampled(weights.reader, img.num_tokens),
-    cfg=dataclasses.replace(weights.cfg, img=img),
-    raw=weights.raw and hf_config.at_resolution(weights.raw, img),
-    resampled=True,
-  )
-
-
-class _Resampled:
-  """A reader whose position embeddings have another number of tokens."""
-
-  def __init__(self, reader, num_tokens):
-    self._reader, self._num_tokens = reader, num_tokens
-    old = reader.specs[_POSITIONS]
-    shape = (1, num_tokens, old.shape[-1])
-    new = jax.ShapeDtypeStruct(shape, old.dtype)
-    self.specs = {**reader.specs, _POSITIONS: new}
-    self.close = reader.close
-
-  def read(self, name, layer=None):
-    array = self._reader.read(name, layer)
-    if name != _POSITIONS:
-      return array
-    return resize.position_embedding(array, self._num_tokens)
+  return opened.need_tokenizer(weights)
 
 
 def _local(path):
@@ -202,7 +158,7 @@ def _local(path):
   return hub.resolve(path)
 
 
-def _of_run(workdir, name):
+def of_run(workdir, name):
   """Returns the path here of what is in a run's folder, or would be."""
   path = os.path.join(workdir, name)
   there = bucket.is_bucket(workdir) and name in bucket.children(workdir)
@@ -214,11 +170,22 @@ def _file(folder, name):
   return path if os.path.isfile(path) else None
 
 
+def _tokenizer_of(path, cfg):
+  """Returns the SentencePiece file in the folder of an .npz, if it fits."""
+  for name in _TOKENIZERS:
+    model = _file(os.path.dirname(path), name)
+    if model:
+      tok = tokenizer_lib.Tokenizer(model)
+      if tok.vocab_size == cfg.llm.vocab_size:
+        return model
+  return None
+
+
 def _with_beside(name, reader, folder, **more):
   """Returns Weights whose config and tokenizer lie in a folder."""
   raw, padding = hf_config.read(folder), _file(folder, PADDING)
   cfg = hf_config.config_of(raw)
-  return Weights(
+  return opened.Weights(
     name,
     reader,
     cfg,
@@ -231,14 +198,62 @@ def _with_beside(name, reader, folder, **more):
   )
 
 
-def _open_run(name, path):
-  """Opens a run of ours, or a checkpoint in it."""
+def open_adapter(base, name):
+  """Opens weights with an adapter.
+
+  Args:
+    base: Weights.
+    name: str, a run that trained one of these weights, or a PEFT folder.
+
+  Returns:
+    Weights, whose reader has the `adapter`.
+
+  Raises:
+    ValueError, OSError: there is none, or it does not fit.
+  """
+  path, choice = hub.split_subtree(name)
+  if choice in checkpoint.CHOICES:
+    return _open_run(name, name, base)
+  path = _local(path)
+  if not peft.is_folder(path):
+    return _open_run(name, path, base)
+  adapter = adapters.Adapter(name, *peft.read(path, base.cfg))
+  return _adapted(base, base, adapter)
+
+
+def _adapted(base, own, adapter):
+  """Returns `own` whose weights are those of `base` with an adapter."""
+  adapters.check(adapter, base.reader.specs, base.name)
+  reader = adapters.Summed(base.reader, base.name, adapter.checksums)
+  base = dataclasses.replace(base, reader=reader)
+  base = opened.at_resolution(base, own.cfg.img.res)
+  if adapter.frozen_dtype in quantize.DTYPES:  # as they were in training
+    base = opened.quantized(base, adapter.frozen_dtype)
+  return dataclasses.replace(
+    own,
+    name=f"{base.name}+{adapter.name}",
+    reader=adapters.Merged(base.reader, adapter),
+    raw=base.raw,
+    padding=base.padding,
+    files=base.files,
+    run=None,
+  )
+
+
+def _open_run(name, path, base=None):
+  """Opens a run of ours, or a checkpoint in it.
+
+  Args:
+    name: str, for messages.
+    path: str.
+    base: Weights of which it is to be an adapter; None as the run says.
+  """
   reader = orbax.Reader(path)
   workdir = checkpoint.workdir_of(path)
-  if os.path.isdir(folder := _of_run(workdir, BESIDE)):
+  if os.path.isdir(folder := of_run(workdir, BESIDE)):
     return _with_beside(name, reader, folder, run=path)
-  file = _of_run(workdir, "config.json")
-  model = _of_run(workdir, "tokenizer.model")
+  file = of_run(workdir, "config.json")
+  model = of_run(workdir, "tokenizer.model")
   try:
     c = json.loads(pathlib.Path(file).read_text(encoding="utf-8"))
   except OSError as error:
@@ -249,10 +264,18 @@ def _open_run(name, path):
     {**c["model"], "res": c["res"], "dtype": "float32"},
     tokenizer_lib.Tokenizer(model).vocab_size,
   )
-  rest = dict(rows={k: c[k] for k in ("num_images", "text_len")})
+  rows = {k: c[k] for k in ("num_images", "text_len")}
+  rest = dict(rows=rows | dict(prompt=c.get("prompt", "full")))
   rest |= dict(tokenizer=model, run=path, pp=flavours.of_run(c))
   rest |= dict(codec=flavours.codec_of(c))
-  return Weights(name, reader, cfg, **rest)
+  own = opened.Weights(name, reader, cfg, **rest)
+  if not c.get("lora", {}).get("rank"):
+    if base:
+      raise ValueError(f"{name} is no adapter: its run trained all weights")
+    return own
+  adapter = adapters.of_run(name, reader, c, checkpoint.meta(path))
+  reader.close()
+  return _adapted(base or open(c["init"]), own, adapter)
 
 
 def _open_tower(name, tower):
@@ -270,7 +293,7 @@ def _open_tower(name, tower):
   if tower == "img":
     rest["pp"] = hf_config.pp(folder, reader.cfg.img.res)
     rest["flavour"] = "hf" if folder == path else "bv"
-  return Weights(f"{name}:{tower}", reader, reader.cfg, **rest)
+  return opened.Weights(f"{name}:{tower}", reader, reader.cfg, **rest)
 
 
 def _open_towers(name, seed):
@@ -289,4 +312,4 @@ def _open_towers(name, seed):
   readers = [found[tower].reader for tower in _TOWERS]
   joined = towers.Joined(*readers, num_pieces, seed)
   rest = dict(pp=found["img"].pp, flavour=found["img"].flavour)
-  return Weights(name, joined, joined.cfg, tokenizer=model, **rest)
+  return opened.Weights(name, joined, joined.cfg, tokenizer=model, **rest)

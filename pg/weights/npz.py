@@ -24,7 +24,7 @@ _DTYPES = {
   np.dtype(np.float16): tensors.DTYPES["float16"],
   np.dtype("V2"): _BF16,
 }
-_PREFIX, _SUFFIX = "params/", ".npy"
+PREFIX, _SUFFIX = "params/", ".npy"
 _PIECE = 1 << 18  # bytes
 # Weights are noise, which no zip makes much smaller.
 _LARGE, _MOST_RATIO = 1 << 30, 100
@@ -99,11 +99,11 @@ class Reader:
         f"{self._path}: {size:,} bytes are {total:,} when unpacked, as no"
         " weights are"
       )
-    if any(name.startswith(_PREFIX) for name in names):  # the rest is not ours
-      names = [name for name in names if name.startswith(_PREFIX)]
+    if any(name.startswith(PREFIX) for name in names):  # the rest is not ours
+      names = [name for name in names if name.startswith(PREFIX)]
     wrong = []
     for entry in sorted(names):
-      name = entry.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+      name = entry.removeprefix(PREFIX).removesuffix(_SUFFIX)
       try:
         shape, fortran, dtype = self._header(entry)
       except (ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -170,13 +170,14 @@ def config_of(specs):
     ) from error
 
 
-def write(path, specs, read):
+def write(path, specs, read, prefix=""):
   """Writes an `.npz` that numpy and big_vision open, a layer at a time.
 
   Args:
     path: str, a file that does not exist.
     specs: {name: shape and dtype} to write.
     read: function (name, layer) -> array, of any dtype, as a reader's.
+    prefix: str, what names in the file begin with.
 
   Raises:
     ValueError: the file exists, or a value does not fit its dtype.
@@ -188,7 +189,9 @@ def write(path, specs, read):
     zipfile.ZipFile(partial, "w") as archive,
   ):
     for name, spec in specs.items():
-      entry = zipfile.ZipInfo(name + _SUFFIX)  # of 1980: the same bytes always
+      entry = zipfile.ZipInfo(
+        prefix + name + _SUFFIX
+      )  # of 1980: the same bytes always
       with archive.open(entry, "w", force_zip64=True) as f:
         void = spec.dtype == _BF16
         descr = "|V2" if void else np.lib.format.dtype_to_descr(spec.dtype)

@@ -1,6 +1,6 @@
 """Our own checkpoints as source and target of conversions.
 
-A checkpoint is stored in chunks of one layer or less (`checkpoint.CHUNK`),
+A checkpoint is stored in chunks of one layer or less (`content.CHUNK`),
 so a layer is read and written at a time, whatever the size of the model.
 """
 
@@ -11,25 +11,29 @@ import tensorstore
 from etils import epath
 
 from pg import tree
-from pg.weights import checkpoint, checksums, tensors
+from pg.weights import checkpoint, checksums, content, folders, tensors
 
 _CODEC = {"driver": "zarr", "compressor": {"id": "zstd"}}  # Orbax's
 
 
-class Reader:
-  """Reads a checkpoint's parameters; see `pg/weights/tensors.py`."""
+class Arrays:
+  """Reads the arrays of an Orbax tree; see `pg/weights/tensors.py`."""
 
-  def __init__(self, path):
-    """Finds the checkpoint.
+  def __init__(self, folder, choose):
+    """Opens the tree.
+
+    Args:
+      folder: epath.Path.
+      choose: function from the flat names in it to {our name: flat name}.
 
     Raises:
-      ValueError: there is none.
+      ValueError: it cannot be read.
     """
-    self._folder = checkpoint.readable(checkpoint.find(path)) / "state"
+    self._folder = folder
     self._stores, self._block = {}, (None, 0, None)
-    stored = ocp.PyTreeCheckpointHandler().metadata(self._folder).tree
+    stored = ocp.PyTreeCheckpointHandler().metadata(folder).tree
     stored = tree.flatten(stored)
-    self._names = checkpoint.parameters(path, stored)
+    self._names = choose(stored)
     self.specs = {
       name: jax.ShapeDtypeStruct(stored[k].shape, np.dtype(stored[k].dtype))
       for name, k in self._names.items()
@@ -67,6 +71,19 @@ class Reader:
       spec = _place(self._folder, self._names[name])
       self._stores[name] = tensorstore.open(spec, read=True).result()
     return self._stores[name]
+
+
+class Reader(Arrays):
+  """Reads a checkpoint's parameters."""
+
+  def __init__(self, path):
+    """Finds the checkpoint.
+
+    Raises:
+      ValueError: there is none.
+    """
+    folder = folders.readable(checkpoint.find(path)) / "state"
+    super().__init__(folder, lambda stored: checkpoint.parameters(path, stored))
 
 
 def write(folder, specs, read):
@@ -112,7 +129,7 @@ def _write(folder, name, spec, read):
     codec=tensorstore.CodecSpec(_CODEC),
     chunk_layout=tensorstore.ChunkLayout(
       chunk=tensorstore.ChunkLayout.Grid(
-        elements=checkpoint.CHUNK // spec.dtype.itemsize,
+        elements=content.CHUNK // spec.dtype.itemsize,
         shape=[int(stacked), *[0] * len(spec.shape[1:])],
       )
     ),

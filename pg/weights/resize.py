@@ -5,6 +5,8 @@ import math
 import numpy as np
 import scipy.ndimage
 
+POSITIONS = "img/pos_embedding"  # the only parameter that it changes
+
 
 def position_embedding(table, num_tokens):
   """Resizes position embeddings to another square grid of image tokens.

@@ -8,6 +8,9 @@ conversion holds more of a model than it is working on:
                                it may be a view of the file: not to be written
     reader.read(name)          all of a tensor; a damaged file is a ValueError
     reader.close()
+    reader.quantized           {name: Quantized of shapes and dtypes}, and
+    reader.packed(name, layer) such a tensor as it is, Quantized of numpy, where
+                               weights are quantised; `read` gives f32 of them
     reader.cfg                 paligemma.Config, where the format states it: of
                                a tower alone the other one means nothing
 """
@@ -44,6 +47,11 @@ def dtype(name):
   return config.lookup(DTYPES, name, "dtype")
 
 
+def quantized(reader):
+  """Returns {name: Quantized of shapes and dtypes} of a reader's weights."""
+  return getattr(reader, "quantized", {})
+
+
 def is_stacked(name):
   """Returns whether a tensor's first axis counts layers."""
   return name.startswith(STACKED)
@@ -74,6 +82,21 @@ def parts(name, shape):
   return range(shape[0]) if is_stacked(name) else [None]
 
 
+def whole(reader, name, dtype=None):
+  """Reads a tensor, a layer at a time; in the stored dtype by default.
+
+  Raises:
+    ValueError: the file is damaged, or a value is inf or nan.
+  """
+  spec = reader.specs[name]
+  out = np.empty(spec.shape, dtype or spec.dtype)
+  for layer in parts(name, spec.shape):
+    target = out if layer is None else out[layer]
+    if not fill(target, reader.read(name, layer)):
+      read_finite(reader, name, layer)  # raises and says what
+  return out
+
+
 def cast(specs, dtype):
   """Returns specs with another dtype; None keeps theirs."""
   if dtype is None:
@@ -81,7 +104,7 @@ def cast(specs, dtype):
   return {k: jax.ShapeDtypeStruct(v.shape, dtype) for k, v in specs.items()}
 
 
-def check(specs, cfg, where, tower=None):
+def check(specs, cfg, where, tower=None, left_out=()):
   """Raises ValueError listing each tensor that the model has otherwise.
 
   Args:
@@ -89,9 +112,13 @@ def check(specs, cfg, where, tower=None):
     cfg: paligemma.Config.
     where: str, the file, for the message.
     tower: str or None, the only one that is to be there.
+    left_out: names that are not looked at.
   """
   wanted = {k: v for k, v in shapes(cfg).items() if within(k, tower)}
-  if report := tree.diff(wanted, dict(specs)):
+  wanted, found = (
+    {k: v for k, v in x.items() if k not in left_out} for x in (wanted, specs)
+  )
+  if report := tree.diff(wanted, found):
     raise ValueError(f"{where} holds other tensors than the model:\n{report}")
 
 

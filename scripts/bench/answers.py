@@ -4,16 +4,18 @@ python -m scripts.bench answers --tokenizer gemma.model [--variant pg1_3b]
 python -m scripts.bench answers --run runs/nano
 
 The first makes a Hugging Face folder of random bfloat16 weights (5.8 GB), and
-asks it one short question about one image, by turns in bfloat16, in float32 and
-with transformers in bfloat16, each time in a new process. Its files are read
-once before, and as much memory as they all take is touched: a virtual machine
-gives out memory that it has not used before many times slower. The first round
-fills the cache of compiled programs, and does not count.
+asks it one short question about one image, by turns in bfloat16, in float32,
+with weights of int8 and with transformers in bfloat16, each in a new process.
+Its files are read once before, and as much memory as they all take is touched:
+a virtual machine gives out memory that it has not used before many times
+slower. The first round fills the cache of compiled programs, and does not
+count.
 
 The second asks a run: one process an image, and one for a folder of images.
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
@@ -32,7 +34,12 @@ from scripts import bench
 from scripts.bench import weights
 
 PROMPT, NUM_TOKENS = "caption en", 9
-OURS, THEIRS = ("bfloat16", "float32"), "transformers"
+THEIRS = "transformers"
+OURS = dict(
+  bfloat16=dict(dtype="bfloat16"),
+  float32=dict(dtype="float32"),
+  int8=dict(dtype="float32", quantize="int8"),
+)
 ROWS = dict(
   load="load",
   first="start to first answer",
@@ -43,14 +50,14 @@ ROWS = dict(
 )
 
 
-def ours(folder, image, dtype):
+def ours(folder, image, how):
   """Asks with pg; returns seconds by name."""
   import jax
 
   import pg
 
   start = time.monotonic()
-  model = pg.load(folder, dtype=dtype)
+  model = pg.load(folder, **how)
   jax.block_until_ready(model.params)
   found = dict(load=time.monotonic() - start)
   ask = lambda x, n: model.predict(x, PROMPT, max_len=n)
@@ -58,7 +65,7 @@ def ours(folder, image, dtype):
   found["first"] = time.time()
   ask(image, 1)
   seen = model.see(image)
-  programs, spent = vars(model._programs), []
+  programs, spent = vars(model.programs), []
 
   def timed(program):
     def run(*args, **options):
@@ -130,11 +137,11 @@ def measured(jobs):
   return found | dict(token=token)
 
 
-def ask_in_turns(folder, image, rounds):
+def ask_in_turns(folder, image, rounds, only):
   """Returns {who: {what: [seconds in each round]}}."""
   found = {}
   for number in range(rounds + 1):
-    for who in (*OURS, THEIRS):
+    for who in only:
       me = [sys.executable, "-m", "scripts.bench", "answers"]
       start = time.time()
       done = subprocess.run(
@@ -156,7 +163,9 @@ def ask_in_turns(folder, image, rounds):
 
 def show(found):
   """Prints medians, and of ours how many times theirs they are."""
-  rows = [["seconds", *found, *(f"{who} / {THEIRS}" for who in OURS)]]
+  rows = [
+    ["seconds", *found, *(f"{who} / {THEIRS}" for who in found if who in OURS)]
+  ]
   for what, text in ROWS.items():
     middle = {
       who: statistics.median(values[what])
@@ -166,7 +175,8 @@ def show(found):
     cells = [f"{middle[who]:.3f}" if who in middle else "" for who in found]
     ratios = [
       f"{middle[who] / middle[THEIRS]:.2f}" if THEIRS in middle else ""
-      for who in OURS
+      for who in found
+      if who in OURS
     ]
     rows.append([text, *cells, *ratios])
   print("\n".join(table.lines(rows, words=[0])))
@@ -189,7 +199,7 @@ def ask_random(args):
       with open(file, "rb") as f:
         while f.read(1 << 24):
           pass
-    show(ask_in_turns(folder, image, args.rounds))
+    show(ask_in_turns(folder, image, args.rounds, args.only))
 
 
 def ask_run(args):
@@ -220,7 +230,8 @@ def ask_run(args):
 def main(args):
   if args.ask:
     who, folder, image = args.ask
-    found = theirs(folder, image) if who == THEIRS else ours(folder, image, who)
+    ask = theirs if who == THEIRS else functools.partial(ours, how=OURS[who])
+    found = ask(folder, image)
     print(json.dumps(found))
   elif args.run:
     ask_run(args)
@@ -235,6 +246,12 @@ FLAGS = dict(
   variant=dict(default="pg1_3b", choices=tuple(variants.VARIANTS)),
   made=dict(help="a folder of such weights, made before"),
   run=dict(help="a run to ask instead"),
+  only=dict(
+    nargs="+",
+    choices=(*OURS, THEIRS),
+    default=(*OURS, THEIRS),
+    help="who is asked",
+  ),
   rounds=dict(type=int, default=3, help="that count"),
   images=dict(type=int, default=32, help="in the folder that a run is asked"),
   folder=dict(help="where files go; default is the temporary folder"),

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pg import sharding, table
+from pg import sharding, table, tree
 from pg.decode import loop
-from pg.models import paligemma, variants
+from pg.models import paligemma, quantize, variants
 from pg.plan import hlo, target
 
 FLAGS = dict(
@@ -29,11 +29,12 @@ FLAGS = dict(
   res=dict(type=int, default=224, help="pixels per side"),
   prompt=dict(type=int, default=16, help="text tokens before the answer"),
   max_len=dict(type=int, default=64, help="tokens in the answer"),
+  quantize=dict(help="weights to int8, int4 or nf4"),
 )
 
 
 def compile_loop(args):
-  """Compiles `loop.advance` in bfloat16.
+  """Compiles `loop.advance` in bfloat16, or of quantised weights.
 
   Returns:
     the compiled program, and bytes of weights, of prompts' and of answers'
@@ -47,7 +48,12 @@ def compile_loop(args):
   given = dict(variant=args.variant, res=args.res, dtype="bfloat16")
   cfg = variants.from_config(given)
   unroll = functools.partial(loop.unroll, dtype=cfg.dtype)
-  params = jax.eval_shape(unroll, paligemma.shapes(cfg))
+  params = paligemma.shapes(cfg)
+  if args.quantize:
+    how = quantize.parse(args.quantize)
+    each = functools.partial(quantize.abstract, how)
+    params = tree.map_named(each, params)
+  params = jax.eval_shape(unroll, params)
   B, L, R = args.batch_size, args.prompt, args.res
   batch = dict(
     image=jax.ShapeDtypeStruct((B, 1, R, R, 3), jnp.uint8),
@@ -82,8 +88,9 @@ def options_of(on):
   return on.options | (triton if on.platform == "gpu" else {})
 
 
-def num_bytes(tree):
-  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+def num_bytes(arrays):
+  bits = jax.dtypes.itemsize_bits
+  return sum(x.size * bits(x.dtype) // 8 for x in jax.tree.leaves(arrays))
 
 
 def main(args):

@@ -22,7 +22,8 @@ from scripts import bench
 def model_alone(task, r, params, batches):
   """Returns a function that runs only what is compiled."""
   if task.settings["metric"] == "perplexity":
-    function = evals_run._score(r.cfg)
+    table = params["llm"]["embedder"]["input_embedding"]
+    function = evals_run._score(r.cfg, r.mesh, table.sharding.spec)
   else:
     function = evals_run._compiled(task.settings, r.cfg, r.form)
 

@@ -40,7 +40,7 @@ import functools, time
 import jax
 from jax import numpy as jnp
 from pg import command, progress
-from pg.weights import checkpoint
+from pg.weights import saver
 def main(args):
   mesh = jax.make_mesh((2,), ("x",))
   parts = jax.NamedSharding(mesh, jax.P("x"))
@@ -48,7 +48,7 @@ def main(args):
   @functools.partial(jax.jit, out_shardings=parts)
   def make(i):
     return {f"{k}": jnp.full([2, size // 2], i + k, "f4") for k in range(8)}
-  with checkpoint.Manager(args.workdir) as manager:
+  with saver.Manager(args.workdir) as manager:
     for i in range(4):
       state = jax.block_until_ready(make(i))
       begin = time.perf_counter()

@@ -12,7 +12,7 @@ import numpy as np
 
 from pg import convert
 from pg.codecs import tokenizer
-from pg.weights import checkpoint, load, parameters
+from pg.weights import folders, load, opened, saver, tensors
 from scripts import chaos
 from scripts.chaos import run
 
@@ -26,7 +26,7 @@ def checkpoints(lab, tries, seed):
   """A flipped bit, a cut or missing file in the newest of two checkpoints."""
   row = chaos.Row("checkpoint")
   source = pathlib.Path(lab.whole)
-  older, newer = checkpoint.steps(source / "checkpoints")
+  older, newer = folders.steps(source / "checkpoints")
   good, _ = run.restored(source)
   alone = lab.folder / "alone"  # the older one, to compare with
   _link(source, alone, older)
@@ -91,7 +91,7 @@ def _in_the_way(workdir, step):
   abstract = run.abstract()
   state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
   try:
-    with checkpoint.Manager(workdir) as manager:
+    with saver.Manager(workdir) as manager:
       manager.save(step, jax.device_put(state), {})
   except Exception as error:
     return f"in the way of a later save: {error}"
@@ -149,10 +149,10 @@ def _values(name):
   found = load.open(name)
   with contextlib.closing(found.reader):
     values = {
-      key: parameters.whole(found.reader, key).tobytes()
+      key: tensors.whole(found.reader, key).tobytes()
       for key in found.reader.specs
     }
-  tok = tokenizer.Tokenizer(load.need_tokenizer(found))
+  tok = tokenizer.Tokenizer(opened.need_tokenizer(found))
   values["tokenizer"] = str(tok.encode(TEXT)), tok.decode(tok.encode(TEXT))
-  values["config"] = found.cfg, load.images(found)
+  values["config"] = found.cfg, opened.images(found)
   return values

@@ -18,7 +18,7 @@ import numpy as np
 from pg import config, experiment
 from pg.learn import state as state_lib
 from pg.log import metrics
-from pg.weights import checkpoint
+from pg.weights import saver
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(pathlib.Path(__file__).with_name("config.py"))
@@ -321,7 +321,7 @@ def plain(state):
 
 def restored(workdir):
   """Returns the newest state and its meta, read as training reads it."""
-  with checkpoint.Manager(workdir) as manager:
+  with saver.Manager(workdir) as manager:
     step = manager.latest()
     meta = manager.meta(step)
     return plain(manager.restore(step, abstract())), meta

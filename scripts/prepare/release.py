@@ -16,13 +16,13 @@ import contextlib
 import functools
 import json
 import os
-import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 from pg import atomic, command, config, progress
 from pg import table as table_lib
 from pg.data.formats import array_record
+from pg.data.storage import files
 from pg.pp import image
 from scripts.prepare import release_files
 
@@ -329,8 +329,7 @@ def _array_record(path, rows):
   """Writes rows with their images as ArrayRecord."""
 
   def data(media):
-    read = not isinstance(media, bytes)
-    return pathlib.Path(media).read_bytes() if read else media
+    return media if isinstance(media, bytes) else files.read(media, "/")
 
   array_record.write(path, (_with_media(row, data) for row in rows))
 

@@ -98,6 +98,25 @@ class Raw:
       )
     return found[0] if found else None
 
+  def shards(self, pattern, origin):
+    """Returns the paths of the files whose names match, sorted by name.
+
+    Args:
+      pattern: str, "train-*.tar".
+      origin: str, where they come from.
+
+    Raises:
+      Missing: there is none.
+    """
+    found = [
+      os.path.join(folder, name)
+      for folder in self._folders
+      for name in fnmatch.filter(os.listdir(folder), pattern)
+    ]
+    if not found:
+      raise Missing(f"{pattern} is not in {self.root}; get {origin}")
+    return sorted(found, key=os.path.basename)
+
   def path(self, name):
     """Returns the path of a file.
 

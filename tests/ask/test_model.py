@@ -58,7 +58,7 @@ def test_an_answer_is_that_of_the_decoding_loop():
   image = Image.fromarray(photo(1))
   square = model().predict(image, PROMPTS[1])[0].image
   np.testing.assert_array_equal(square, photo(1))
-  images, _ = model()._look(photo(1))
+  images, _ = model().rows.look(photo(1))
   batch = {k: v[None] for k, v in row.items()}
   batch |= dict(image=images[None], mask_image=np.ones((1, 1), bool))
   want = loop.generate(model().cfg, model().params, batch, max_len=12, eos=1)
@@ -94,7 +94,7 @@ def test_a_single_image_or_prompt_belongs_to_all_others():
 
 def test_a_second_question_of_any_length_compiles_nothing():
   model().predict(photo(0), "a", max_len=4)
-  programs = vars(model()._programs)
+  programs = vars(model().programs)
   before = {name: f._cache_size() for name, f in programs.items()}
   sampler = sampling.Sampler(0.7, seed=3)
   for prompt, max_len in (("ocr", 1), ("where is it?", 7), ("count", 16)):
@@ -247,7 +247,7 @@ def test_of_several_samples_the_likeliest_is_the_answer():
 
 def test_beams_are_those_of_beam_search():
   row = prefix_lm.make_prompt(PROMPTS[1], model().form.tok, 16)
-  images, _ = model()._look(photo(1))
+  images, _ = model().rows.look(photo(1))
   batch = {k: v[None] for k, v in row.items()}
   batch |= dict(image=images[None], mask_image=np.ones((1, 1), bool))
   want, logp = beam.search(

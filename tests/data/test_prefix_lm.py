@@ -122,6 +122,31 @@ def test_an_empty_row_is_refused():
     prefix_lm.make_prompt("caption en", TOK, 0)
 
 
+@pytest.mark.parametrize(
+  "reading, ar, loss",
+  (
+    ("full", "0000111", "0000111"),
+    ("causal", "1111111", "0000111"),
+    ("learned", "1111111", "0111111"),
+  ),
+)
+def test_a_prompt_may_be_read_causally_and_learned(reading, ar, loss):
+  bits = lambda mask: "".join(map(str, mask.astype(int)))
+  row = prefix_lm.make("caption en", "a cat", TOK, 8, reading=reading)
+  assert (bits(row["mask_ar"]), bits(row["mask_loss"])) == (
+    ar + "11",
+    loss + "00",
+  )
+  prompt = prefix_lm.make_prompt("caption en", TOK, 8, reading=reading)
+  assert bits(prompt["mask_ar"]) == ar[:4] + "1111"
+  image = np.zeros((4, 4, 3), np.uint8)
+  example = dict(image=image, prefix="caption en", suffix="a cat")
+  form = prefix_lm.Form(TOK, 4, 1, 8, prompt=reading)
+  rows = prefix_lm.train_row(form, example), prefix_lm.decode_row(form, example)
+  for made, wanted in zip(rows, (row, prompt)):
+    assert all((made[k] == v).all() for k, v in wanted.items())
+
+
 def test_spans_without_loss_are_read_but_are_no_targets():
   tok = tokenizer.Tokenizer(tokenizer.NANO)
   suffix = "<loc0001><loc0002><loc0003><loc0004> red ; <loc0009> x"

@@ -128,9 +128,33 @@ def test_a_step_without_a_line_waits_for_no_device(form, tmp_path):
   assert line["train/loss"] == line["train/grad_norm/llm"] == 5.0
   assert line["train/lr"] == 2.0  # of four steps done
   assert line["time/data_wait"] == 1.25 and line["memory/host"] > 0
-  told = log.meta()
+  told = log.meta(5)
   assert told["counts"] == log.counts()
   assert told["spent"]["time/data_wait"] == 1.25
+  assert told["rates"] == {"train/lr": 2.5}  # of five
+
+
+def test_examples_and_hours_go_on_from_the_run_before(form, tmp_path):
+  data = numbers.datasets(MIX)
+  c = numbers_run.config(total=10, batch_size=8, log_every=1)
+  record = pipeline.bad_record(data, SKIP, tmp_path)
+  run = numbers_run.opened(data, form)
+  log = lambda step, meta: log_run.Log(
+    c, run, str(tmp_path), step, record, meta
+  )
+  tokens = np.array([[5, 1, 0]] * 8)
+  rows = dict(source=np.zeros(8, int), index=np.arange(8), tokens=tokens)
+  rows |= dict(mask_input=tokens > 0, mask_loss=tokens > 0)
+  begun = dict(examples=1000, spent={"time/chip_hours": 7.0})
+  first = log(0, begun)
+  first.step(1, {"train/loss": 1.0}, rows, [], 0.0)
+  told = first.meta(1)
+  assert told["examples"] == 1008 and told["spent"]["time/chip_hours"] > 7
+  second = log(1, told)
+  second.step(2, {"train/loss": 1.0}, rows, [], 0.0)
+  lines = metrics.read(tmp_path / "metrics.jsonl")
+  assert [line["data/examples"] for line in lines] == [1008, 1016]
+  assert lines[1]["time/chip_hours"] > lines[0]["time/chip_hours"] > 7
 
 
 def test_scores_on_the_way_are_printed_and_those_of_the_end_only_once(

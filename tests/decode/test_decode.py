@@ -126,6 +126,12 @@ def test_greedy_words_are_the_likeliest_ones_of_teacher_forcing(
   assert len(np.unique(answer.tokens)) > 2  # not the same word again and again
 
 
+def test_weights_as_they_are_trained_write_the_same(greedy, batch):
+  want, have = greedy(batch), greedy(batch, params=scanned())
+  np.testing.assert_array_equal(have.tokens, want.tokens)
+  np.testing.assert_allclose(have.logp, want.logp, atol=1e-5)
+
+
 def test_neighbours_and_places_in_a_batch_change_nothing(greedy, batch):
   want, order = greedy(batch), [4, 2, 0, 5, 1, 3]
   moved = greedy({k: v[order] for k, v in batch.items()})

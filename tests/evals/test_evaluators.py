@@ -14,6 +14,7 @@ from pg.codecs import boxes, tokenizer
 from pg.evals import records
 from pg.evals import run as evals_run
 from pg.evals import task as evals_task
+from pg.evals.metrics import statistics
 from pg.log import run as log_run
 from tests.support import numbers, numbers_run
 
@@ -140,6 +141,36 @@ def test_a_record_has_no_image_whose_file_it_names(monkeypatch, tmp_path):
   monkeypatch.setattr(numbers.Numbers, "image_ref", ref, raising=False)
   kept = evaluate(metric="none", max_len=1, num_examples=len(refs)).records
   assert ["image" in r for r in kept] == [False] * 2 + [True] * 5
+
+
+def test_the_first_records_and_the_worst_have_what_the_model_saw(monkeypatch):
+  seen = []
+  answers = evals_run._answers
+
+  def spied(task, *args):
+    batches = evals_run._batches
+
+    def spy(*args):
+      for rows, *rest in batches(*args):
+        seen.extend(zip(rows["index"].tolist(), rows["image"]))
+        yield rows, *rest
+
+    with monkeypatch.context() as patch:
+      patch.setattr(evals_run, "_batches", spy)
+      return answers(task, *args)
+
+  monkeypatch.setattr(evals_run, "_answers", spied)
+  score = lambda name, texts, examples: statistics.means(
+    {"right": [float(i not in (4, 13, 17)) for i in range(20)]}
+  )
+  monkeypatch.setattr(evals_run.metrics_lib, "score", score)
+  monkeypatch.setattr(records, "NUM_IMAGES", 6)
+  found = evaluate(metric="exact", max_len=1).records
+  pictures = {r["index"]: r["image"] for r in found if "image" in r}
+  assert sorted(pictures) == [0, 1, 2, 4, 13, 17]
+  saw = {i: records.png(image) for i, image in seen}
+  assert pictures == {i: saw[i] for i in pictures}
+  assert len({*pictures.values()}) > 1
 
 
 def test_a_forbidden_piece_is_never_written():

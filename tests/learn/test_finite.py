@@ -63,9 +63,23 @@ def test_what_is_skipped_is_said_and_too_many_in_a_row_end_the_run(capsys):
   assert "train/loss is nan at step 7: it is skipped, 5 so far" in said
   with pytest.raises(FloatingPointError, match="at step 7 and in 2 steps befo"):
     check(measured(3), SKIP)
+  # What is measured of a step that was not taken may all be finite.
+  check(measured(1, loss=1.0), SKIP)
+  said = capsys.readouterr().err
+  assert "the update is not finite at step 7: it is skipped, 5 so far" in said
+  with pytest.raises(
+    FloatingPointError, match="is not finite at step 7 and in"
+  ):
+    check(measured(3, loss=1.0), SKIP)
   # Of a step that was taken no number may be nan.
   with pytest.raises(FloatingPointError, match="train/loss is nan at step 7"):
     check(measured(0), SKIP)
+
+
+def test_without_a_checkpoint_none_is_named():
+  manager = types.SimpleNamespace(close=int, latest=lambda: None)
+  with pytest.raises(FloatingPointError, match="7; nothing was saved yet. Try"):
+    finite.check(7, {"train/loss": jnp.float32(NAN)}, manager, STOP)
 
 
 def test_by_default_the_first_one_ends_the_run():

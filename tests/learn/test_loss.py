@@ -61,6 +61,74 @@ def test_loss_and_gradients_equal_the_plain_formula(case, cap, label_smoothing):
     np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
 
 
+def tied_nll(hidden, table, labels, weights, cap=0.0, label_smoothing=0.0):
+  """A loss of a model that looks up words, and has other parameters."""
+  tokens, last = labels % 5, hidden[:, 0, :3] * 1.5  # several of each token
+  x, head, last = loss_lib.tied(table, tokens, weights, last, "float32")
+  nll = loss_lib.weighted_nll(
+    hidden, head, labels, weights, cap, label_smoothing
+  )
+  return nll + jnp.sum(jnp.sin(x)) + jnp.sum(jnp.cos(last))
+
+
+def plain_nll(hidden, table, labels, *rest):
+  nll = jnp.sum(naive(hidden, table, labels, *rest))
+  nll += jnp.sum(jnp.sin(table[labels % 5]))
+  return nll + jnp.sum(jnp.cos(hidden[:, 0, :3] * 1.5))
+
+
+def few_targets():
+  """Returns inputs that are less than a gradient by the table."""
+  rng, wide = np.random.default_rng(1), 16 * D
+  weights = np.zeros((B, L), np.float32)
+  weights[0, [1, 12]] = weights[2, 3:] = 0.5
+  return dict(
+    hidden=rng.normal(size=(B, L, wide)).astype(np.float32) / 4,
+    table=rng.normal(size=(V, wide)).astype(np.float32),
+    labels=rng.integers(0, V, (B, L)),
+    weights=weights,
+  )
+
+
+@pytest.mark.parametrize("few", (True, False))
+@pytest.mark.parametrize("label_smoothing, cap", ((0.0, 0.0), (0.1, 2.0)))
+def test_a_tied_table_has_one_gradient(case, label_smoothing, cap, few):
+  case = few_targets() if few else case
+  have = value_and_gradients(tied_nll, case, cap, label_smoothing)
+  want = value_and_gradients(plain_nll, case, cap, label_smoothing)
+  for x, y in zip(have, want, strict=True):
+    np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
+
+
+def test_few_targets_keep_gradients_by_logits_until_the_end(case):
+  held = []
+  for inputs in (few_targets(), case):
+    fn = lambda *args: jax.grad(tied_nll, 1)(*args)
+    text = jax.jit(fn).lower(*inputs.values()).as_text()
+    barrier = re.search(r"optimization_barrier .* : (.*)", text)
+    held.append(barrier and re.findall(r"tensor<([0-9x]*)", barrier[1]))
+  # With them goes the gradient of what is to be first.
+  assert held == [[f"{B}x{L}x{16 * D}x", f"{B}x{L}x{V}x", "", f"{B}x3x"], None]
+
+
+def test_what_is_looked_up_adds_to_the_heads_gradient(case):
+  """There is no second table to add."""
+
+  def look_up(table, tokens):
+    return loss_lib.tied(table, tokens, case["weights"], 0.0, "float32")[:2]
+
+  def loss(look_up, table):
+    x, head = look_up(table, case["labels"] % 5)
+    return jnp.sum(jnp.sin(x)) + jnp.sum(jnp.cos(head))
+
+  both = (lambda table, tokens: (table[tokens], table)), look_up
+  programs = [
+    str(jax.make_jaxpr(jax.grad(functools.partial(loss, x)))(case["table"]))
+    for x in both
+  ]
+  assert ["add_any" in x for x in programs] == [True, False]
+
+
 @pytest.mark.parametrize("columns", (1, 3))
 def test_the_size_of_a_chunk_changes_nothing(case, columns, monkeypatch):
   want = value_and_gradients(naive, case, 2.0, 0.1)

@@ -187,14 +187,18 @@ def test_what_is_kept_of_each_parameter():
   for name in optim.OPTIMIZERS:
     for dtype in ("float32", "bfloat16"):
       c = options(optimizer=name, moment_dtype=dtype, wd_mult=((".*", 1.0),))
+      with c.unlocked():
+        c.schedule = ((".*", "constant"),)
       tx = optim.make(c, shapes, TOTAL)
       state = jax.tree.leaves(jax.eval_shape(tx.init, shapes))
       bytes_ = sum(x.size * x.dtype.itemsize for x in state)
       kept[name, dtype] = round(bytes_ / (128 * 256 * 4), 1)
   by_dtype = lambda dtype: {n: x for (n, d), x in kept.items() if d == dtype}
   two = dict(adam=2, adamw=2, lion=1, momentum=1, muon=1, sgd=0, adafactor=0)
-  assert by_dtype("float32") == two
-  assert by_dtype("bfloat16") == {name: x / 2 for name, x in two.items()}
+  assert by_dtype("float32") == two | dict(schedule_free=2)
+  half = {name: x / 2 for name, x in two.items()}
+  # What steps move is kept as it is, beside the average.
+  assert by_dtype("bfloat16") == half | dict(schedule_free=1.5)
 
 
 @pytest.mark.parametrize("variant", ("pg1_3b", "pg2_3b", "nano"))

@@ -15,6 +15,7 @@ from pg import sharding, train
 from pg.learn import loss as loss_lib
 from pg.learn import optim, parts
 from pg.learn import state as state_lib
+from pg.models import layers
 from pg.plan import hlo
 from tests.support import toy
 
@@ -40,8 +41,13 @@ def nll(embedding, hidden, tokens, weights, cap, smoothing):
   )
 
 
+@pytest.mark.parametrize("platform", ("cpu", "tpu"))
 @pytest.mark.parametrize("place", PLACES)
-def test_a_vocabulary_in_parts_has_the_loss_and_gradients_of_the_whole(place):
+def test_a_vocabulary_in_parts_has_the_loss_and_gradients_of_the_whole(
+  place, platform, monkeypatch
+):
+  # A TPU has a collective for each axis.
+  monkeypatch.setattr(layers, "platform", lambda: platform)
   draw = np.random.default_rng(0)
   normal = lambda *shape: draw.normal(size=shape).astype(np.float32)
   params = {"llm": {"embedder": {"input_embedding": normal(V, D)}}}

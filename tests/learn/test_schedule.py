@@ -81,6 +81,15 @@ def test_a_curve_goes_on_from_one_stage_to_the_next():
   assert [float(curve(0)), float(curve(10_000))] == pytest.approx(whole)
 
 
+def test_a_tower_that_warms_up_longer_meets_the_curve_of_the_rest():
+  rest = dict(kind="rsqrt", timescale=40)
+  tower = dict(rest, warmup=100, start=100 - 20)
+  at = (100, 150, 500)
+  assert values(tower, 500, at) == pytest.approx(values(rest, 500, at, 20))
+  (before, half) = values(tower, 500, (99, 50))
+  assert half == pytest.approx(3**-0.5 / 2) and before < 3**-0.5
+
+
 def test_poly_and_stair():
   have = values(dict(kind="poly", power=3), 20, (0, 5, 10, 20))
   assert have == pytest.approx([1, 0.75**3, 0.125, 0])

@@ -13,7 +13,7 @@ from pg import experiment, sharding, train, tree
 from pg.data import stream
 from pg.learn import state as state_lib
 from pg.models import paligemma, variants
-from pg.weights import checkpoint
+from pg.weights import checkpoint, content, resize, saver
 from tests.support import numbers_run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -73,7 +73,7 @@ def trainer(name):
 
 
 def save(workdir, step, state):
-  with checkpoint.Manager(workdir) as manager:
+  with saver.Manager(workdir) as manager:
     manager.save(step, state, dict(step=step))
 
 
@@ -86,7 +86,7 @@ def test_a_restored_state_goes_on_bit_for_bit(name, tmp_path):
   t = trainer(name)
   state = t.steps(train.init_state(t.c, t.run), 0, 2)
   save(tmp_path, 2, state)
-  with checkpoint.Manager(tmp_path) as manager:
+  with saver.Manager(tmp_path) as manager:
     restored = manager.restore(2, train.abstract_state(t.c, t.run))
   assert flat(restored) == flat(state)
   assert flat(t.steps(restored, 2, 4)) == flat(t.steps(state, 2, 4))
@@ -104,17 +104,52 @@ def test_a_run_may_start_from_the_optimizer_of_another(tmp_path):
   started = train.init_state(c, t.run)
   assert int(started["step"]) == 0
   assert flat(started["params"]) == flat(state["params"])
-  have, want = checkpoint._flat(started["opt"]), checkpoint._flat(state["opt"])
+  have, want = content.flat(started["opt"]), content.flat(state["opt"])
   other = {k for k in want if not np.array_equal(have[k], want[k])}
   # Each of two groups has a schedule of its own; lion counts its steps.
   assert len(other) == 2 and all(k.endswith("inner_state/count") for k in other)
   assert all(int(want[k]) == 3 and int(have[k]) == 0 for k in other)
+  # Schedules start anew, so they may be others.
+  with c.unlocked():
+    c.schedule = ((".*", "cosine"),)
+  other = train.init_state(c, experiment.open(c))
+  assert len(jax.tree.leaves(other["opt"])) < len(jax.tree.leaves(state["opt"]))
+  have = content.flat(other["opt"])
+  assert set(have) - set(want) <= {k for k in have if k.endswith("/count")}
+  moments = {k for k in have if "/mu/" in k or "/ema/" in k}
+  assert len(moments) > 20
+  for k in moments:
+    assert np.array_equal(have[k], want[k])
   t = trainer("adafactor")
   c = t.c.copy_and_resolve_references()
   with c.unlocked():
     c.init, c.init_optimizer = str(tmp_path), True
   with pytest.raises(ValueError, match="(?s)choice of .* missing opt/"):
     train.init_state(c, t.run)
+
+
+def test_what_is_kept_of_positions_is_resized_as_these_are(tmp_path):
+  t = trainer("lion")
+  state = train.init_state(t.c, t.run)
+  some = lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape)
+  state["opt"] = jax.tree.map(some, state["opt"])
+  save(tmp_path, 1, state)
+
+  def larger(name, x):
+    grid = name.endswith("/img/pos_embedding")
+    return x.update(shape=(1, 16, x.shape[2])) if grid else x
+
+  abstract = train.abstract_state(t.c, t.run)["opt"]
+  wanted = jax.tree.unflatten(
+    jax.tree.structure(abstract),
+    [larger(k, x) for k, x in content.flat(abstract).items()],
+  )
+  have = content.flat(checkpoint.restore_opt(tmp_path, wanted))
+  grids = {k for k in have if k.endswith("/img/pos_embedding")}
+  assert len(grids) == 2  # the moment and the average
+  for k, old in content.flat(state["opt"]).items():
+    want = resize.position_embedding(old, 16) if k in grids else old
+    np.testing.assert_array_equal(have[k], want)
 
 
 def test_what_is_frozen_stays_in_half_precision_and_is_not_lost(tmp_path):

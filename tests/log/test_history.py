@@ -113,6 +113,15 @@ def test_what_makes_another_run_of_it_is_refused(form, what, line):
   assert found["accepted"] == [said.removeprefix("  ") for said in lines]
 
 
+def test_adapters_may_find_the_same_weights_elsewhere(form):
+  lora = dict(change={"lora.rank": 2})
+  now = dict(change={"lora.rank": 2, "init": "runs/b"})
+  found = check(describe(form, **lora), describe(form, **now))
+  assert found["changed"] == [
+    "init was '', is 'runs/b', which has to hold the same values"
+  ]
+
+
 def test_a_dataset_more_or_in_another_place_is_refused(form):
   was = describe(form)
   now = dict(was, data={"b": was["data"]["b"]})
@@ -160,8 +169,10 @@ def test_every_key_of_a_config_is_of_a_kind_that_was_thought_of():
   refused = {k for k in refused if not k.startswith("arg/")}
   assert refused == {
     *("batch_size", "blind", "init", "num_images", "optimizer", "res", "seed"),
-    *("text_len", "tokenizer", "moment_dtype", "frozen_dtype"),
-    *("ema", "nonfinite/policy", "init_optimizer"),
+    *("text_len", "length_window", "tokenizer", "moment_dtype", "frozen_dtype"),
+    *("ema", "nonfinite/policy", "init_optimizer", "dont_load"),
+    *(f"lora/{k}" for k in ("alpha", "dora", "rank", "rank_stabilized")),
+    *("lora/targets", "prompt"),
     *("model/final_softcap", "model/variant", "model/window"),
   }
 
@@ -244,3 +255,58 @@ def test_processes_of_a_job_see_the_same(form, changes, said, monkeypatch):
   with pytest.raises(ValueError, match="does not see what process 0 does") as e:
     history.check_same(*opened(form, **changes))
   assert re.search(said, f"{e.value}\n")
+
+
+RATES = {"train/lr": lambda step: 0.5 / (step + 1)}
+CURVE = ((".*", dict(kind="rsqrt", start=100)),)
+
+
+def meta_of(was, **changes):
+  """Returns the meta of a checkpoint that another run is to go on from."""
+  told = dict(examples=900, spent={"time/total": 3.0}, rates={"train/lr": 0.5})
+  found = dict(step=100, run=was, **told) | changes
+  return json.loads(json.dumps(found))
+
+
+def test_a_run_begins_with_what_the_one_before_has_cost(form):
+  was, now = describe(form), describe(form, change=dict(schedule=CURVE))
+  begun = dict(examples=900, spent={"time/total": 3.0})
+  assert history.begun(meta_of(was), now, RATES, "runs/a") == begun
+  older = {"step": 100, "run": was}  # of the version before
+  begun = dict(examples=100 * was["batch_size"], spent={})
+  assert history.begun(older, now, RATES, "runs/a") == begun
+
+
+@pytest.mark.parametrize(
+  "told, said",
+  (
+    (
+      dict(rates={"train/lr": 0.6}),
+      r"runs/a, which is at step 100 of \d+ .*lr\) of 0.6; the .* from 0.5",
+    ),
+    # The highest of each part, where they differ.
+    (
+      dict(rates={"train/lr/img": 0.4, "train/lr/llm": 0.5}),
+      r"train/lr/img\) of 0.4; .* Train that one to its end, or set `start`",
+    ),
+  ),
+)
+def test_a_curve_that_does_not_go_on_is_refused(form, told, said):
+  was, now = describe(form), describe(form, change=dict(schedule=CURVE))
+  with pytest.raises(ValueError, match=said):
+    history.begun(meta_of(was, **told), now, RATES, "runs/a")
+  # Without a `start` the schedule is one that starts anew.
+  history.begun(meta_of(was, **told), describe(form), RATES, "runs/a")
+  warms_up = {"train/lr": lambda step: 0.0}
+  history.begun(meta_of(was, **told), now, warms_up, "runs/a")
+
+
+def test_a_run_goes_on_with_its_own_model_and_tokenizer(form):
+  now = describe(form)
+  was = dict(now, model=dict(now["model"], variant="pg2_3b"))
+  said = "runs/a, which is of the model 'pg2_3b', and this run of 'nano'"
+  with pytest.raises(ValueError, match=said):
+    history.begun(meta_of(was), now, RATES, "runs/a")
+  was = dict(now, tokenizer="0123456789abcdef")
+  with pytest.raises(ValueError, match="runs/a, which has another tokenizer"):
+    history.begun(meta_of(was), now, RATES, "runs/a")

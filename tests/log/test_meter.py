@@ -27,7 +27,8 @@ class Devices(list):
 def run(kind="cpu", count=4, flops=1e12):
   devices = Devices(Device(kind) for _ in range(count))
   return types.SimpleNamespace(
-    mesh=types.SimpleNamespace(devices=devices), flops=flops
+    mesh=types.SimpleNamespace(devices=devices),
+    flops=lambda num_text: flops * num_text,
   )
 
 
@@ -58,9 +59,14 @@ def test_speed_is_that_since_the_last_line_or_evaluation(clock):
 
 def test_chips_that_are_known_tell_the_share_of_their_peak(clock):
   chip = chips.CHIPS["v5e"]
-  found = meter.Meter(run(chip.kind, flops=0.5 * chip.flops), 8, 0, {})
+  found = meter.Meter(run(chip.kind, flops=0.01 * chip.flops), 8, 0, {})
+  for num_text in 20, 80:  # steps of few and of many text positions
+    found.step(num_text)
   clock.now += 4.0
-  assert found.speed(2)["speed/mfu"] == pytest.approx(0.5 * 4 / 4)
+  assert found.speed(2)["speed/mfu"] == pytest.approx(0.01 * 8 * 100 / 4 / 4)
+  found.step(50)
+  clock.now += 2.0
+  assert found.speed(3)["speed/mfu"] == pytest.approx(0.01 * 8 * 50 / 2 / 4)
 
 
 def test_what_a_run_has_cost_goes_on_after_a_restart(clock):

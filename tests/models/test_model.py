@@ -11,9 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pg import tree
+from pg import sharding, tree
 from pg.learn import loss as loss_lib
-from pg.models import attention, gemma, layers, paligemma, siglip, variants
+from pg.models import (
+  attention,
+  gemma,
+  layers,
+  lora,
+  paligemma,
+  siglip,
+  variants,
+)
 from tests.support import paths, toy
 
 RELEASED = paths.GOLDEN / "names.txt"
@@ -265,7 +273,15 @@ def test_positions_start_as_sines_and_cosines_of_column_and_row():
 # Every field of a Config changes something.
 
 CHANGES = dict(
-  img=dict(width=32, depth=2, mlp_dim=32, num_heads=4, patch=2, res=12),
+  img=dict(
+    width=32,
+    depth=2,
+    mlp_dim=32,
+    num_heads=4,
+    patch=2,
+    res=12,
+    float32_stream=True,
+  ),
   llm=dict(
     width=32,
     depth=1,
@@ -280,8 +296,13 @@ CHANGES = dict(
     query_scale=0.3,
     window=2,
     dropout=0.5,
+    float32_stream=True,
   ),
-  top=dict(dtype="bfloat16", remat="nothing"),
+  top=dict(
+    dtype="bfloat16",
+    remat="nothing",
+    lora=lora.Config(("img/head/kernel",), rank=2, alpha=1.0),
+  ),
 )
 
 
@@ -294,6 +315,7 @@ def program(cfg):
   model = paligemma.PaliGemma(cfg, train=True)
 
   def run(params, batch, rng):
+    params = lora.attach(cfg.lora, params)
     hidden = model.apply({"params": params}, **batch, rngs={"dropout": rng})
     return toy.logits(cfg, params, hidden)
 
@@ -490,12 +512,71 @@ def test_remat_policies_keep_less_and_give_the_same_gradients():
     fn = jax.jit(jax.grad(loss))
     num_products.append(fn.lower(params).as_text().count("dot_general"))
     results.append(tree.flatten(fn(params)))
-  nothing, attn_out, ffw, dots, everything = num_products
-  assert nothing > attn_out > ffw > everything
+  rows, nothing, attn_out, ffw, dots, everything = num_products
+  assert rows == nothing > attn_out > ffw > everything
   assert nothing > dots > everything
   for other in results[:-1]:
     for name, want in results[-1].items():
       np.testing.assert_allclose(other[name], want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
+def test_a_mlp_in_turns_computes_what_it_does_at_once(monkeypatch, dtype):
+  x = jax.random.normal(jax.random.key(0), (64, 5, 8), dtype)
+  whole, by_rows = (
+    gemma.Mlp(gemma.Config(width=8, mlp_dim=24), remat=remat)
+    for remat in ("nothing", "rows")
+  )
+  params = toy.params(jax.eval_shape(whole.init, jax.random.key(0), x))
+  params = jax.tree.map(lambda w: w.astype(dtype), params)
+
+  def gradients(mlp, few_tokens):
+    monkeypatch.setattr(layers, "CHUNK_TOKENS", few_tokens)
+    # Under the policy of the layer, as in training.
+    apply = jax.checkpoint(mlp.apply, policy=layers.POLICIES[mlp.remat])
+    loss = lambda p, x: jnp.sum(jnp.square(apply(p, x).astype(jnp.float32)))
+    fn = jax.jit(jax.grad(loss, (0, 1)))
+    sizes = re.findall(r"tensor<(\d+)x5x24x", fn.lower(params, x).as_text())
+    return max(map(int, sizes)), jax.tree.leaves(fn(params, x))
+
+  num, want = gradients(whole, 1)
+  assert num == 64
+  for few_tokens, num_rows in ((1, 1), (21, 8), (999, 64)):
+    num, have = gradients(by_rows, few_tokens)
+    assert num == num_rows
+    for x_have, x_want in zip(have, want, strict=True):
+      assert x_have.dtype == x_want.dtype == dtype
+      scale = np.abs(np.float32(x_want)).max()
+      error = np.abs(np.float32(x_have) - np.float32(x_want)).max() / scale
+      assert error < dict(float32=1e-6, bfloat16=0.01)[dtype]
+
+
+def test_what_draws_is_not_computed_in_turns(monkeypatch):
+  monkeypatch.setattr(layers, "CHUNK_TOKENS", 1)
+  seen, x = [], jnp.zeros((4, 5, 8))
+  for weights in (x, jax.random.key(0)):
+    layers.by_rows(lambda x, w: seen.append(len(x)) or x, x, (x, weights))
+  assert seen == [1, 4]
+
+
+def test_a_mlp_in_turns_takes_each_devices_own_rows(monkeypatch):
+  monkeypatch.setattr(layers, "CHUNK_TOKENS", 10)
+  x = jax.random.normal(jax.random.key(0), (32, 5, 8))
+  mlp = gemma.Mlp(gemma.Config(width=8, mlp_dim=24), remat="rows")
+  params = toy.params(jax.eval_shape(mlp.init, jax.random.key(0), x))
+  want = mlp.apply(params, x)
+  mesh = sharding.make_mesh(dict(fsdp=8))
+  place = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec(sharding.BATCH)
+  )
+  with jax.set_mesh(mesh):
+    compiled = jax.jit(mlp.apply).lower(params, jax.device_put(x, place))
+    compiled = compiled.compile()
+    have = compiled(params, jax.device_put(x, place))
+  np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
+  text = compiled.as_text()
+  assert "f32[2,5,24]" in text or "f32[10,24]" in text
+  assert "all-" not in text and "permute" not in text
 
 
 def test_deep_stacks_compute_what_shallow_ones_do(monkeypatch):

@@ -16,7 +16,7 @@ def nano(**values):
 
 
 # Bytes an example.
-KEPT = dict(everything=40, dots=20, ffw=16, attn_out=8, nothing=5)
+KEPT = dict(everything=40, dots=20, ffw=16, attn_out=8, nothing=5, rows=4)
 
 
 def attempts(limit, tried):
@@ -43,6 +43,7 @@ def test_a_search_finds_the_largest_batch_of_each_policy(capsys, batch_size):
   lines = capsys.readouterr().out.splitlines()
   found = [[w.split("=")[-1] for w in line.split()[:2]] for line in lines]
   assert found == [
+    ["rows", "256"],
     ["nothing", "256"],
     ["attn_out", "128"],
     ["ffw", "64"],
@@ -50,11 +51,11 @@ def test_a_search_finds_the_largest_batch_of_each_policy(capsys, batch_size):
     ["everything", "32"],
   ]
   # A policy begins with the batch of the one before: compiling takes minutes.
-  assert len(tried) <= 17
+  assert len(tried) <= 19
 
 
 def test_what_does_not_fit_at_all_is_said(capsys):
-  changes.search(nano(), SimpleNamespace(name="l4:1"), attempts(4, []))
+  changes.search(nano(), SimpleNamespace(name="l4:1"), attempts(3, []))
   assert capsys.readouterr().out == "nothing fits l4:1\n"
 
 
@@ -86,6 +87,29 @@ def test_advice_is_the_least_change_of_each_kind(
   else:
     assert first == "nothing that was tried would fit"
   assert tried[0] == ("v5e:2x2", "dots", 16)
+
+
+def test_many_parts_are_advised_where_few_do_not_fit(monkeypatch, capsys):
+  monkeypatch.setattr(target, "find", lambda name: SimpleNamespace(name=name))
+
+  def attempt(c, on, words=""):
+    return dict(fits=c.num_microbatches >= 16, peak=2**30, chips=4)
+
+  changes.advice(nano(), SimpleNamespace(name="v5e:2x2"), attempt)
+  _, line = capsys.readouterr().out.splitlines()
+  assert line.startswith("  --config.num_microbatches=16: 1024.0 MiB")
+
+
+def test_adapters_are_advised_once():
+  c, on = nano(), SimpleNamespace(name="l4:1")
+  words = "--config.lora.rank=8 --config.frozen_dtype=bfloat16"
+  found = {
+    w: other for family in changes.changes(c, on) for w, other, _ in family
+  }
+  assert found[words].lora.rank == 8 and found[words].lora.alpha == 16.0
+  assert found[words].frozen_dtype == "bfloat16" and c.lora.rank == 0
+  again = changes.changes(found[words], on)
+  assert words not in {w for family in again for w, *_ in family}
 
 
 def test_any_remat_policy_is_advised_from():

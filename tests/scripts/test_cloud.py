@@ -2,7 +2,8 @@
 
 `gcloud` keeps the state of one slice in a file; its hosts are two folders where
 the commands that are sent to them are really run. `srun` really starts two
-processes. Kubernetes is not there: its files are compared with its types.
+processes, with SLURM's variables. Kubernetes is not there: its files are
+compared with its types.
 """
 
 import json
@@ -18,7 +19,7 @@ import time
 import pytest
 import yaml
 
-from tests.support import paths
+from tests.support import paths, ports
 
 CLOUD = paths.ROOT / "scripts" / "cloud"
 JOBSETS = sorted(CLOUD.glob("*.yaml"))
@@ -261,13 +262,18 @@ def test_a_missing_verb_or_zone_is_named(pod):
 SRUN = r"""#!/usr/bin/env bash
 echo "$*" >>"$CLUSTER/srun"
 shift
+export SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=1 SLURM_STEP_NODELIST=localhost
+tasks=()
 for i in 0 1; do
-  SLURM_PROCID=$i "$@" &
-  echo $! >"$CLUSTER/task.$i"
+  (
+    echo "$BASHPID" >"$CLUSTER/task.$i"
+    SLURM_PROCID=$i SLURM_LOCALID=$i exec "$@"
+  ) &
+  tasks+=($!)
 done
 most=0
-for i in 0 1; do
-  wait "$(cat "$CLUSTER/task.$i")"
+for task in "${tasks[@]}"; do
+  wait "$task"
   status=$?
   ((status <= most)) || most=$status
 done
@@ -278,8 +284,9 @@ exit "$most"
 class Cluster:
   """A clone on a cluster whose queue holds one job, of two processes."""
 
-  def __init__(self, folder, task):
+  def __init__(self, folder, task, number=7):
     self.folder, self.root = folder, folder / "clone"
+    self.number = f"{number}"
     (self.root / "scripts").mkdir(parents=True)
     (folder / "tools").mkdir()
     (self.root / "scripts" / "run.sh").write_text(task)
@@ -307,7 +314,7 @@ class Cluster:
         "CLUSTER": str(self.folder),
         "PG_PYTHON": "python3",
         "SLURM_SUBMIT_DIR": str(self.root),
-        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_ID": self.number,
       },
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
@@ -351,6 +358,35 @@ def test_a_job_of_slurm_saves_and_is_queued_again(tmp_path, state):
   assert job.returncode == 143 and said == "saved 0\nsaved 1\n"
   requeued = ["requeue", "7"] if state == "RUNNING" else []
   assert cluster.requeued() == requeued
+
+
+JOINS = """
+import time
+from pg import command, stop
+def main(args):
+  for step in range(300):
+    time.sleep(0.05)
+    if stop.requested():
+      raise stop.Stopped(step)
+command.run(main, "", with_config=False, joins=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_slurm_starts_join_and_stop_together(tmp_path):
+  (tmp_path / "joins.py").write_text(JOINS)
+  program = f"exec {sys.executable} {tmp_path}/joins.py"
+  task = f"export JAX_PLATFORMS=cpu PYTHONPATH={paths.ROOT}\n{program}"
+  cluster = Cluster(tmp_path, task, ports.free_number())
+  job = cluster.start()
+  told = sorted(job.stdout.readline() for _ in range(2))
+  assert told == [f"2 processes x 1 cpu, this is {i}\n" for i in range(2)]
+  time.sleep(1)  # until both have asked
+  os.kill(int((tmp_path / "task.1").read_text()), signal.SIGTERM)
+  said, _ = job.communicate(timeout=30)
+  assert re.fullmatch("stopped at step .*; the same command continues\n", said)
+  assert job.returncode == 143
+  assert cluster.requeued() == ["requeue", cluster.number]
 
 
 def test_a_job_of_slurm_that_fails_or_ends_is_not_queued_again(tmp_path):

@@ -19,7 +19,10 @@ BY = "-c constraints.txt"
 # libtpu has a folder of its own.
 LIBTPU = f"{BY} -r requirements-fit.txt --no-deps --upgrade --target .venv/fit"
 # How scripts/test.sh has pytest use several cores.
-SPREAD = "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
+SPREAD = (
+  "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
+  " --max-worker-restart 0"
+)
 # Stands for python3 and, copied there, for .venv/bin/python. $PIP says what pip
 # does and $PYTEST what pytest does.
 FAKE_PYTHON = f"""#!/usr/bin/env bash

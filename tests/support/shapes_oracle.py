@@ -81,8 +81,8 @@ def one(items):
 
 def beside(side, a, b):
   """Says whether Object a ends before b begins, seen from a side."""
-  y1, x1, y2, x2 = scenes.box(a)
-  v1, u1, v2, u2 = scenes.box(b)
+  y1, x1, y2, x2 = a.box
+  v1, u1, v2, u2 = b.box
   order = {
     "left of": x2 <= u1,
     "right of": u2 <= x1,
@@ -101,10 +101,13 @@ def things(item):
   return name(item), item.shape
 
 
-def solve(example):
-  """Returns the suffix that is right for an example's prompt and pixels."""
+def solve(example, seen=None, mask=scenes.mask):
+  """Returns the suffix that is right for an example's prompt and pixels.
+
+  Or for the objects that are `seen`, a list for each image, and their `mask`.
+  """
   task, kind = example["task"], example["kind"]
-  seen = [look(image) for image in images(example)]
+  seen = seen or [look(image) for image in images(example)]
   items, asked = seen[0], wording(example)[1]
   if task.startswith("caption"):
     return words.captions(items, kind)[0]
@@ -115,22 +118,22 @@ def solve(example):
     item = one(item for item in items if at(item) == asked["answer"])
     return words.PROMPTS[kind][0][len("answer en ") :].format(**item._asdict())
   if task == "grounded":
-    item = one(i for i in items if boxes.encode(scenes.box(i)) == asked["box"])
+    item = one(i for i in items if boxes.encode(i.box) == asked["box"])
     return f"{words.size(item)} {name(item)}"
   if task == "segment":
     item = one(item for item in items if name(item) == asked["things"])
-    box, codec = scenes.box(item), masks.load(masks.NANO)
-    codes = masks.encode(codec, scenes.mask(item, 192), box)
+    box, codec = item.box, masks.load(masks.NANO)
+    codes = masks.encode(codec, mask(item, (192, 192)), box)
     return boxes.detect([box], [name(item)], [codes])
   if task == "refer":
     anchor = one(item for item in items if item.shape == asked["anchor"])
     same = [item for item in items if item.shape == asked["shape"]]
     item = one(item for item in same if beside(asked["side"], item, anchor))
     assert len(same) == 2
-    return boxes.detect([scenes.box(item)], [item.shape])
+    return boxes.detect([item.box], [item.shape])
   wanted = asked["things"].split(" ; ")
   labels = [[n for n in things(item) if n in wanted] for item in items]
-  found = [(scenes.box(i), *label) for i, label in zip(items, labels) if label]
+  found = [(i.box, *label) for i, label in zip(items, labels) if label]
   return boxes.detect(*zip(*found))
 
 

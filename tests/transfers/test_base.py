@@ -15,7 +15,8 @@ from tests.support.tiny import ROOT
 from transfers import base
 
 # Those of prepared data that are trained on.
-OTHER = {"base", "forkme", "small_gpu", "detect_own", "pope", "mix"}
+OTHER = {"base", "forkme", "small_gpu", "lora", "detect_own", "pope", "mix"}
+OTHER |= {"nano"}  # of data that are drawn
 RECIPES = sorted(
   {p.stem for p in pathlib.Path(ROOT, "transfers").glob("*.py")} - OTHER
 )
@@ -130,7 +131,7 @@ def test_own_data_is_seen_upright_and_published_data_as_it_is_stored():
     config.load(f"{ROOT}/transfers/{name}.py:res=224")
   )
   own = "decode(exif=True) | resize(224)"
-  for name in ("forkme", "detect_own", "small_gpu"):
+  for name in ("forkme", "detect_own", "small_gpu", "lora"):
     assert way(name) == own
   for name in RECIPES:
     assert "exif" not in way(name)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pg.weights import checkpoint
+from pg.weights import checkpoint, saver
 from tests.support import google_storage
 
 store = google_storage.store
@@ -21,8 +21,8 @@ ABSTRACT = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), STATE)
 @pytest.fixture
 def saved(store):
   """The store of a run that has saved steps 1 and 2."""
-  checkpoint._verify.cache_clear()
-  with checkpoint.Manager(URL) as manager:
+  checkpoint.verify.cache_clear()
+  with saver.Manager(URL) as manager:
     for step in (1, 2):
       manager.save(step, STATE, dict(step=step))
   return store
@@ -34,7 +34,7 @@ def folders(store):
 
 def test_a_state_comes_back_and_is_verified_by_a_list(saved):
   saved.asked.clear()
-  with checkpoint.Manager(URL) as manager:
+  with saver.Manager(URL) as manager:
     assert manager.latest() == 2 and manager.meta(2) == {"step": 2}
     state = manager.restore(2, ABSTRACT)
   jax.tree.map(np.testing.assert_array_equal, state, STATE)
@@ -50,8 +50,21 @@ def test_parameters_are_read_from_it(saved):
   assert str(checkpoint.find(f"{URL}/checkpoints/1")).endswith("/1")
 
 
+def test_the_best_is_kept_beside_the_newest(store):
+  run = dict(run=dict(best="val/acc"))
+  for values in ({1: 0.5, 2: 0.7}, {3: 0.1, 4: 0.6}):  # a restart between
+    with saver.Manager(URL, max_checkpoints=1, best="val/acc") as manager:
+      for step, value in values.items():
+        meta = run | dict(scores={"val/acc": value})
+        assert manager.is_best(meta) == (step < 3)
+        manager.save(step, STATE, meta)
+  assert folders(store) == {"2", "4"}
+  assert checkpoint.find(f"{URL}:best").name == "2"
+  assert checkpoint.workdir_of(f"{URL}:best") == URL
+
+
 def test_the_mark_that_it_is_whole_comes_last_and_goes_first(store):
-  with checkpoint.Manager(URL, max_checkpoints=1) as manager:
+  with saver.Manager(URL, max_checkpoints=1) as manager:
     for step in (1, 2):
       manager.save(step, STATE, dict(step=step))
   posts = [x[1] for x in store.asked if x[0] == "POST" and "/1/" in x[1]]
@@ -68,7 +81,7 @@ def test_what_is_logged_is_uploaded_before_it_is_whole(store):
   before = []
   whole = "run/checkpoints/1/commit_success.txt"
   note = lambda: before.append(whole in store.objects)
-  with checkpoint.Manager(URL, before=note) as manager:
+  with saver.Manager(URL, before=note) as manager:
     manager.save(1, STATE, {})
   assert before == [False] and whole in store.objects
 
@@ -76,7 +89,7 @@ def test_what_is_logged_is_uploaded_before_it_is_whole(store):
 def test_half_of_one_is_removed_and_never_read(saved):
   del saved.objects["run/checkpoints/2/commit_success.txt"]
   assert checkpoint.find(URL).name == "1"
-  with checkpoint.Manager(URL) as manager:
+  with saver.Manager(URL) as manager:
     assert manager.interrupted and manager.latest() == 1
   assert folders(saved) == {"1"}
 
@@ -90,7 +103,7 @@ def test_a_damaged_one_is_set_aside(saved, kind):
   with pytest.warns(UserWarning, match="2 is damaged .state/d/.*: .*step 1 is"):
     assert checkpoint.find(URL).name == "1"
   with pytest.warns(UserWarning, match="it is called damaged-2 now, .*step 1$"):
-    with checkpoint.Manager(URL) as manager:
+    with saver.Manager(URL) as manager:
       assert manager.latest() == 1
   assert folders(saved) == {"1", "damaged-2"}
 
@@ -101,7 +114,7 @@ def test_a_bucket_that_does_not_answer_damages_nothing(saved, name):
     del saved.objects["run/checkpoints/2/checksums.json"]
   saved.failures.append([f"GET run/checkpoints/2{name}", 403, 99])
   with pytest.raises(OSError, match="cannot .*403|Forbidden"):
-    checkpoint.Manager(URL)
+    saver.Manager(URL)
   assert folders(saved) == {"1", "2"}
 
 
@@ -120,17 +133,26 @@ def test_a_write_that_fails_half_way_is_named_and_leaves_the_last(
   saved.failures.append([f"POST run/checkpoints/3/{name}", status, 99])
   whole = f"could not write .*{said}.*\n.*continues: step 2 is intact"
   with pytest.raises(OSError, match=whole):
-    with checkpoint.Manager(URL) as manager:
+    with saver.Manager(URL) as manager:
       manager.save(3, STATE, {})
   saved.failures.clear()
-  with checkpoint.Manager(URL) as manager:
+  with saver.Manager(URL) as manager:
     assert manager.interrupted and manager.latest() == 2
+
+
+def test_several_processes_do_not_save_to_a_bucket_that_orbax_cannot_use(
+  monkeypatch,
+):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  said = "s3://bucket/run/checkpoints: 2 processes can save to gs:// or to a"
+  with pytest.raises(ValueError, match=said):
+    saver.Manager("s3://bucket/run")
 
 
 def test_a_store_that_is_overloaded_is_asked_again(store):
   store.failures += [["POST .*/d/", 503, 1], ["POST .*checksums", 429, 1]]
   store.failures += [["POST .*/d/", 0, 1], ["POST .*_METADATA", 0, 1]]
-  with checkpoint.Manager(URL) as manager:
+  with saver.Manager(URL) as manager:
     manager.save(1, STATE, {})
   assert checkpoint.find(URL).name == "1"
   assert not [x for x in store.failures if x[2]]

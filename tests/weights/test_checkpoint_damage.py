@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pg.weights import checkpoint, checksums
+from pg.weights import checkpoint, checksums, folders, saver
 from tests.support import turns
-from tests.weights.test_checkpoint import abstract, assert_same, small_state
+from tests.weights.test_saver import abstract, assert_same, small_state
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
   """A workdir with checkpoints of steps 10 and 20."""
   workdir = tmp_path_factory.mktemp("run")
-  with checkpoint.Manager(workdir) as manager:
+  with saver.Manager(workdir) as manager:
     for step in (10, 20):
       manager.save(step, small_state(step), {"step": step})
   return workdir
@@ -29,7 +29,7 @@ def workdir(run, tmp_path):
 
 
 def state_of(workdir, step):
-  with checkpoint.Manager(workdir) as manager:
+  with saver.Manager(workdir) as manager:
     assert manager.latest() == step
     state = manager.restore(step, abstract(small_state()))
     return state, manager.meta(step)
@@ -125,7 +125,7 @@ def test_training_sets_a_damaged_one_aside_and_takes_the_one_before(
   aside = folder / "damaged-20"
   assert [path.read_bytes() for path in files_of(aside)] == left
   # It is neither in the way nor counted nor deleted.
-  with checkpoint.Manager(workdir, max_checkpoints=2) as manager:
+  with saver.Manager(workdir, max_checkpoints=2) as manager:
     for step in (20, 30):
       manager.save(step, small_state(step), {})
   assert sorted(os.listdir(folder)) == ["20", "30", "damaged-20"]
@@ -182,7 +182,7 @@ def test_the_same_step_can_be_damaged_twice(workdir):
   for name in ("damaged-20", "damaged-20-2"):
     missing(folder / "20")
     with pytest.warns(UserWarning, match=f"it is called {name} now"):
-      with checkpoint.Manager(workdir) as manager:
+      with saver.Manager(workdir) as manager:
         manager.save(20, small_state(20), {})
   assert sorted(os.listdir(folder)) == [
     "10",
@@ -204,9 +204,9 @@ def test_without_a_good_one_nothing_starts_from_scratch(workdir):
     ),
     pytest.raises(ValueError, match=said),
   ):
-    checkpoint.Manager(workdir)
+    saver.Manager(workdir)
   with pytest.raises(ValueError, match=said):
-    checkpoint.Manager(workdir)
+    saver.Manager(workdir)
 
 
 def without_checksums(workdir):
@@ -233,19 +233,19 @@ def test_without_checksums_what_cannot_be_opened_is_set_aside(workdir, kind):
 
 def test_without_checksums_what_cannot_be_read_is_one_error(tmp_path):
   state = {"params": {"w": jnp.arange(10_000.0)}}  # as a file of its own
-  with checkpoint.Manager(tmp_path) as manager:
+  with saver.Manager(tmp_path) as manager:
     manager.save(20, state, {})
   without_checksums(tmp_path)
   os.truncate(biggest(tmp_path / "checkpoints" / "20"), 100)
-  with checkpoint.Manager(tmp_path) as manager:
+  with saver.Manager(tmp_path) as manager:
     with pytest.raises(ValueError, match=r"^.*points/20 is damaged \(.*\)$"):
       manager.restore(20, abstract(state))
 
 
 def test_keeping_fewer_than_none_is_refused_and_deletes_nothing(workdir):
   with pytest.raises(ValueError, match="max_checkpoints is -1; wanted"):
-    checkpoint.Manager(workdir, max_checkpoints=-1)
-  assert checkpoint.steps(workdir / "checkpoints") == [10, 20]
+    saver.Manager(workdir, max_checkpoints=-1)
+  assert folders.steps(workdir / "checkpoints") == [10, 20]
 
 
 def test_checksums_are_made_in_the_background_and_saves_wait_in_line(
@@ -259,7 +259,7 @@ def test_checksums_are_made_in_the_background_and_saves_wait_in_line(
     written.append(folder.name.partition(".")[0])
 
   monkeypatch.setattr(checksums, "write", slowly)
-  with checkpoint.Manager(tmp_path, max_checkpoints=1) as manager:
+  with saver.Manager(tmp_path, max_checkpoints=1) as manager:
     manager.save(1, small_state(1), {})
     assert written == [] and manager.latest() is None
     manager.save(2, small_state(2), {})
@@ -283,7 +283,7 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_damaged(
 
 def test_one_process_of_a_job_looks_for_damage(workdir, monkeypatch):
   said = flipped_bit(workdir / "checkpoints/20")
-  checkpoint._verify.cache_clear()
+  checkpoint.verify.cache_clear()
   job = turns.Turns(monkeypatch)
   for job.process in range(2):
     if job.process:

@@ -25,6 +25,7 @@ from pg.decode import loop
 from pg.models import paligemma, siglip, variants
 from pg.weights import (
   checkpoint,
+  content,
   hf,
   hf_config,
   load,
@@ -32,9 +33,11 @@ from pg.weights import (
   orbax,
   parameters,
   resize,
+  serving,
   tensors,
   towers,
 )
+from pg.weights import opened as opened_lib
 from tests.support import tiny, toy
 from tests.weights import test_hub
 from tests.weights.test_npz import (
@@ -75,7 +78,7 @@ def read(name, **options):
   """Opens weights and reads all of them; returns both."""
   opened = load.open(name, **options)
   with contextlib.closing(opened.reader) as reader:
-    return opened, {k: parameters.whole(reader, k) for k in reader.specs}
+    return opened, {k: tensors.whole(reader, k) for k in reader.specs}
 
 
 def of_tower(flat, tower):
@@ -88,7 +91,7 @@ def test_every_form_is_opened_by_its_name(files, name):
   opened, got = read(folder / name)
   assert_same(got, flat)
   assert opened.cfg.img == NANO.img
-  path = pathlib.Path(load.need_tokenizer(opened))
+  path = pathlib.Path(opened_lib.need_tokenizer(opened))
   assert path.read_bytes() == pathlib.Path(tokenizer.NANO).read_bytes()
 
 
@@ -115,7 +118,7 @@ def test_weights_of_a_bucket_and_of_the_hub_are_opened(
 def test_weights_without_a_tokenizer_say_where_to_get_it(files):
   opened, _ = read(files[0] / "a.npz")
   with pytest.raises(ValueError, match="without a tokenizer.*hf://google/pali"):
-    load.need_tokenizer(opened)
+    opened_lib.need_tokenizer(opened)
 
 
 @pytest.mark.parametrize("name", ["b.npz", "hf"])
@@ -349,7 +352,7 @@ def test_parameters_for_decoding_are_read_as_decoding_wants_them(
   cfg = variants.from_config(
     dict(variant="nano", res=48, dtype=dtype), opened.cfg.llm.vocab_size
   )
-  got = parameters.for_decoding(opened, cfg)
+  got = serving.read(opened, cfg)
   nested = jax.tree.map(jnp.asarray, tree.unflatten(flat))
   want = loop.unroll(nested, dtype)
   assert jax.tree.structure(got) == jax.tree.structure(want)
@@ -392,6 +395,20 @@ MESHES = (
   ({"fsdp": 8}, (1, 8)),
   ({"fsdp": 2, "tensor": 2}, (2, 2)),
 )
+
+
+def test_a_model_in_float16_answers_as_in_float32(files):
+  folder, _ = files
+  image = np.random.default_rng(1).integers(0, 256, (48, 48, 3), np.uint8)
+  want, half = (
+    pg.load(folder / "hf", dtype=dtype) for dtype in ("float32", "float16")
+  )
+  assert half.cfg.llm.float32_stream and not want.cfg.llm.float32_stream
+  (have,), (want,) = (
+    model.predict(image, "caption en", max_len=6) for model in (half, want)
+  )
+  assert have.tokens == want.tokens
+  np.testing.assert_allclose(have.logp, want.logp, atol=0.02)
 
 
 @pytest.mark.parametrize("mesh, split", MESHES)
@@ -519,7 +536,7 @@ def test_a_value_that_is_no_number_is_an_error_wherever_it_is_read(
   said = f"{name}{layer}: 1 of .* inf or nan.*bfloat16"
   named = f"^{re.escape(str(path))}: "
   with pytest.raises(ValueError, match=named + said):
-    parameters.for_decoding(load.open(path), NANO)
+    serving.read(load.open(path), NANO)
   with pytest.raises(ValueError, match=said):
     convert.convert(path, tmp_path / "c.npz", "npz", check=True)
   assert not (tmp_path / "c.npz").exists()
@@ -585,7 +602,7 @@ def test_a_checkpoint_of_small_chunks_is_read_by_layer(
   files, tmp_path, monkeypatch
 ):
   folder, flat = files
-  monkeypatch.setattr(checkpoint, "CHUNK", 30_000)
+  monkeypatch.setattr(content, "CHUNK", 30_000)
   convert.convert(folder / "hf", tmp_path / "run", "orbax", check=True)
   opened, got = read(tmp_path / "run")
   assert_same(got, flat)

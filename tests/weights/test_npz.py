@@ -11,7 +11,7 @@ import pytest
 
 from pg import tree
 from pg.models import paligemma, variants
-from pg.weights import npz, parameters, tensors
+from pg.weights import npz, tensors
 from tests.support import paths, toy
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -47,7 +47,7 @@ def read_all(reader, cfg):
   """Returns {name: array} of all tensors of a model; closes the reader."""
   with contextlib.closing(reader):
     tensors.check(reader.specs, cfg, "the file")
-    return {name: parameters.whole(reader, name) for name in reader.specs}
+    return {name: tensors.whole(reader, name) for name in reader.specs}
 
 
 def assert_same(got, want):

@@ -27,6 +27,7 @@ _CHUNK = 16 << 20  # bytes; what an interruption costs at most, with ranges
 _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds between two attempts
 _UNANNOUNCED = 1 << 34  # bytes of a file whose size no server says, at most
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PAGE = re.compile(
   rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b", re.IGNORECASE
 )
@@ -146,7 +147,11 @@ def _public_socket(info):
 def _is_public(host):
   """Says whether an address, IPv4 or IPv6, is one of the internet."""
   address = ipaddress.ip_address(host.partition("%")[0])
-  address = getattr(address, "ipv4_mapped", None) or address
+  if address.version == 6:  # one that may lead to an IPv4 address within
+    within = address.ipv4_mapped or address.sixtofour
+    if address in _NAT64:
+      within = ipaddress.IPv4Address(address.packed[-4:])
+    address = within or address
   return address.is_global and not address.is_multicast
 
 

@@ -33,6 +33,7 @@ import numpy as np
 UNITS = 8  # width and height of the canvas
 STEP = 16  # an image's pixels are a multiple of it: two dots of text per unit
 HALF = UNITS // 2  # width and height of a quadrant
+MAX_OBJECTS = MAX_COUNT = 3  # in a scene, and where they are counted
 NOISE = 8  # grey levels, up or down
 
 # Between NOISE and 255 - NOISE in every channel, so that noise cannot wrap.
@@ -50,6 +51,7 @@ BACKGROUNDS = ((150, 150, 150), (120, 136, 160), (190, 172, 148))
 INK = COLORS["black"]
 
 SIZES = {"small": 2, "large": 4}  # units
+LARGE = 0.07  # share of the image that the box of a large object has, or more
 GRID = 2  # units: objects and text begin on multiples of it
 QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -92,6 +94,12 @@ class Object(NamedTuple):
   y: int
   x: int
 
+  @property
+  def box(self):
+    """Returns the box (y1, x1, y2, x2), floats in 0..1."""
+    corners = self.y, self.x, self.y + self.size, self.x + self.size
+    return tuple(edge / UNITS for edge in corners)
+
 
 class Label(NamedTuple):
   """One line of characters; `y` and `x` are its top left corner in units."""
@@ -107,6 +115,8 @@ class Scene(NamedTuple):
   background: int
   objects: tuple = ()
   labels: tuple = ()
+
+  pixels = ()  # no height and width of its own
 
 
 def _disc(y, x):
@@ -143,15 +153,10 @@ def pair(item):
   return Pair(item.color, item.shape)
 
 
-def box(item):
-  """Returns an Object's box (y1, x1, y2, x2), floats in 0..1."""
-  end = item.y + item.size, item.x + item.size
-  return item.y / UNITS, item.x / UNITS, end[0] / UNITS, end[1] / UNITS
-
-
 def quadrant(item):
-  """Returns the name of the quadrant an Object lies in."""
-  return QUADRANTS[2 * (item.y >= HALF) + (item.x >= HALF)]
+  """Returns the name of the quadrant that an object's centre lies in."""
+  y1, x1, y2, x2 = item.box
+  return QUADRANTS[2 * (y1 + y2 >= 1) + (x1 + x2 >= 1)]
 
 
 def fingerprint(scene):
@@ -226,16 +231,21 @@ def render(scene, res, rng):
   return image + (noise.reshape(image.shape) % (2 * NOISE)) - np.uint8(NOISE)
 
 
-def mask(item, res):
-  """Returns bool[res, res], True where an Object is; `box` is its tight box."""
-  image = np.zeros((res, res), bool)
-  _region(image, item, res)[:] = _stencil(item, res)
+def mask(item, shape):
+  """Returns bool[res, res], True where an Object is; its box is tight.
+
+  Args:
+    item: Object.
+    shape: (res, res), a multiple of 16 twice.
+  """
+  image = np.zeros(shape, bool)
+  _region(image, item, len(image))[:] = _stencil(item, len(image))
   return image
 
 
 def _region(image, item, res):
   """Returns a view of the pixels inside of an object's box."""
-  y1, x1, y2, x2 = (round(edge * res) for edge in box(item))
+  y1, x1, y2, x2 = (round(edge * res) for edge in item.box)
   return image[y1:y2, x1:x2]
 
 

@@ -113,7 +113,8 @@ _ADJECTIVES = {
 
 def size(item):
   """Returns "small" or "large"."""
-  return next(name for name, n in scenes.SIZES.items() if n == item.size)
+  y1, x1, y2, x2 = item.box
+  return "small" if (y2 - y1) * (x2 - x1) < scenes.LARGE else "large"
 
 
 def phrase(item, *, sized=False):
@@ -184,17 +185,17 @@ def captions(items, language):
   return [lists[0], lead + lists[0], lists[1]]
 
 
-def prompt(rng, kind, split, **words):
+def prompt(rng, kind, setting, **words):
   """Returns a prompt of a kind: one of training, or in "template" the other.
 
   Args:
     rng: random.Random.
     kind: str, a key of PROMPTS.
-    split: str.
+    setting: examples.Setting.
     **words: what the kind's wordings have in braces.
   """
   *known, unseen = PROMPTS[kind]
-  wording = unseen if split == "template" else rng.choice(known)
+  wording = unseen if setting.split == "template" else rng.choice(known)
   return wording.format(**words)
 
 

@@ -64,7 +64,7 @@ def _card(row, longest):
   truth = " / ".join(map(text, truths[:3])) + " / …" * (len(truths) > 3)
   prediction = ""
   if "prediction" in row:
-    prediction = text(row["prediction"]) + f" {_mark(_score(row, truths))}"
+    prediction = text(row["prediction"]) + f" {_mark(score(row))}"
     prediction = f"<dt>prediction</dt><dd>{prediction}</dd>"
   task = html.escape(row.get("task", ""))
   return (
@@ -74,9 +74,11 @@ def _card(row, longest):
   )
 
 
-def _score(row, truths):
+def score(row):
+  """Returns the score of a row with a prediction, in 0..1."""
   if row.get("score") is not None:
     return row["score"]
+  truths = row.get("answers") or [row["truth"]]
   return float(row["prediction"].strip() in {t.strip() for t in truths})
 
 

@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 24
 BINS = 100
 
 
-def chart(name, points, *, last_step=0, blind=None):
+def chart(name, points, *, last_step=0, blind=None, over="steps", marks=()):
   """Returns one curve with its axes as an SVG element.
 
   Args:
@@ -24,6 +24,8 @@ def chart(name, points, *, last_step=0, blind=None):
       breaks the line.
     last_step: int, where the axis ends at least, so that charts line up.
     blind: float, a level to draw as a dashed line.
+    over: str, what the points are counted in.
+    marks: list of (step, text), where something begins.
 
   Raises:
     ValueError: no point is finite.
@@ -55,9 +57,16 @@ def chart(name, points, *, last_step=0, blind=None):
       f'<path class="blind" d="M{LEFT} {y(blind)}H{WIDTH - RIGHT}"/>'
       f'<text class="blind" x="{WIDTH - RIGHT}" y="{y(blind) - 4}">blind</text>'
     )
+  for step, text in marks:
+    at = x(step)
+    parts.append(
+      f'<path class="blind" d="M{at} {TOP}V{HEIGHT - BOTTOM}"/>'
+      f'<text class="blind" x="{at - 4}" y="{TOP + 8}">'
+      f"{html.escape(text)}</text>"
+    )
   return (
     f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
-    f"<title>{html.escape(name)} over steps</title>{''.join(parts)}</svg>"
+    f"<title>{html.escape(name)} over {over}</title>{''.join(parts)}</svg>"
   )
 
 

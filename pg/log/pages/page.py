@@ -52,7 +52,7 @@ th, td { padding: .22rem 1rem .22rem 0; vertical-align: baseline; }
 .scores tbody .first:not(:first-child) > * {
   border-top: 1px solid var(--rule);
 }
-.scores td:nth-child(4), .scores td:nth-child(6) { color: var(--soft); }
+.scores .soft { color: var(--soft); }
 .facts { border-block: 1px solid var(--rule); line-height: 1.35; }
 .facts th { width: 34%; color: var(--soft); font-size: .9375rem; }
 .facts td { font-size: .8125rem; padding-right: 0; }

@@ -18,6 +18,7 @@ It is made from what lies in the run's folder; what is missing is left out:
 """
 
 import collections
+import datetime
 import html
 import json
 import math
@@ -31,8 +32,9 @@ from pg import atomic, progress
 from pg.log import metrics
 from pg.log.pages import cards, curves, page
 
-# Images of each evaluator, the first of its file.
+# Images of each evaluator, the worst of its file, or the first without scores.
 NUM_EXAMPLES = 12
+_SOFT = "95 % interval", "Before", "Difference"  # columns
 
 
 def write(workdir):
@@ -55,9 +57,10 @@ def write(workdir):
     )
   series = collect(rows)
   title = workdir.resolve().name
+  before = {k: v[0][1] for k, v in series.items() if not v[0][0]}
   sections = [
-    _header(title, config, rows),
-    page.section("Scores", _score_table(scores)),
+    _header(title, config, rows, _when(workdir, series)),
+    page.section("Scores", score_table(scores, before)),
     page.section("Curves", _charts(series, scores)),
     *_examples(predictions),
     page.section("Cost", _facts(_costs(series))),
@@ -100,7 +103,17 @@ def _read_json(path):
   return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def _header(title, config, rows):
+def _when(workdir, series):
+  """Returns when training ended and how long it took, as far as is known."""
+  if "time/total" not in series:
+    return []
+  end = (workdir / "metrics.jsonl").stat().st_mtime
+  end = datetime.datetime.fromtimestamp(end, datetime.UTC)
+  taken = tqdm.tqdm.format_interval(series["time/total"][-1][1])
+  return [f"{end:%Y-%m-%d}", f"{taken} of training"]
+
+
+def _header(title, config, rows, when):
   facts = []
   if rows:
     step = max(row["step"] for row in rows)
@@ -112,14 +125,24 @@ def _header(title, config, rows):
     for key in ("batch_size", "res", "lr", "seed")
     if key in config
   ]
-  line = " · ".join(html.escape(fact) for fact in facts)
+  line = " · ".join(html.escape(fact) for fact in facts + when)
   return f"<header><h1>{html.escape(title)}</h1><p>{line}</p></header>"
 
 
-def _score_table(scores):
+def score_table(scores, before=None):
+  """Returns the table of what scores.json holds as HTML; "" of nothing.
+
+  Args:
+    scores: {evaluator: {metric: entry}}, see above.
+    before: {"evaluator/metric": value}, scores before the first step, or None.
+  """
+  before = before or {}
   entries = [score for table in scores.values() for score in table.values()]
-  heads = ["Evaluator", "Metric", "Score", "95 % interval", "Blind"]
+  heads = ["Evaluator", "Metric", "Score", "95 % interval", "Before", "Blind"]
   heads += ["Difference", "Published", "Examples"]
+  names = [f"{name}/{metric}" for name, t in scores.items() for metric in t]
+  if not any(name in before for name in names):
+    heads.remove("Before")
   for head, key in (("95 % interval", "low"), ("Published", "published")):
     if not any(key in entry for entry in entries):
       heads.remove(head)
@@ -127,10 +150,16 @@ def _score_table(scores):
   for evaluator, table in scores.items():
     for i, (metric, score) in enumerate(table.items()):
       cells = _score_cells(score)
-      texts = "".join(f"<td>{cells[h]}</td>" for h in heads if h in cells)
+      if before:
+        cells["Before"] = number(before.get(f"{evaluator}/{metric}"))
+      texts = "".join(
+        f"<td{' class=soft' * (h in _SOFT)}>{cells[h]}</td>"
+        for h in heads
+        if h in cells
+      )
       body.append(
         f"<tr{' class=first' * (i == 0)}>"
-        f"<th>{html.escape(evaluator) if i == 0 else ''}</th>"
+        f"<th>{_breaking(evaluator) if i == 0 else ''}</th>"
         f"<td>{html.escape(metric)}</td>{texts}</tr>"
       )
   if not body:
@@ -143,6 +172,11 @@ def _score_table(scores):
     " to each prompt, given without looking at the image. An interval of few"
     " objects has in brackets how often the truth is inside such ones.</p>"
   )
+
+
+def _breaking(name):
+  """Returns a name as HTML that may go on in another line after a `_`."""
+  return html.escape(name).replace("_", "_<wbr>")
 
 
 def _score_cells(score):
@@ -209,15 +243,18 @@ def _figure(name, points, blind, last_step):
 
 
 def _examples(predictions):
-  """Returns a section of cards for each evaluator."""
+  """Returns a section of cards for each evaluator, the worst first."""
   sections = []
   for evaluator, (step, path) in predictions.items():
     # Not splitlines: a text may hold other characters that end a line.
     lines = path.read_text("utf-8").split("\n")
     rows = [json.loads(line) for line in lines if line]
-    shown = rows[:NUM_EXAMPLES]
+    is_scored = all("score" in row for row in rows)
+    shown = sorted(rows, key=cards.score) if is_scored else rows
+    shown = shown[:NUM_EXAMPLES]
     if shown:
-      note = f"The first {len(shown):,} of {len(rows):,} at step {step:,}."
+      which = f"{len(shown):,} worst" if is_scored else f"first {len(shown):,}"
+      note = f"The {which} of {len(rows):,} at step {step:,}."
       body = cards.grid(shown, note)
       sections.append(page.section(f"Examples: {evaluator}", body))
   return sections

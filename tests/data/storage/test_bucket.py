@@ -93,6 +93,14 @@ def test_bytes_are_written_as_they_are(store, end):
   assert store.objects["a/x"][0] == b"1" + end
 
 
+def test_other_bytes_than_were_sent_are_an_error(store, monkeypatch):
+  put = store.put
+  other = lambda name, data, *rest: put(name, data + b"?", *rest)
+  monkeypatch.setattr(store, "put", other)
+  with pytest.raises(OSError, match="other bytes arrived than were sent"):
+    bucket.write("gs://bucket/a/x", b"1")
+
+
 def test_an_object_is_written_if_it_is_as_it_was(store):
   versions.check("gs://bucket/a/x")
 

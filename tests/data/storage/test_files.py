@@ -601,6 +601,9 @@ ADDRESSES = {
   "::ffff:10.0.0.1": False,
   "::ffff:224.0.0.1": False,
   "::ffff:8.8.8.8": True,
+  "2002:7f00:1::": False,  # 127.0.0.1 by 6to4
+  "64:ff9b::a00:1": False,  # 10.0.0.1 by NAT64
+  "64:ff9b::808:808": True,
 }
 
 

@@ -68,7 +68,7 @@ def run(tmp_path):
 class Page(html.parser.HTMLParser):
   """Collects tags, references and text, and checks that tags are closed."""
 
-  void = {"meta", "img", "br", "link"}
+  void = {"meta", "img", "br", "link", "wbr"}
 
   def __init__(self, text):
     super().__init__()
@@ -101,7 +101,9 @@ def table_rows(text):
   """Returns the cells of the score table's rows."""
   body = re.search(r"<tbody>(.*?)</tbody>", text)[1]
   rows = re.findall("<tr.*?</tr>", body)
-  return [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+  return [
+    re.findall(r"<t[hd](?: class=soft)?>(.*?)</t[hd]>", row) for row in rows
+  ]
 
 
 def test_the_page_needs_no_other_file_and_no_script(run):
@@ -172,13 +174,28 @@ def test_only_the_last_step_of_an_evaluator_is_shown(run):
   assert "Examples: my-digits" in page.texts
 
 
-def test_as_many_examples_as_fit_are_shown_in_order(run):
+def test_as_many_examples_as_fit_are_shown_the_worst_first(run):
   rows = [example(prompt=f"question-{i}") for i in range(40)]
   write_predictions(run, "digits-000000030", rows)
   page, text = read(run)
   assert "The first 12 of 40 at step 30." in "".join(page.texts)
+  rows = [dict(row, score=1.0) for row in rows]
+  rows[30]["score"], rows[20]["score"] = 0.5, 0.0
+  write_predictions(run, "digits-000000030", rows)
+  page, text = read(run)
+  assert "The 12 worst of 40 at step 30." in "".join(page.texts)
   shown = [int(i) for i in re.findall(r"question-([0-9]+)", text)]
-  assert shown == list(range(12))
+  assert shown == [20, 30, *range(10)]
+
+
+def test_scores_before_the_first_step_stand_beside_those_after(run):
+  assert "Before" not in read(run)[0].texts
+  with metrics.MetricWriter(run) as writer:
+    writer.write(0, {"digits/exact": 0.125})
+    writer.write(30, {"time/total": 100.0})
+  page, _ = read(run)
+  assert page.texts[page.texts.index("Before") :].count("0.125") == 1
+  assert any("01:40 of training" in text for text in page.texts)
 
 
 def test_a_text_with_strange_line_ends_is_one_example(run):
