@@ -197,5 +197,48 @@ def held_out(c, name, *, published=None, **how):
     c.evals[f"seen_{name}"] = how
 
 
+def overfit(c, split="all"):
+  """Trains a config on its first rows alone and scores these, where asked to.
+
+  `c.arg.overfit` is how many, 0 changes nothing. A model that does not learn
+  32 rows by heart is not connected to its data. The step is that of the real
+  run; all evaluators read the same rows, before training, too, and are called
+  "seen_".
+
+  Args:
+    c: the config of a transfer, with one dataset.
+    split: str, the split whose first rows these are.
+
+  Raises:
+    ValueError: a negative number, several datasets, or a split that is a slice
+      or a sum.
+  """
+  num = c.arg.overfit
+  if not num:
+    return
+  if num < 0:
+    raise ValueError(f"overfit={num}: wanted a number of rows, 0 for all")
+  if not isinstance(c.data.get("source"), str):
+    raise ValueError("overfit takes rows of one dataset; c.data has several")
+  if set(split) & set("[+"):
+    raise ValueError(f"overfit takes the first rows of one split, got {split}")
+  named = "split" in c.data or c.data.source == "coco"
+  path = c.data.path if named else dict(all=c.data.path)
+  c.data = dict(c.data, path=path, split=f"{split}[:{num}]")
+  c.evals = {
+    f"seen_{name.removeprefix('seen_')}": _inherited(how)
+    for name, how in c.evals.items()
+  }
+  c.score_init = True
+  c.total = max(200, -(-100 * num // c.batch_size))
+  c.save_every, c.log_every = "100%", min(c.log_every, 10)
+
+
+def _inherited(how):
+  """Returns an evaluator that reads the training data, four times in a run."""
+  data = ("source", "path", "image_root", "split")
+  return {k: x for k, x in how.items() if k not in data} | dict(every="25%")
+
+
 def _nearest(known, res):
   return max((r for r in known if r <= res), default=min(known))

@@ -33,6 +33,7 @@ def get_config(arg=None):
     val_split="val",
     num=32,
     init="",
+    overfit=0,
   )
   c.init = c.arg.init or base.released(c.arg.model, c.res)
   c.text_len = 8 * c.arg.num + 8
@@ -57,6 +58,7 @@ def get_config(arg=None):
     forbid=(noise, "<eos>"),
     every="25%",
   )
+  base.overfit(c, "all" if c.arg.source == "coco" else c.arg.train_split)
   return c
 
 

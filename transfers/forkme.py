@@ -34,6 +34,8 @@ def get_config(arg=None):
     freeze_img=False,  # keep the image tower as it is
     freeze_llm=False,  # keep the decoder as it is
     lora=0,  # above it, such as 8: train adapters of that rank alone
+    # Above it, such as 32: learn that many rows by heart, and score these.
+    overfit=0,
   )
   c = ml_collections.ConfigDict(dict(arg=arg))
   nano = arg.model.startswith("nano")
@@ -225,4 +227,5 @@ def get_config(arg=None):
     val=dict(metric="cider", path=arg.val, every="25%"),
     nll=dict(metric="perplexity", path=arg.val, every="25%"),
   )
+  base.overfit(c)
   return c.lock()

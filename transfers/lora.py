@@ -9,7 +9,8 @@ The examples are those of forkme.py. The weights stay as they are, in bfloat16;
 matrices of rank 8 beside them are trained, and alone saved (megabytes). Every
 other transfer takes `lora=8`, too. With quantize=nf4, int4 or int8 the weights
 are quantised as they are read (QLoRA): a quarter or half of the memory, and a
-model that answers a little otherwise; its adapter is trained on that.
+model that answers a little otherwise; its adapter is trained on that. With
+overfit=32 the first 32 rows are learned by heart, to see that all is connected.
 """
 
 from transfers import base
@@ -25,6 +26,7 @@ def get_config(arg=None):
     init="",
     train="train.jsonl",
     val="val.jsonl",
+    overfit=0,
   )
   c.data = dict(source="jsonl", path=c.arg.train)
   c.pp = f"decode(exif=True) | resize({c.res})"
@@ -39,4 +41,5 @@ def get_config(arg=None):
   # Evaluation inherits data and pp and states only the difference.
   c.evals.val = dict(metric="cider", path=c.arg.val, every="25%")
   c.evals.nll = dict(metric="perplexity", path=c.arg.val, every="25%")
+  base.overfit(c)
   return c

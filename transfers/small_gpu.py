@@ -35,6 +35,7 @@ def get_config(arg=None):
     val="",
     prefix="caption en",
     card="t4",
+    overfit=0,
   )
   attention_only = config.lookup({"t4": True, "l4": False}, c.arg.card, "card")
 
@@ -57,8 +58,9 @@ def get_config(arg=None):
 
   # What is measured, if there are examples for it.
   c.log_every, c.save_every = 1, "100%"
-  if c.arg.val:
+  if c.arg.val or c.arg.overfit:
     how = dict(path=c.arg.val, every="25%")
     c.evals.val = dict(metric="cider", **how)
     c.evals.nll = dict(metric="perplexity", **how)
+  base.overfit(c)
   return c

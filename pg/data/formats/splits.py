@@ -83,7 +83,7 @@ def _bounds(texts, num, name, clip):
       at = round(at * num / 100)
     if abs(at) > num:
       if not clip:
-        raise ValueError(f"{name}: {at} is beyond the end")
+        raise ValueError(f"{name}: {at} is beyond the end; at most {num}")
       warnings.warn(f"{name}: {at} is beyond the end", stacklevel=4)
       at = max(-num, min(at, num))
     ends.append(at + num if at < 0 else at)
