@@ -3,7 +3,7 @@
     model = pg.load("runs/mine")
     (answer,) = model.predict("cat.jpg", "detect cat")
 
-`load` is that of pg/ask/load.py; nothing else is loaded before it is used.
+`load` is `pg.ask.load.load`; nothing else is loaded before it is used.
 """
 
 import contextlib
