@@ -1,6 +1,7 @@
-"""What docs/cookbook.md and docs/coming_from.md name is there.
+"""What pages of docs/ name is there.
 
-The cookbook's Python is run by tests/ask/test_page.py.
+The cookbook's Python is run by tests/ask/test_page.py, the commands of
+finetune.md by test_finetune.py.
 """
 
 import ast
@@ -21,7 +22,11 @@ from transfers import base
 DOCS = paths.ROOT / "docs"
 COOKBOOK = (DOCS / "cookbook.md").read_text()
 COMING = (DOCS / "coming_from.md").read_text()
-PAGES = dict(cookbook=COOKBOOK, coming_from=COMING)
+FINETUNE = (DOCS / "finetune.md").read_text()
+PAGES = dict(cookbook=COOKBOOK, coming_from=COMING, finetune=FINETUNE)
+# Pages whose commands are not those of verbs.
+NOT_RUN = (DOCS / "not_run.md").read_text()
+OTHERS = dict(not_run=NOT_RUN, design=(DOCS / "design.md").read_text())
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -74,16 +79,49 @@ def test_a_command_has_only_flags_that_there_are(line):
   check_command(shlex.split(line))
 
 
-@pytest.mark.parametrize("page", PAGES)
+def anchor(head):
+  """Returns what a link to a heading has after "#"."""
+  return re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
 def test_a_link_of_a_page_leads_somewhere(page):
-  for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+  links = re.findall(r"\]\(([^)]+)\)", (PAGES | OTHERS)[page])
+  assert links
+  for link in links:
     name, _, place = link.partition("#")
     if "://" in name:
       continue
     path = DOCS / name if name else DOCS / f"{page}.md"
     assert path.exists(), link
     heads = re.findall(r"^#+ (.*)$", path.read_text(), re.M) if place else []
-    assert not place or place in [x.lower().replace(" ", "-") for x in heads]
+    assert not place or place in map(anchor, heads), link
+
+
+NEVER = [x for x in rows(NOT_RUN) if x[0] not in ("never run", "---")]
+
+
+@pytest.mark.parametrize("what, instead, wrong", NEVER)
+def test_what_stands_for_what_was_never_run_is_there(what, instead, wrong):
+  """A page that is linked, a file, or a test that has tests."""
+  assert what and wrong
+  links = re.findall(r"\]\(([^)#]+)", instead)
+  assert links or instead == "Nothing"
+  for link in links:
+    path = DOCS / link
+    assert path.exists(), link
+    if path.name.startswith("test_"):
+      assert "\ndef test_" in path.read_text(), link
+
+
+def test_what_was_never_run_is_what_results_say():
+  """A page that has such numbers takes its row out of the other one."""
+  results = (DOCS / "results.md").read_text()
+  assert "no accelerator" in results
+  assert "None of this has run on a real TPU" in (DOCS / "pods.md").read_text()
+  assert "none of them was reached here" in (DOCS / "transfers.md").read_text()
+  never = [what.partition(",")[0].partition(":")[0] for what, *_ in NEVER]
+  assert {"A GPU", "A TPU", "Several hosts"} <= set(never)
 
 
 # Arguments of `pg.load` and `Model.answers`, of samplers, evaluators, rows.

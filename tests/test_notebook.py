@@ -25,7 +25,7 @@ def test_no_outputs_are_kept():
 
 def offered():
   """Yields the settings that the notebook has, and those in its comments."""
-  (text,) = (x for x in cells("code") if "RECIPE" in x[:300])
+  (text,) = (x for x in cells("code") if "RECIPE, ARGS, TOTAL =" in x)
   found, commented = {}, {}
   for line in text.splitlines():
     names = commented if line.startswith("#") else found
