@@ -1,4 +1,4 @@
-"""The commands of docs/finetune.md run, one after the other, with a small model.
+"""The commands of docs/finetune.md run in their order, with a small model.
 
 Numbers of the page are those of the configs.
 """
@@ -30,7 +30,9 @@ NUM = 32  # rows of the user, as many as are learned by heart
 PUBLISHED = re.findall(
   r"^\| (\w+) \| ([\d,]+) \| (\d+) \| (\d+) \| (\S+) \|$", PAGE, re.M
 )
-RECIPES = sorted(set(re.findall(r"`((?:lora|small_gpu|forkme|detect_own)\.py[^`]*)`", PAGE)))
+RECIPES = sorted(
+  set(re.findall(r"`((?:lora|small_gpu|forkme|detect_own)\.py[^`]*)`", PAGE))
+)
 
 
 @pytest.mark.parametrize("name, num, epochs, batch, lr", PUBLISHED)

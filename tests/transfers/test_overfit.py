@@ -168,6 +168,8 @@ def test_a_run_learns_its_rows_by_heart(root, tmp_path):
   scores = json.loads((tmp_path / "run" / "scores.json").read_text())
   assert {x["n"] for kind in scores.values() for x in kind.values()} == {4}
   lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-  nll = [x["seen_nll/nll"] for x in map(json.loads, lines) if "seen_nll/nll" in x]
+  nll = [
+    x["seen_nll/nll"] for x in map(json.loads, lines) if "seen_nll/nll" in x
+  ]
   assert len(nll) == 5  # before, and after each quarter
   assert nll[-1] < 0.2 < 3 < nll[0]
