@@ -229,9 +229,9 @@ def overfit(c, split="all"):
     f"seen_{name.removeprefix('seen_')}": _inherited(how)
     for name, how in c.evals.items()
   }
-  c.score_init = True
-  c.total = max(200, -(-100 * num // c.batch_size))
-  c.save_every, c.log_every = "100%", min(c.log_every, 10)
+  total = max(200, -(-100 * num // c.batch_size))
+  c.update(total=total, score_init=True, save_every="100%")
+  c.log_every = min(c.log_every, 10)
 
 
 def _inherited(how):
