@@ -1,10 +1,11 @@
-"""What a run is, and what changed in it between its starts.
+"""What a run is, its starts, and what changed in it between them.
 
 A checkpoint has in its meta what `describe` returned. On resume that is
-compared with what the command says now; what changed is a line of the workdir's
-`history.jsonl`:
+compared with what the command says now. Each start is a line of the workdir's
+`history.jsonl`, the first one without what has changed:
 
   {"step": 500, "time": "2026-11-28T19:14:32+00:00",
+   "command": "python -m pg.train --config ...", "commit": "8c51b51a0c1d",
    "changed": ["lr was 1e-05, is 0.0002"], "accepted": [], "unknown": []}
 """
 
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from pg import atomic, progress, schema, tree
+from pg import atomic, origin, progress, schema, tree
 from pg.data import fingerprint
 
 FILE = "history.jsonl"
@@ -231,8 +232,15 @@ def _said(key, old, new):
 
 
 def write(workdir, step, found):
-  """Appends what `check` found on resuming at a step; nothing is no line."""
-  if any(found.values()):
-    time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    line = progress.safe(json.dumps({"step": step, "time": time, **found}))
-    atomic.append(os.path.join(workdir, FILE), f"{line}\n".encode())
+  """Appends the line of a start.
+
+  Args:
+    workdir: str.
+    step: int, at which it starts.
+    found: dict, what `check` found; {} of a run that begins.
+  """
+  time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+  line = dict(step=step, time=time)
+  line |= dict(command=origin.command(), commit=origin.commit(), **found)
+  line = progress.safe(json.dumps(line))
+  atomic.append(os.path.join(workdir, FILE), f"{line}\n".encode())

@@ -4,11 +4,10 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 
 import huggingface_hub
 
-from pg import progress
+from pg import origin, progress
 from pg.data.storage import bucket
 from pg.weights import checkpoint, hub, load
 
@@ -32,13 +31,14 @@ def write(folder, name, src):
   """
   workdir = _workdir(src)
   c, base = _json(workdir, "config.json"), _base(src)
+  commit = origin.commit()
   # Those of a run are of its newest checkpoint.
   is_newest = os.path.isdir(os.path.join(src, "checkpoints"))
   parts = [
     f"---\n{_metadata(base)}\n---",
     f"# {name.partition('/')[2]}",
     f"A PaliGemma in the form of transformers, {_origin(c, base)}.",
-    f"Written by `pg.convert`{_commit()}.",
+    f"Written by `pg.convert`{f' at commit `{commit}`' if commit else ''}.",
     *_config(c),
     *_scores(_json(workdir, "scores.json") if is_newest else {}),
     _USE.format(name=name),
@@ -122,29 +122,6 @@ def _origin(c, base):
   start = f"`{base}`" if base else "weights that have no public name"
   how = "adapters (LoRA) of" if c.get("lora", {}).get("rank") else "from"
   return f"trained with pg, {how} {start}" if c else f"made of {start}"
-
-
-def _commit():
-  """Returns " at commit ..." of this code, if it is a clone."""
-  root = pathlib.Path(__file__).parents[2]
-  if not (root / ".git").exists():
-    return ""
-  command = [
-    "git",
-    "-C",
-    root,
-    "describe",
-    "--always",
-    "--dirty",
-    "--abbrev=12",
-  ]
-  try:
-    said = subprocess.run(
-      command, capture_output=True, text=True, timeout=10, check=True
-    )
-  except (OSError, subprocess.SubprocessError):
-    return ""
-  return f" at commit `{said.stdout.strip()}`"
 
 
 def _config(c):

@@ -226,15 +226,16 @@ def test_an_earlier_checkpoint_goes_on_and_says_what_is_not_known(
     resume(describe(form, change=dict(text_len=7)))
 
 
-def test_the_history_has_a_line_for_each_resume_with_changes(tmp_path):
+def test_the_history_has_a_line_for_each_start(tmp_path, monkeypatch):
+  monkeypatch.setattr(history.origin, "command", lambda: "python -m pg.train")
+  monkeypatch.setattr(history.origin, "commit", lambda: "8c51b51a0c1d")
   lr = dict(SAME, changed=["lr was 1, is 2"])
-  seed = dict(SAME, accepted=["seed was 0, is 1"])
-  for step, found in enumerate((lr, SAME, {}, seed)):
+  for step, found in enumerate(({}, lr)):
     history.write(tmp_path, step, found)
   rows = [json.loads(x) for x in (tmp_path / history.FILE).open()]
-  assert [row.pop("step") for row in rows] == [0, 3]
   assert all(row.pop("time")[-6:] == "+00:00" for row in rows)
-  assert rows == [lr, seed]
+  start = dict(command="python -m pg.train", commit="8c51b51a0c1d")
+  assert rows == [dict(start, step=0), dict(start, step=1, **lr)]
 
 
 @pytest.mark.parametrize(

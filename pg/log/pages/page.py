@@ -28,6 +28,7 @@ h1, h2 { font-weight: 600; line-height: 1.2; text-wrap: balance; }
 h1 { font-size: 2rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 3.25rem 0 .9rem; }
 header p { margin: .4rem 0 0; color: var(--soft); }
+header code { font-size: .8125rem; overflow-wrap: anywhere; }
 .note { color: var(--soft); font-size: .9rem; margin: .7rem 0; }
 code, .facts td, .loc {
   font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",

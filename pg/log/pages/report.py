@@ -3,6 +3,8 @@
 It is made from what lies in the run's folder; what is missing is left out:
 
   config.json        the config
+  history.jsonl      a line for each start, of which the last one's command and
+                     commit are stated
   metrics.jsonl      curves; names that begin with "time/" (so far), "memory/"
                      or "speed/" are facts, of which the last, greatest or
                      median is stated, and so are those with "data/" (what was
@@ -55,11 +57,14 @@ def write(workdir):
       f"nothing to report in {workdir}: it has no config.json, metrics.jsonl,"
       " scores.json or predictions/; is it a run's --workdir?"
     )
+  starts = []
+  if (workdir / "history.jsonl").exists():
+    starts = metrics.read(workdir / "history.jsonl")
   series = collect(rows)
   title = workdir.resolve().name
   before = {k: v[0][1] for k, v in series.items() if not v[0][0]}
   sections = [
-    _header(title, config, rows, _when(workdir, series)),
+    _header(title, config, rows, _when(workdir, series), starts),
     page.section("Scores", score_table(scores, before)),
     page.section("Curves", _charts(series, scores)),
     *_examples(predictions),
@@ -113,7 +118,7 @@ def _when(workdir, series):
   return [f"{end:%Y-%m-%d}", f"{taken} of training"]
 
 
-def _header(title, config, rows, when):
+def _header(title, config, rows, when, starts):
   facts = []
   if rows:
     step = max(row["step"] for row in rows)
@@ -125,8 +130,15 @@ def _header(title, config, rows, when):
     for key in ("batch_size", "res", "lr", "seed")
     if key in config
   ]
+  last = starts[-1] if starts else {}
+  if commit := last.get("commit"):
+    when = [*when, f"commit {commit}"]
   line = " · ".join(html.escape(fact) for fact in facts + when)
-  return f"<header><h1>{html.escape(title)}</h1><p>{line}</p></header>"
+  command = html.escape(last.get("command", ""))
+  return (
+    f"<header><h1>{html.escape(title)}</h1><p>{line}</p>"
+    f"{f'<p><code>{command}</code></p>' if command else ''}</header>"
+  )
 
 
 def score_table(scores, before=None):

@@ -106,6 +106,19 @@ def table_rows(text):
   ]
 
 
+def test_the_header_has_the_last_command_and_its_commit(run):
+  lines = (
+    dict(step=0, command="python -m pg.train --config a.py", commit="1"),
+    dict(step=20, command="python -m pg.train --config '<b>.py'", commit="2-x"),
+  )
+  file = run / "history.jsonl"
+  file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  text = report.write(run).read_text()
+  head = text[text.index("<header>") : text.index("</header>")]
+  assert "commit 2-x" in head and "a.py" not in head
+  assert "<code>python -m pg.train --config &#x27;&lt;b&gt;.py&#x27;" in head
+
+
 def test_the_page_needs_no_other_file_and_no_script(run):
   page, text = read(run)
   assert page.open == []
