@@ -38,24 +38,30 @@ class Size(NamedTuple):
   warmup: float = 10
   tower: float = 100  # warm-up of the image tower
   timescale: float = 20  # after it the rate has fallen by the square root of 2
+  optimizer: str = "adam"
 
 
+# The same in miniature, on scenes that are drawn as they are read.
+_NANO = Size(
+  lr=1.5e-3,
+  decoder="",
+  res=(48, 96, 192),
+  text_len=(28, 28, 28),
+  examples=(0.256, 0.032, 0.008),
+  batch_size=64,
+  warmup=0.0032,
+  tower=0.016,
+  timescale=0.064,
+)
 SIZES = dict(
   pg1_3b=Size(2e-5, "gemma-2b"),
   pg2_3b=Size(2e-5 * 0.5, "gemma-2-2b"),
   pg2_10b=Size(2e-5 * 0.25, "gemma-2-9b"),
   pg2_28b=Size(2e-5 * 0.25, "gemma-2-27b"),
-  # The same in miniature, on scenes that are drawn as they are read.
-  nano=Size(
-    lr=1.5e-3,
-    decoder="",
-    res=(48, 96, 192),
-    text_len=(28, 28, 28),
-    examples=(0.256, 0.032, 0.008),
-    batch_size=64,
-    warmup=0.0032,
-    tower=0.016,
-    timescale=0.064,
+  nano=_NANO,
+  # For free scenes, longer; see scripts/train_nano.py.
+  nano_2m=_NANO._replace(
+    lr=3e-3, optimizer="muon", examples=(0.32, 0.064, 0.016)
   ),
 )
 # Task -> those of the generator (pg/data/synthetic/shapes.py).
@@ -92,7 +98,7 @@ def get(arg, stage, weights, init="", **more):
   more = known | more
   name = base.get(arg, **more).arg.size
   size = config.lookup(SIZES, name, "size")
-  c = base.get(arg, model=name, res=size.res[stage], **more)
+  c = base.get(arg, model=name, **{"res": size.res[stage], **more})
   c.text_len = size.text_len[stage]
   c.seed = stage  # rows in another order than before
 
@@ -106,21 +112,21 @@ def get(arg, stage, weights, init="", **more):
     _scenes(c, weights)
 
   # The recipe: nothing is frozen.
-  c.total = _examples(c, size.examples[stage])
-  c.batch_size, c.lr = size.batch_size, size.lr
+  c.total = examples(c, size.examples[stage])
+  c.batch_size, c.lr, c.optimizer = size.batch_size, size.lr, size.optimizer
   c.model.final_softcap = None  # Gemma 2's own; transfers do without
   _schedule(c, stage if init else 0, size)
   return c
 
 
-def _examples(c, millions):
+def examples(c, millions):
   num = millions * c.arg.scale
   return f"{num:.12g}M ex" if num >= 1 else f"{1e6 * num:.0f} ex"
 
 
 def _schedule(c, stage, size):
   """Sets the part of the curve that a stage takes."""
-  ex = functools.partial(_examples, c)
+  ex = functools.partial(examples, c)
   curve = dict(kind="rsqrt", timescale=ex(size.timescale))
   if stage == 0:
     # Until then the gradients that reach the tower are of a decoder that does

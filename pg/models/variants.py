@@ -85,6 +85,10 @@ VARIANTS = {
       final_softcap=30.0,
     ),
   ),
+  "nano_2m": paligemma.Config(  # of the model that comes with pg
+    dataclasses.replace(_NANO_VIT, width=128, depth=4, mlp_dim=384),
+    dataclasses.replace(_NANO, width=128, depth=4, mlp_dim=384),
+  ),
   "nano_5m": paligemma.Config(
     dataclasses.replace(_NANO_VIT, width=256, depth=4, mlp_dim=768),
     dataclasses.replace(_NANO, width=256, depth=4, mlp_dim=768, head_dim=64),

@@ -7,6 +7,7 @@
     https://host/paligemma.npz#sha256=8986bb...  checked against what is known
     kaggle://google/paligemma/jax/paligemma-3b-pt-224   see kaggle.py
     weights.npz, runs/vqav2                      a file or folder that is here
+    nano                                         the model that comes with pg
 
 A name may end in a subtree, `weights.npz:img`; `split_subtree` takes it off.
 """
@@ -32,6 +33,7 @@ _HUB = re.compile(
   r"(@(?P<revision>refs/[^/]+/[^/]+|[^/]+))?"
   r"(/(?P<file>.*))?"
 )
+NANO, _SHIPPED = "nano", str(pathlib.Path(__file__).with_name("nano"))
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+(://|::)")
 _SUBTREE = re.compile(r"(?P<path>.{2,}):(?P<subtree>[A-Za-z_]\w*(/\w+)*)")
@@ -85,6 +87,8 @@ def resolve(name, *, cache=None):
   name = os.fspath(name)
   if os.path.exists(name):
     return name
+  if name == NANO:
+    return _SHIPPED
   if name.startswith("hf:"):
     return _from_hub(name, cache)
   if name.startswith(kaggle.SCHEME):
@@ -98,8 +102,9 @@ def resolve(name, *, cache=None):
   elif re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name):
     hint = f'; did you mean "hf://{name}"?'
   raise ValueError(
-    f"no file or folder {name!r}; wanted one, hf://owner/repository[@revision]"
-    f" or a URL such as gs://bucket/weights.npz{hint}"
+    f"no file or folder {name!r}; wanted one, {NANO!r} (the model that comes"
+    " with pg), hf://owner/repository[@revision] or a URL such as"
+    f" gs://bucket/weights.npz{hint}"
   )
 
 

@@ -1,5 +1,6 @@
 """Opens weights of any format, local or remote, by one name.
 
+nano                              the small model that comes with pg
 pt_224.npz, mine_hf, runs/vqav2   an .npz, a Hugging Face folder, a run of
                                   ours or one checkpoint in it
 pi0_base/params                   the PaliGemma in a policy of openpi's
@@ -112,6 +113,7 @@ def split_adapter(name):
     base, adapter = name[: plus.start()], name[plus.end() :]
     path, choice = hub.split_subtree(adapter)
     is_weights = _PART.match(base) or hub.is_repository(base)
+    is_weights = is_weights or base == hub.NANO
     is_adapter = choice in checkpoint.CHOICES or hub.is_url(path)
     if (
       is_weights

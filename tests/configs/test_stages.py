@@ -32,7 +32,7 @@ def load(stage, **arguments):
 
 @functools.cache
 def shapes(size):
-  vocab_size = None if size == "nano" else 257_152
+  vocab_size = None if size.startswith("nano") else 257_152
   cfg = variants.from_config(dict(variant=size), vocab_size)
   return paligemma.shapes(cfg)
 
