@@ -1,12 +1,13 @@
 r"""Asks a trained model about images.
 
-python -m pg.predict --checkpoint runs/nano --image cat.jpg \
-  --prompt "detect cat" --out out.png
+python -m pg.predict --image docs/images/scene.png \
+  --prompt "detect red circle" --out out.png
 python -m pg.predict --checkpoint hf://google/paligemma-3b-mix-224 \
   --image photos/ --prompt "caption en" "detect cat" --out answers.jsonl
 python -m pg.predict --checkpoint runs/mine --image cat.jpg
 
---checkpoint is a run, or released weights in any form (see pg/weights/load.py).
+--checkpoint is a run, or released weights in any form (see pg/weights/load.py);
+without one it is `nano`, the small model of drawn shapes that comes with pg.
 --image takes files, folders, patterns such as "*.jpg" and videos, of which the
 model sees --num-images frames; --data takes a file of JSON lines with "image"
 and "prefix". Every prompt is asked about every image; without a --prompt they
@@ -46,6 +47,7 @@ from pg.decode import constraint, sampling
 from pg.log import mirror
 from pg.pp import clip
 from pg.pp import image as image_ops
+from pg.weights import hub
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
@@ -404,7 +406,10 @@ if __name__ == "__main__":
     main,
     __doc__,
     with_config=False,
-    checkpoint=dict(required=True, help="a run, or released weights"),
+    checkpoint=dict(
+      default=hub.NANO,
+      help="a run, or released weights; default the small model of pg",
+    ),
     adapter=dict(
       action="append", metavar="NAME=PATH", help="one of the checkpoint's"
     ),

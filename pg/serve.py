@@ -1,6 +1,6 @@
 r"""A web page and an API of OpenAI's form, of any checkpoint, on one port.
 
-python -m pg.serve --checkpoint runs/nano
+python -m pg.serve
 python -m pg.serve --checkpoint hf://google/paligemma-3b-mix-224 --port 8000
 python -m pg.serve --checkpoint weights.npz --adapter cats=runs/cats
 
@@ -19,6 +19,7 @@ from pg import command, predict, progress
 from pg.ask import load as load_lib
 from pg.ask import programs
 from pg.server import app, bounds, device, engine, listen
+from pg.weights import hub
 
 TOKEN = "PG_SERVE_TOKEN"  # a variable of the environment
 # How prompts of the released models begin, pt and mix.
@@ -150,7 +151,10 @@ if __name__ == "__main__":
     main,
     __doc__,
     with_config=False,
-    checkpoint=dict(required=True, help="a run, or released weights"),
+    checkpoint=dict(
+      default=hub.NANO,
+      help="a run, or released weights; default the small model of pg",
+    ),
     adapter=dict(
       action="append", metavar="NAME=PATH", help="one more model, of the same"
     ),

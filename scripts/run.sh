@@ -2,7 +2,7 @@
 # Runs pg in .venv, which the first start creates. Paths count from the
 # repository's root.
 #
-#   bash scripts/run.sh               the main job: trains configs/nano.py
+#   bash scripts/run.sh               the main job: scripts/quickstart.py
 #   bash scripts/run.sh VERB ARGS...  python -m pg.VERB ARGS..., for example
 #   bash scripts/run.sh train --config transfers/forkme.py --workdir runs/mine
 #   bash scripts/run.sh VERB --help   the arguments of a verb
@@ -32,5 +32,4 @@ require requirements.txt
 if (($#)); then
   exec "$python" -m "pg.$1" "${@:2}"
 fi
-"$python" -m pg.train --config configs/nano.py --workdir runs/nano
-say "The report with its images: $PWD/runs/nano/report.html"
+exec "$python" -m scripts.quickstart --workdir runs/quickstart

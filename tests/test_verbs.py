@@ -161,8 +161,8 @@ def mine(tmp_path):
 
 
 def forkme(path, init, **changes):
-  spec = f"{tiny.ROOT}/transfers/forkme.py:train={path},val={path},init={init}"
-  c = config.load(spec)
+  spec = f"train={path},val={path},init={init},model=nano,res=48"
+  c = config.load(f"{tiny.ROOT}/transfers/forkme.py:{spec}")
   with c.unlocked():
     c.update(dict(batch_size=8, total=2) | changes)
     c.evals.val.update(every="100%", max_len=4)

@@ -7,8 +7,8 @@ One JSON object per line, image paths relative to the file:
 bash scripts/run.sh train --workdir runs/mine \
   --config transfers/forkme.py:train=data/train.jsonl,val=data/val.jsonl
 
-By default it starts from `runs/nano`, the model that `bash scripts/run.sh`
-trains. Every key that a run has stands here; a test keeps them equal to those
+By default it starts from `nano`, the small model that comes with pg. Every key
+that a run has stands here; a test keeps them equal to those
 of `base.py`, which all other transfers start from.
 """
 
@@ -25,11 +25,11 @@ def get_config(arg=None):
     arg,
     train="train.jsonl",  # your examples
     val="val.jsonl",  # examples that are only looked at
-    init="runs/nano",  # a run's folder, or one checkpoint in it
-    # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_5m, or an image tower
-    # and a decoder: b16+gemma2_2b; all sizes are in pg/models/variants.py.
-    model="nano",
-    res=48,  # pixels per side; released models: 224, 448, 896
+    init="nano",  # weights by name: this is the model that comes with pg
+    # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_2m, nano_5m, or an image
+    # tower and a decoder: b16+gemma2_2b; all sizes are in pg/models/variants.py.
+    model="nano_2m",
+    res=96,  # pixels per side; released models: 224, 448, 896
     text_len=64,  # tokens of bos + prefix + "\n" + suffix + eos
     freeze_img=False,  # keep the image tower as it is
     freeze_llm=False,  # keep the decoder as it is

@@ -14,6 +14,7 @@ from pg.data import prefix_lm
 from pg.models import variants
 from pg.pp import flavours
 from pg.weights import adapters as adapters_lib
+from pg.weights import hub
 from pg.weights import load as load_lib
 from pg.weights import opened as opened_lib
 from pg.weights import serving
@@ -25,7 +26,7 @@ CODEC = "gs://big_vision/paligemma/vae-oid.npz"
 
 
 def load(
-  name,
+  name=hub.NANO,
   *,
   tokenizer=None,
   dtype=None,
@@ -42,7 +43,7 @@ def load(
 
   Args:
     name: str, a run's folder, a checkpoint in it or released weights (see
-      pg/weights/load.py).
+      pg/weights/load.py); by default the small model that comes with pg.
     tokenizer: str or None, the path of another one than the model's own.
     dtype: str or None, in which weights are kept and activations computed:
       "float32", "bfloat16" or "float16"; None is what is fastest: bfloat16

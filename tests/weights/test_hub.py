@@ -265,6 +265,15 @@ def test_a_missing_path_says_which_names_there_are(cache):
   message('did you mean "hf://a/b@c"?', ValueError, "a/b@c", cache)
 
 
+def test_nano_comes_with_pg_and_a_folder_of_that_name_is_itself(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  assert os.path.isfile(os.path.join(hub.resolve("nano"), "config.json"))
+  pathlib.Path("nano").mkdir()
+  assert hub.resolve("nano") == "nano"
+
+
 @pytest.mark.parametrize("name", ["runs/nano", "experiments/a/b"])
 def test_a_run_that_is_not_there_yet_is_no_repository(
   name, cache, tmp_path, monkeypatch
