@@ -139,11 +139,11 @@ def write(workdir, names):
     name: json.loads((workdir / name / "scores.json").read_text("utf-8"))
     for name in names
   }
-  spent = {name: _spent(workdir / name) for name in names}
+  taken = {name: spent(workdir / name) for name in names}
   costs = "".join(
     f'<tr><td><a href="{name}/report.html">{name}</a></td>'
     f"<td>{examples:,}</td><td>{hours:.2f}</td></tr>"
-    for name, (examples, hours) in spent.items()
+    for name, (examples, hours) in taken.items()
   )
   sections = [
     "<header><h1>From stage 1 to transfers, in miniature</h1>"
@@ -163,7 +163,7 @@ def write(workdir, names):
   return path
 
 
-def _spent(folder):
+def spent(folder):
   """Returns examples and chip-hours of a run, and those it went on from."""
   rows = list(metrics.read(folder / "metrics.jsonl"))
   last = lambda key: [row[key] for row in rows if key in row][-1]

@@ -144,8 +144,9 @@ def _scores(scores):
       value = one["value"]
       low, high = (one.get(k, value) for k in ("low", "high"))
       between = f"{low:.4g} to {high:.4g}"
-      cells = evaluator, score, f"{value:.4g}", between, one.get("n", "")
+      blind = f"{one['blind']:.4g}" if "blind" in one else ""
+      cells = evaluator, score, f"{value:.4g}", between, blind, one.get("n", "")
       rows.append(f"| {' | '.join(map(str, cells))} |")
   if rows:
-    head = "| evaluator | score | value | 95 % interval | examples |"
-    yield "\n".join(["## Scores", "", head, "|---|---|---|---|---|", *rows])
+    head = "| evaluator | score | value | 95 % interval | blind | examples |"
+    yield "\n".join(["## Scores", "", head, "|---|---|---|---|---|---|", *rows])

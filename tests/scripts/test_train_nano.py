@@ -1,5 +1,7 @@
 """The runs that make the model that comes with pg, and its mixture."""
 
+import json
+
 import pytest
 
 from configs import mix
@@ -36,3 +38,29 @@ def test_the_mixture_has_all_tasks_and_its_own_weights():
 def test_the_mixture_of_released_sizes_is_another_file():
   with pytest.raises(ValueError, match="size=pg2_3b: .* is transfers/mix.py"):
     config.load(f"{paths.ROOT}/configs/mix.py:size=pg2_3b")
+
+
+def test_the_card_says_what_it_took_and_what_it_scores(tmp_path):
+  for name, examples, hours in (("stage2", 384_000, 1.0), ("mix", 128_000, 0.5)):
+    folder = tmp_path / name
+    (folder / "checkpoints" / "5" / "state").mkdir(parents=True)
+    (folder / "checkpoints" / "5" / "commit_success.txt").touch()
+    row = {"step": 5, "data/examples": examples, "time/chip_hours": hours}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    made = dict(init=str(tmp_path / "stage2") if name == "mix" else "")
+    (folder / "config.json").write_text(json.dumps(dict(made, res=96)))
+    score = dict(value=0.5, low=0.25, high=0.75, blind=0.125, n=256)
+    made = dict(hand_caption=dict(exact=score))
+    (folder / "scores.json").write_text(json.dumps(made))
+  (tmp_path / "nano").mkdir()
+  train_nano.write_card(tmp_path / "nano", tmp_path)
+  text = (tmp_path / "nano/README.md").read_text()
+  for wanted in (
+    "1.7 M parameters",
+    "512,000 examples",
+    "in 1.50 hours",
+    "| hand_caption | exact | 0.5 | 0.25 to 0.75 | 0.125 | 256 |",
+    "from its very start",
+  ):
+    assert wanted in text
+  assert str(tmp_path) not in text and "from_pretrained" not in text

@@ -190,7 +190,7 @@ def fake_run(folder, **config):
   config = dict(init="", res=48, pp="decode | resize(48)") | config
   config |= dict(model=dict(variant="nano"), data=dict(path="/secret/place"))
   (folder / "config.json").write_text(json.dumps(config))
-  one = dict(value=0.75, low=0.7, high=0.8, n=64)
+  one = dict(value=0.75, low=0.7, high=0.8, blind=0.25, n=64)
   (folder / "scores.json").write_text(json.dumps(dict(val=dict(exact=one))))
   return folder
 
@@ -213,7 +213,7 @@ def test_a_card_names_base_config_scores_and_terms(tmp_path, monkeypatch):
   assert front.pipeline_tag == "image-text-to-text"
   assert f"adapters (LoRA) of `{base}`" in text
   assert '| `model.variant` | `"nano"` |' in text and "| `res` | `48` |" in text
-  assert "| val | exact | 0.75 | 0.7 to 0.8 | 64 |" in text
+  assert "| val | exact | 0.75 | 0.7 to 0.8 | 0.25 | 64 |" in text
   assert card.TERMS in text and 'from_pretrained("me/mine")' in text
   assert re.search("at commit `[0-9a-f]{7,}", text)
   assert "secret" not in text and str(tmp_path) not in text
