@@ -15,18 +15,6 @@ from tests.support import server
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
-@pytest.fixture(scope="module")
-def address(one_device):
-  with server.served() as (_, url):
-    yield url
-
-
-@pytest.fixture
-def web(address):
-  with server.client(address) as client:
-    yield client
-
-
 def test_a_token_is_wanted_where_there_is_one():
   with server.served(token="correct horse") as (_, url):
     with server.client(url) as web:

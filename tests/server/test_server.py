@@ -18,18 +18,6 @@ pytestmark = pytest.mark.usefixtures("one_device")
 PROMPTS = server.PROMPTS
 
 
-@pytest.fixture(scope="module")
-def address(one_device):
-  with server.served() as (_, url):
-    yield url
-
-
-@pytest.fixture
-def web(address):
-  with server.client(address) as client:
-    yield client
-
-
 def test_an_answer_is_the_same_alone_and_among_fifteen_others(web):
   kinds = [(PROMPTS[i % 4], i // 3) for i in range(16)]
   models = [["toy", *server.ADAPTERS][i % 4] for i in range(16)]
