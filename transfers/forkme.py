@@ -8,8 +8,8 @@ bash scripts/run.sh train --workdir runs/mine \
   --config transfers/forkme.py:train=data/train.jsonl,val=data/val.jsonl
 
 By default it starts from `nano`, the small model that comes with pg. Every key
-that a run has stands here; a test keeps them equal to those
-of `base.py`, which all other transfers start from.
+that a run has stands here; a test keeps them equal to those of `base.py`, which
+all other transfers start from.
 """
 
 import ml_collections
