@@ -84,15 +84,23 @@ def summary(workdir):
   return "\n".join(table.lines(rows, words=(0,)))
 
 
-NEXT = """
+NEXT = r"""
 The report with its images: {report}
 
-Your own examples are lines {{"image": "1.jpg", "prefix": "caption en", "suffix": "a red bus"}}:
-  bash scripts/run.sh check --train train.jsonl --val val.jsonl
-  bash scripts/run.sh train --config transfers/forkme.py:train=train.jsonl,val=val.jsonl --workdir runs/mine
-  bash scripts/run.sh predict --checkpoint runs/mine --image 1.jpg --prompt "caption en"
-With a released 3B on a GPU: docs/finetune.md. This one, asked now:
-  bash scripts/run.sh predict --image docs/images/scene.png --prompt "detect red circle" --out out.png
+It takes your own examples, in a file with an object per line:
+
+  {{"image": "1.jpg", "prefix": "caption en", "suffix": "a red bus"}}
+
+bash scripts/run.sh check --train train.jsonl --val val.jsonl
+bash scripts/run.sh train --workdir runs/mine \
+  --config transfers/forkme.py:train=train.jsonl,val=val.jsonl
+bash scripts/run.sh predict --checkpoint runs/mine \
+  --image 1.jpg --prompt "caption en"
+
+A released 3B on a GPU: docs/finetune.md. What the small model knows:
+
+bash scripts/run.sh predict --image docs/images/shapes.png \
+  --prompt "detect red circle" --out out.png
 """
 
 

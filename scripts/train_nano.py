@@ -3,10 +3,10 @@ r"""Trains `nano`, the model that comes with pg, and writes it into the package.
 python -m scripts.train_nano --workdir runs/train_nano
 
 Three runs of `pg.train`, each from the one before: stage 1 and stage 2 of
-pre-training (configs/stage1.py and stage2_448.py, size nano_2m, free scenes) and
-the mixture for interactive use (configs/mix.py). After --minutes the run that
-is on is told to save and stop, and the same command goes on from there. At the
-end <workdir>/nano is what pg/weights/nano is a copy of: a Hugging Face folder in
+pre-training (configs/stage1.py and stage2_448.py, size nano_2m, free scenes)
+and the mixture for interactive use (configs/mix.py). After --minutes the run
+that is on is told to save and stop, and the same command goes on from there. At
+the end pg/weights/nano is a copy of <workdir>/nano: a Hugging Face folder in
 bfloat16 with tokenizer, preprocessing and model card. Nothing is downloaded.
 """
 

@@ -24,7 +24,8 @@ PATHS = {
 }
 
 GROUND = (
-  r"pg\.(atomic|chips|config|limits|machine|progress|schema|stop|table|tree)"
+  r"pg\.(atomic|chips|config|limits|machine|origin|progress|schema|stop|table"
+  r"|tree)"
 )
 STORAGE = r"pg\.data\.storage(\..+)?"
 CODECS = r"pg\.codecs(\..+)?"

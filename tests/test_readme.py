@@ -14,7 +14,11 @@ README = (tiny.ROOT / "README.md").read_text()
   "path", sorted(set(re.findall(r"\]\(([^:)]+)\)", README)))
 )
 def test_a_link_leads_somewhere(path):
+  path, _, anchor = path.partition("#")
   assert (tiny.ROOT / path).exists()
+  heads = re.findall(r"^#+ (.*)$", README, re.M) if anchor else ()
+  slugs = {re.sub(r"[^\w -]", "", x.lower()).replace(" ", "-") for x in heads}
+  assert not anchor or anchor in slugs
 
 
 @pytest.mark.parametrize("folder", re.findall(r"^(pg/\w+/) ", README, re.M))

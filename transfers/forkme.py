@@ -26,8 +26,8 @@ def get_config(arg=None):
     train="train.jsonl",  # your examples
     val="val.jsonl",  # examples that are only looked at
     init="nano",  # weights by name: this is the model that comes with pg
-    # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_2m, nano_5m, or an image
-    # tower and a decoder: b16+gemma2_2b; all sizes are in pg/models/variants.py.
+    # pg1_3b, pg2_3b, pg2_10b, pg2_28b, nano, nano2, nano_2m, nano_5m, or an
+    # image tower and a decoder, b16+gemma2_2b: see pg/models/variants.py.
     model="nano_2m",
     res=96,  # pixels per side; released models: 224, 448, 896
     text_len=64,  # tokens of bos + prefix + "\n" + suffix + eos

@@ -14,10 +14,9 @@ from pg.data import prefix_lm
 from pg.models import variants
 from pg.pp import flavours
 from pg.weights import adapters as adapters_lib
-from pg.weights import hub
+from pg.weights import hub, serving
 from pg.weights import load as load_lib
 from pg.weights import opened as opened_lib
-from pg.weights import serving
 
 # Of a device's memory, what weights may take: the rest is for keys and values.
 WEIGHTS_SHARE = 0.8

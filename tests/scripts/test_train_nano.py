@@ -41,7 +41,10 @@ def test_the_mixture_of_released_sizes_is_another_file():
 
 
 def test_the_card_says_what_it_took_and_what_it_scores(tmp_path):
-  for name, examples, hours in (("stage2", 384_000, 1.0), ("mix", 128_000, 0.5)):
+  for name, examples, hours in (
+    ("stage2", 384_000, 1.0),
+    ("mix", 128_000, 0.5),
+  ):
     folder = tmp_path / name
     (folder / "checkpoints" / "5" / "state").mkdir(parents=True)
     (folder / "checkpoints" / "5" / "commit_success.txt").touch()

@@ -61,7 +61,7 @@ def test_a_dataset_of_the_hub_takes_two_lines(server, tmp_path):
   row = stream.read(data, 5, pp.Turn(), dict)
   assert row["prefix"] == "how grey is 5?"
   assert row["suffix"] == "5 of 255"
-  assert row["image"].shape == (48, 48, 3)
+  assert row["image"].shape == (96, 96, 3)
   evaluators = task.tasks(c)
   assert [len(e.data.source) for e in evaluators] == [3, 3]
   got = stream.read(evaluators[0].data, 0, pp.Turn(), dict)
