@@ -41,7 +41,7 @@ def get_config(arg=None):
 
   # The recipe: from the weights alone.
   c.init_optimizer = False
-  c.total = pretraining.examples(c, 0.288)
+  c.total = pretraining.examples(c, 0.32)
   c.lr, c.warmup, c.schedule = 1.5e-3, "2%", ((".*", "linear"),)
 
   # Pairs of colour and shape, and wordings, that training never shows.
