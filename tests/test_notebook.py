@@ -66,7 +66,7 @@ def test_it_trains_and_scores_before_and_after(tmp_path, monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "")
   text = NOTEBOOK.read_text()
   for whole, few in (
-    ('\\"600\\"', '\\"60\\"'),
+    ('\\"300\\"', '\\"60\\"'),
     ("(TRAIN, 2048)", "(TRAIN, 64)"),
   ):
     assert text.count(whole) == 1
