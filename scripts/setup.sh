@@ -13,6 +13,10 @@ venv=${PG_VENV:-.venv}
 constraints=${PG_CONSTRAINTS:-constraints.txt}
 python=$venv/bin/python
 
+# What XLA frees after each step on a CPU it gets anew for the next one, page by
+# page: in large pages, where the system gives them to those who ask.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES-glibc.malloc.hugetlb=1}
+
 # The stamp is a copy of FILE and the constraints, made when pip has succeeded:
 # as long as they agree, pip is not called. A run that finds another one at work
 # waits for it.

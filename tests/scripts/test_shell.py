@@ -229,6 +229,19 @@ def test_a_tpu_gets_its_jax(place):
   assert place.pip_calls() == [f"{BY} -r requirements.txt jax[tpu]"]
 
 
+@pytest.mark.parametrize(
+  "own", ({}, {"GLIBC_TUNABLES": "glibc.malloc.check=1"})
+)
+def test_python_gets_large_pages_unless_the_environment_says_otherwise(own):
+  command = f"source {ROOT}/scripts/setup.sh; echo $GLIBC_TUNABLES"
+  env = {k: x for k, x in os.environ.items() if k != "GLIBC_TUNABLES"} | own
+  said = subprocess.run(
+    ["bash", "-c", command], env=env, capture_output=True, text=True
+  )
+  wanted = own.get("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+  assert said.stdout.strip() == wanted
+
+
 def test_run_without_arguments_is_the_main_job(place):
   code, _ = place.run("run.sh")
   wanted = "-m scripts.quickstart --workdir runs/quickstart"
