@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from pg import serve
 from pg.server import asked
 from tests.support import paths, server
 
@@ -13,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 NAMES = ("chromium", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 SCENE = paths.ROOT / "docs/images/scene.png"
+OTHER = paths.ROOT / "pg/server/page/example.png"
 OPTIONS = (
   "--no-sandbox",
   "--use-fake-device-for-media-stream",
@@ -31,7 +33,11 @@ DROP = """(text) => {
   dataTransfer.items.add(new File([bytes], "d.png", { type: "image/png" }));
   document.dispatchEvent(new DragEvent("drop", { dataTransfer }));
 }"""
-TASKS = dict(caption="caption en", detect="detect ", segment="segment ")
+PASTE = DROP.replace(
+  'DragEvent("drop", { dataTransfer })',
+  'ClipboardEvent("paste", { clipboardData: dataTransfer })',
+)
+TASKS = serve.TASKS
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +104,8 @@ def test_an_image_is_asked_about_and_drawn_on(
     assert page.is_visible("text=Drop an image here") and page.is_disabled(
       "#ask"
     )
+    right = "x => Math.max(...x.map(b => b.getBoundingClientRect().right))"
+    assert page.eval_on_selector_all("#tasks button", right) <= width
     page.set_input_files("#file", SCENE)
     page.wait_for_selector("#shown:not([hidden])")
     assert page.evaluate(DRAWN) == 0
@@ -135,12 +143,16 @@ def test_an_image_is_asked_about_and_drawn_on(
     assert page.errors == []
 
 
-def test_images_are_dropped_or_taken_with_a_camera(browser, constrained):
+def test_images_are_dropped_pasted_or_taken_with_a_camera(browser, constrained):
   with server.served(tasks=TASKS) as (_, url):
     page = opened(browser, url)
     page.wait_for_selector("#tasks button")
     page.evaluate(DROP, base64.b64encode(SCENE.read_bytes()).decode())
     page.wait_for_selector("#shown:not([hidden])")
+    ask(page, "caption en")
+    first = page.locator("#answers > li").first
+    page.evaluate(PASTE, base64.b64encode(OTHER.read_bytes()).decode())
+    first.wait_for(state="detached")
     ask(page, "caption en")
     page.click("#camera2")
     page.click("#snap")
