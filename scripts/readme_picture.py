@@ -10,8 +10,9 @@ import pathlib
 import re
 import shlex
 
-import pg
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+import pg
 
 ROOT = pathlib.Path(__file__).parents[1]
 OUT = ROOT / "docs/images/answers.png"
