@@ -1,6 +1,6 @@
 r"""Asks a trained model about images.
 
-python -m pg.predict --image docs/images/scene.png \
+python -m pg.predict --image docs/images/shapes.jpg \
   --prompt "detect red circle" --out out.png
 python -m pg.predict --checkpoint hf://google/paligemma-3b-mix-224 \
   --image photos/ --prompt "caption en" "detect cat" --out answers.jsonl

@@ -99,7 +99,7 @@ bash scripts/run.sh predict --checkpoint runs/mine \
 
 A released 3B on a GPU: docs/finetune.md. What the small model knows:
 
-bash scripts/run.sh predict --image docs/images/shapes.png \
+bash scripts/run.sh predict --image docs/images/shapes.jpg \
   --prompt "detect red circle" --out out.png
 """
 

@@ -9,6 +9,7 @@ import argparse
 import pathlib
 import re
 import shlex
+import textwrap
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -17,6 +18,7 @@ import pg
 ROOT = pathlib.Path(__file__).parents[1]
 OUT = ROOT / "docs/images/answers.png"
 SIZE, MARGIN, LINE = (380, 300), 16, 24  # pixels
+WIDTH = 44  # characters
 INK, SOFT, PAPER = "#20201e", "#6d6b66", "#ffffff"
 
 
@@ -36,18 +38,19 @@ def questions(text):
 
 def panel(model, image, prompts):
   """Returns a picture of the answers about an image."""
-  size = SIZE[0], SIZE[1] + 2 * LINE * len(prompts) + MARGIN
-  made = Image.new("RGB", size, PAPER)
+  answers, lines = model.predict(str(ROOT / image), prompts), []
+  for prompt, answer in zip(prompts, answers):
+    text = ", ".join(box.label for box in answer.boxes) or answer.text
+    lines += [(prompt, SOFT), *((x, INK) for x in textwrap.wrap(text, WIDTH))]
+  made = Image.new(
+    "RGB", (SIZE[0], SIZE[1] + LINE * len(lines) + MARGIN), PAPER
+  )
   pen, font = ImageDraw.Draw(made), ImageFont.load_default(16)
-  answers = model.predict(str(ROOT / image), prompts)
   with_boxes = [x for x in answers if x.boxes] or answers
   drawn = ImageOps.contain(with_boxes[0].draw(), SIZE)
   made.paste(drawn, ((SIZE[0] - drawn.width) // 2, SIZE[1] - drawn.height))
-  for i, (prompt, answer) in enumerate(zip(prompts, answers)):
-    y = SIZE[1] + MARGIN + 2 * LINE * i
-    pen.text((0, y), prompt, SOFT, font)
-    text = ", ".join(box.label for box in answer.boxes) or answer.text
-    pen.text((0, y + LINE - 4), text, INK, font)
+  for i, (text, color) in enumerate(lines):
+    pen.text((0, SIZE[1] + MARGIN + LINE * i), text, color, font)
   return made
 
 

@@ -28,7 +28,9 @@ captions, answers, counts, reads, points and outlines, but only what it was
 trained on: drawn scenes of one to four shapes (circle, square, triangle, cross,
 ring) in eight colours, or up to six where they are counted, on any background,
 and one or two lines of letters and digits. It is made to try pg with, and to be
-fine-tuned in minutes on a CPU; of photos it knows nothing.
+fine-tuned in minutes on a CPU. Of photos it knows nothing; it often miscounts,
+misreads and guesses at yes or no, and names pairs of colour and shape that it
+has never seen as ones that it has.
 
 Trained from nothing by `python -m scripts.train_nano` on {examples:,} examples
 that are drawn as they are read, in {hours:.2f} hours of {cores} CPU cores:
