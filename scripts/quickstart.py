@@ -22,7 +22,6 @@ RECIPE = "transfers/forkme.py"
 # Of the recipe's keys, those that are set: on the command line they are
 # arguments of --config.
 WORDS = dict(total=240, batch_size=32, lr=1e-3, log_every=20)
-METRIC = "val/exact"
 
 
 def write_rows(folder, split, name):
@@ -61,23 +60,14 @@ def plan(folder):
 
 def summary(workdir):
   """Returns the table of both runs as text."""
-  found = {}
-  for name in ("tuned", "scratch"):
-    scores = json.loads((workdir / name / "scores.json").read_text("utf-8"))
-    task, metric = METRIC.split("/")
-    found[name] = scores[task][metric]
-  first, *_ = (
-    row[METRIC]
-    for row in story.metrics.read(workdir / "tuned/metrics.jsonl")
-    if METRIC in row
-  )
+  read = lambda name: json.loads((workdir / name / "scores.json").read_text())
+  after, scratch = (read(name)["val"]["exact"] for name in ("tuned", "scratch"))
   show = lambda x: f"{100 * x:.1f} %"
   between = lambda x: f"{show(x['low'])} to {show(x['high'])}"
-  after, scratch = found["tuned"], found["scratch"]
   rows = [
     ["right answers", f"of {after['n']} scans", ""],
     ["without a look at the image", show(after["blind"]), ""],
-    ["before", show(first), ""],
+    ["before", show(after["before"]), ""],
     ["after", show(after["value"]), between(after)],
     ["from scratch, as long", show(scratch["value"]), between(scratch)],
   ]
