@@ -100,7 +100,8 @@ def run(folder, words):
 def test_the_commands_run_one_after_the_other(house):
   given = [shlex.split(x)[2].removeprefix("pg.") for x in COMMANDS]
   assert given == [*VERBS, "convert"]
-  forkme = "transfers/forkme.py:train=data/train.jsonl,val=data/val.jsonl,init="
+  data = "train=data/train.jsonl,val=data/val.jsonl"
+  forkme = f"transfers/forkme.py:{data},model=nano,res=48,init="
   few = ["--config.total=1", "--config.evals.val.max_len=4"]
   run(house, ["pg.train", "--config", forkme, "--workdir", "runs/base", *few])
   said = [run(house, small(line)) for line in COMMANDS]

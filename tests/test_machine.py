@@ -95,7 +95,7 @@ thread = threading.Thread(target=twice)
 thread.start()
 thread.join()
 """
-  env = os.environ | dict(NUMPY_MADVISE_HUGEPAGE="0")
+  env = os.environ | dict(NUMPY_MADVISE_HUGEPAGE="0", GLIBC_TUNABLES="")
   found = []
   for keep in True, False:
     command = [sys.executable, "-c", code.format(keep=keep)]
