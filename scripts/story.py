@@ -119,6 +119,8 @@ def one_line(workdir):
     for row in metrics.read(workdir / stage / "metrics.jsonl"):
       at[row["step"]] = row.get("data/examples", at.get(row["step"]))
       last = max(last, at[row["step"]] or 0)
+      if "train/lr/llm" in row:  # where groups have curves of their own
+        row["train/lr"] = row["train/lr/llm"]
       for name, points in lines.items():
         if name in row and at[row["step"]]:
           points.append((at[row["step"]], row[name]))

@@ -105,7 +105,7 @@ def test_the_page_has_both_stages_as_one_line_and_every_score(tmp_path):
         "data/examples": 640 * number + 64 * step,
         "time/chip_hours": 0.5 * (number + step / 10),
         "train/loss": 3.0 - number,
-        "train/lr": 1e-3,
+        "train/lr" if number else "train/lr/llm": 1e-3,
       }
       for step in (1, 10)
     ]
@@ -113,6 +113,7 @@ def test_the_page_has_both_stages_as_one_line_and_every_score(tmp_path):
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
   lines, starts = story.one_line(tmp_path)
   assert lines["nll/nll"] == [(640, 2.0), (1280, 1.0)]
+  assert [x for x, _ in lines["train/lr"]] == [64, 640, 704, 1280]
   assert lines["train/loss"] == [(64, 3.0), (640, 3.0), (704, 2.0), (1280, 2.0)]
   assert starts == [(640, "stage2")]
   text = story.write(tmp_path, names).read_text()
