@@ -120,6 +120,7 @@ def get(arg, stage, weights, init="", **more):
 
 
 def examples(c, millions):
+  """Returns so many million examples, times `scale`, as a duration, str."""
   num = millions * c.arg.scale
   return f"{num:.12g}M ex" if num >= 1 else f"{1e6 * num:.0f} ex"
 

@@ -20,6 +20,7 @@ It is made from what lies in the run's folder; what is missing is left out:
 """
 
 import collections
+import contextlib
 import datetime
 import html
 import json
@@ -57,14 +58,11 @@ def write(workdir):
       f"nothing to report in {workdir}: it has no config.json, metrics.jsonl,"
       " scores.json or predictions/; is it a run's --workdir?"
     )
-  starts = []
-  if (workdir / "history.jsonl").exists():
-    starts = metrics.read(workdir / "history.jsonl")
   series = collect(rows)
   title = workdir.resolve().name
   before = {k: v[0][1] for k, v in series.items() if not v[0][0]}
   sections = [
-    _header(title, config, rows, _when(workdir, series), starts),
+    _header(title, config, rows, _when(workdir, series), _start(workdir)),
     page.section("Scores", score_table(scores, before)),
     page.section("Curves", _charts(series, scores)),
     *_examples(predictions),
@@ -118,7 +116,17 @@ def _when(workdir, series):
   return [f"{end:%Y-%m-%d}", f"{taken} of training"]
 
 
-def _header(title, config, rows, when, starts):
+def _start(workdir):
+  """Returns the last line of history.jsonl that is whole, {} without one."""
+  path = workdir / "history.jsonl"
+  lines = path.read_bytes().splitlines() if path.exists() else []
+  for line in reversed(lines):
+    with contextlib.suppress(ValueError):  # a kill left half of it
+      return json.loads(line)
+  return {}
+
+
+def _header(title, config, rows, when, start):
   facts = []
   if rows:
     step = max(row["step"] for row in rows)
@@ -130,11 +138,10 @@ def _header(title, config, rows, when, starts):
     for key in ("batch_size", "res", "lr", "seed")
     if key in config
   ]
-  last = starts[-1] if starts else {}
-  if commit := last.get("commit"):
+  if commit := start.get("commit"):
     when = [*when, f"commit {commit}"]
   line = " · ".join(html.escape(fact) for fact in facts + when)
-  command = html.escape(last.get("command", ""))
+  command = html.escape(start.get("command", ""))
   return (
     f"<header><h1>{html.escape(title)}</h1><p>{line}</p>"
     f"{f'<p><code>{command}</code></p>' if command else ''}</header>"

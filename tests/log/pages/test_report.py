@@ -112,7 +112,9 @@ def test_the_header_has_the_last_command_and_its_commit(run):
     dict(step=20, command="python -m pg.train --config '<b>.py'", commit="2-x"),
   )
   file = run / "history.jsonl"
-  file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  # A kill tore a line, before and after the last one.
+  torn = '{"step": 3, "comm'
+  file.write_text(f"\n{torn}\n".join(map(json.dumps, lines)) + f"\n{torn}")
   text = report.write(run).read_text()
   head = text[text.index("<header>") : text.index("</header>")]
   assert "commit 2-x" in head and "a.py" not in head
