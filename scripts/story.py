@@ -25,6 +25,12 @@ from pg.log import metrics
 from pg.log.pages import curves, page, report
 
 STAGES = ("stage1", "stage2")
+# Of scripts that train several runs in slices, see `train_all`.
+FLAGS = dict(
+  workdir=dict(required=True, help="folder of all runs"),
+  scale=dict(type=float, default=1.0, help="share of all examples"),
+  minutes=dict(type=float, default=85.0, help="of this slice"),
+)
 # Of the stages: name -> what a chart is called.
 CURVES = {
   "nll/nll": "held-out captions, nats per token",
@@ -187,7 +193,5 @@ if __name__ == "__main__":
     main,
     __doc__,
     with_config=False,
-    workdir=dict(required=True, help="folder of all runs"),
-    scale=dict(type=float, default=1.0, help="share of all examples"),
-    minutes=dict(type=float, default=85.0, help="of this slice"),
+    **FLAGS,
   )

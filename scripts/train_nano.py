@@ -95,7 +95,5 @@ if __name__ == "__main__":
     main,
     __doc__,
     with_config=False,
-    workdir=dict(required=True, help="folder of all runs"),
-    scale=dict(type=float, default=1.0, help="share of all examples"),
-    minutes=dict(type=float, default=85.0, help="of this slice"),
+    **story.FLAGS,
   )
